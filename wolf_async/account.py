@@ -1,0 +1,19 @@
+"""The accounts that the API knows."""
+
+from __future__ import annotations
+
+import typing
+
+__all__ = ["Account"]
+
+
+class Account(typing.NamedTuple):
+    """A main account, or one of its sub-accounts; hashes and compares as a plain tuple.
+
+    Source: the vendor's page 任务初始化, parameters ``user_id`` and ``sub_user_id``.
+    """
+
+    user_id: str
+    """Id of the main account (用户 id(主账号))."""
+    sub_user_id: str | None = None
+    """Id of the sub-account that is acted on (子账户 id), or ``None`` for the main account itself."""

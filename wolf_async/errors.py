@@ -1,0 +1,145 @@
+"""Every error that this library raises; one tree, rooted in `WolfError`.
+
+All of them can be pickled and copied, and none of them holds the access token: what the server
+sent is cleaned of it before it gets here.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from wolf_async.account import Account
+
+__all__ = [
+    "WolfAPIError",
+    "WolfAuthError",
+    "WolfClosedError",
+    "WolfConfigError",
+    "WolfConnectionError",
+    "WolfDecodeError",
+    "WolfError",
+    "WolfNotFoundError",
+    "WolfPermissionError",
+    "WolfRateLimitError",
+    "WolfServerError",
+    "WolfTimeoutError",
+]
+
+BODY_KEPT = 2048
+"""Bytes of a response's body that an error keeps."""
+
+
+class WolfError(Exception):
+    """Base of all errors of this library."""
+
+    account: Account | None
+    """The account that was asked for, where there is one."""
+    attempts: int
+    """How many requests were sent for this answer; 0 if none was."""
+    body: bytes
+    """The first 2 KiB of the response's body, or empty."""
+
+    def __init__(
+        self, message: str = "", *, account: Account | None = None, attempts: int = 0, body: bytes = b""
+    ) -> None:
+        super().__init__(message)
+        self.account = account
+        self.attempts = attempts
+        self.body = body[:BODY_KEPT]
+
+    def __copy__(self) -> Self:
+        """An equal error of its own, without the traceback, notes and cause of this one."""
+        cls = type(self)
+        twin = cls.__new__(cls, *self.args)
+        twin.args = self.args
+        twin.__dict__.update(self.__dict__)
+        twin.__dict__.pop("__notes__", None)
+        return twin
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self.__copy__()
+
+
+class WolfConfigError(WolfError):
+    """The call or the settings make no sense: no token, a bad base URL, plain http, a bad account id."""
+
+
+class WolfClosedError(WolfError):
+    """The client is closed, or was closed while the caller waited."""
+
+
+class WolfConnectionError(WolfError):
+    """There was no usable answer: connection refused or reset, or an answer cut short."""
+
+
+class WolfTimeoutError(WolfError, TimeoutError):
+    """The answer did not come in time; the message says what was being waited for."""
+
+
+class WolfDecodeError(WolfError):
+    """An answer that is not what the API documents."""
+
+    path: str
+    """Where the first deviation is, as in ``$.data.caller_line_list[0].residue``; ``$`` is the whole body."""
+
+    def __init__(self, message: str = "", *, path: str = "$", **context: Any) -> None:
+        super().__init__(message, **context)
+        self.path = path
+
+
+class WolfAPIError(WolfError):
+    """The server said no."""
+
+    http_status: int
+    """Status of the HTTP response."""
+    code: int | None
+    """``code`` of the API's envelope; ``None`` if the body was no envelope."""
+    status: str | None
+    """``status`` of the API's envelope, ``"error"`` as a rule; ``None`` if the body was no envelope."""
+    api_message: str
+    """``message`` of the body as one line, or empty."""
+    request_id: str | None
+    """The response's ``X-Request-Id`` header, where a gateway set one."""
+    retry_after: float | None
+    """Seconds that the server asked to wait before another attempt (``Retry-After``, RFC 9110 §10.2.3)."""
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        http_status: int = 0,
+        code: int | None = None,
+        status: str | None = None,
+        api_message: str = "",
+        request_id: str | None = None,
+        retry_after: float | None = None,
+        **context: Any,
+    ) -> None:
+        super().__init__(message, **context)
+        self.http_status = http_status
+        self.code = code
+        self.status = status
+        self.api_message = api_message
+        self.request_id = request_id
+        self.retry_after = retry_after
+
+
+class WolfAuthError(WolfAPIError):
+    """401: the token is missing, unknown or expired, or the token provider failed."""
+
+
+class WolfPermissionError(WolfAPIError):
+    """403: the token may not act for this account."""
+
+
+class WolfNotFoundError(WolfAPIError):
+    """404: no such account, or no such endpoint at this base URL."""
+
+
+class WolfRateLimitError(WolfAPIError):
+    """429: too many requests; see ``retry_after``."""
+
+
+class WolfServerError(WolfAPIError):
+    """5xx: the server or a gateway before it failed."""

@@ -1,0 +1,128 @@
+"""Settings: frozen, and checked when they are made.
+
+A setting that makes no sense raises `WolfConfigError` at once, with what was expected and what came,
+rather than showing up later as a cache that keeps nothing or a retry that never ends.
+"""
+
+from __future__ import annotations
+
+import math
+
+import msgspec
+
+from wolf_async.errors import WolfConfigError
+
+__all__ = ["CachePolicy", "RetryPolicy", "Timeouts", "seconds", "whole"]
+
+
+def seconds(
+    name: str, value: object, *, least: float = 0.0, finite: bool = False, above: bool = False
+) -> None:
+    """Refuse ``value`` unless it is a number from ``least`` (excluded with ``above``), finite on demand."""
+    expected = f"{'a finite' if finite else 'a'} number {'above' if above else 'from'} {least:g}"
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or math.isnan(value):
+        raise WolfConfigError(f"{name} must be {expected}, not {value!r}")
+    if value < least or (above and value == least) or (finite and math.isinf(value)):
+        raise WolfConfigError(f"{name} must be {expected}, not {value!r}")
+
+
+def whole(name: str, value: object, *, least: int = 1) -> None:
+    """Refuse ``value`` unless it is an integer from ``least``."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise WolfConfigError(f"{name} must be a whole number from {least}, not {value!r}")
+
+
+def fraction(name: str, value: object) -> None:
+    """Refuse ``value`` unless it is a number from 0 to 1."""
+    seconds(name, value)
+    if not isinstance(value, (int, float)) or value > 1:
+        raise WolfConfigError(f"{name} must be a number from 0 to 1, not {value!r}")
+
+
+class CachePolicy(msgspec.Struct, frozen=True):
+    """How long answers are kept, and what may stand in for a fresh one. All times are in seconds.
+
+    An answer's age counts from the moment the request that brought it was sent (RFC 9111 §4.2.3). The two
+    stale windows both begin where the answer's ttl ends (RFC 5861) and are for callers without ``max_age``.
+
+    Raises `WolfConfigError` for settings that make no sense.
+    """
+
+    ttl: float = 30.0
+    """Age up to which an answer is fresh. 0 keeps an answer for no longer than the clock stands still."""
+    stale_while_revalidate: float = 0.0
+    """For that long past ``ttl`` an answer is returned at once while one background load refreshes it."""
+    stale_if_error: float = 0.0
+    """For that long past ``ttl`` an answer stands in for a load that failed because the upstream is unwell."""
+    refresh_backoff: float = 1.0
+    """Pause after a failed refresh in which stale answers are served without asking the upstream;
+    doubled at each further failure, up to a minute."""
+    error_ttl: float = 0.0
+    """For that long a failure is remembered where no stale answer stands in; 0 remembers none."""
+    jitter: float = 0.0
+    """Each answer's ttl is shortened by a random part of up to this fraction (0 to 1), so that accounts
+    loaded together do not expire together."""
+    max_entries: int = 10_000
+    """At most so many answers are kept; the ones not used lately leave first."""
+    max_bytes: int | None = None
+    """At most about so many bytes of answers are kept; ``None`` sets no such bound."""
+
+    def __post_init__(self) -> None:
+        for name in ("ttl", "stale_while_revalidate", "stale_if_error", "error_ttl"):
+            seconds(name, getattr(self, name))
+        seconds("refresh_backoff", self.refresh_backoff, finite=True)
+        fraction("jitter", self.jitter)
+        whole("max_entries", self.max_entries)
+        if self.max_bytes is not None:
+            whole("max_bytes", self.max_bytes)
+        if self.ttl == 0 and (self.stale_while_revalidate or self.stale_if_error):
+            raise WolfConfigError(
+                "stale windows need a ttl above 0; cache=None turns the keeping of answers off"
+            )
+
+
+class RetryPolicy(msgspec.Struct, frozen=True):
+    """Which failures are tried again, and when. All times are in seconds.
+
+    Tried again: no connection, an attempt's timeout, a truncated answer, 408, 429, 500, 502, 503 and 504.
+    Between two attempts there is a random pause of up to ``backoff`` doubled per attempt ("full jitter"),
+    or the pause that the server asked for with ``Retry-After`` (RFC 9110 §10.2.3).
+
+    Raises `WolfConfigError` for settings that make no sense.
+    """
+
+    attempts: int = 3
+    """At most so many requests for one answer; 1 never tries again."""
+    backoff: float = 0.2
+    """Upper end of the random pause before the second attempt."""
+    max_backoff: float = 5.0
+    """Upper end of any random pause."""
+    max_retry_after: float = 30.0
+    """A longer ``Retry-After`` is not waited for: the error is raised at once, with ``retry_after`` set."""
+    budget: float = 0.1
+    """Further attempts of the whole client as a fraction of its first attempts, after a small reserve:
+    an outage under load does not multiply the load. ``math.inf`` sets no such bound."""
+
+    def __post_init__(self) -> None:
+        whole("attempts", self.attempts)
+        for name in ("backoff", "max_backoff", "max_retry_after"):
+            seconds(name, getattr(self, name), finite=True)
+        seconds("budget", self.budget)
+
+
+class Timeouts(msgspec.Struct, frozen=True):
+    """Bounds in seconds; each may be ``math.inf``.
+
+    Raises `WolfConfigError` for settings that make no sense.
+    """
+
+    total: float = 30.0
+    """For a whole load: waiting for a free place and for the rate limit, all attempts, and the pauses between."""
+    attempt: float = 10.0
+    """For one request, from sending to the last byte of the answer."""
+    connect: float = 5.0
+    """For making one connection."""
+
+    def __post_init__(self) -> None:
+        for name in ("total", "attempt", "connect"):
+            seconds(name, getattr(self, name), above=True)
