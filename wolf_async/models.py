@@ -1,0 +1,491 @@
+"""What the API returns, as frozen structs that keep the API's own names.
+
+The source is the vendor's page 任务初始化 (GET /agent-api/new/user/{user_id}/task/create), called "the
+vendor's page" below; Chinese words in the docstrings are its labels. The parameters named are those of
+creating a task (POST /agent-api/new/user/{user_id}/task).
+
+Fields have no defaults, save those of `TaskInit`: the strict decode reports an absent key as a deviation.
+`None` stands for a value that the server left out or sent as null. Datetimes carry no zone; Asia/Shanghai
+fits all samples, but nothing states it.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, TypeAlias, cast
+
+import msgspec
+
+from wolf_async.frozen import FrozenDict, freeze
+
+__all__ = [
+    "AutoRecycleDetail",
+    "AutoRecycleRule",
+    "Background",
+    "BigModelOutboundGroup",
+    "BridgeGroup",
+    "Configs",
+    "DialTimeDay",
+    "EndActions",
+    "LLMIntentionConfig",
+    "Line",
+    "LineNode",
+    "NaiveDatetime",
+    "NewLine",
+    "OutboundGroup",
+    "OutboundGroupV2",
+    "TaskDialTime",
+    "TaskInit",
+    "TimeRange",
+    "Variable",
+    "dec_hook",
+]
+
+NaiveDatetime: TypeAlias = Annotated[datetime, msgspec.Meta(tz=False)]
+"""A datetime without a zone, `YYYY-MM-DD HH:MM:SS` on the wire."""
+
+
+class EndActions(FrozenDict[str, str]):
+    """Labels by key; read-only."""
+
+    __slots__ = ()
+
+
+class Configs(FrozenDict[str, Any]):
+    """Any JSON by key; deeply read-only."""
+
+    __slots__ = ()
+
+
+_NO_ACTIONS = EndActions()
+_NO_CONFIGS = Configs()
+
+
+# gc=False is safe because values built from JSON and never changed cannot form a cycle.
+class TaskInit(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """What an account can build an outbound-call task from (任务初始化, 获取新建任务所需要的初始信息).
+
+    A section that the answer lacks is empty. Source: the vendor's page, `data`.
+    """
+
+    task_dial_times: tuple[TaskDialTime, ...] = ()
+    """Time groups: when a task may call (时间组信息)."""
+    caller_line_list: tuple[Line, ...] = ()
+    """Lines for outbound calls (当前用户可使用2.0外呼线路信息)."""
+    call_in_line_list: tuple[Line, ...] = ()
+    """Lines for inbound calls (当前用户可使用呼入线路信息)."""
+    max_recycle_limit: int | None = None
+    """Not documented."""
+    outbound_group: tuple[OutboundGroup, ...] = ()
+    """Regular script groups (常规外呼话术组信息)."""
+    outbound_group_v2: tuple[OutboundGroupV2, ...] = ()
+    """Scripts of version 2.0 (用户2.0话术信息)."""
+    big_model_outbound_group: tuple[BigModelOutboundGroup, ...] = ()
+    """Script groups for large language models (大模型外呼话术组)."""
+    bridge_groups: tuple[BridgeGroup, ...] = ()
+    """Groups to transfer calls to (转接分组信息)."""
+    auto_recycle_rules: tuple[AutoRecycleRule, ...] = ()
+    """Redial rules (重呼规则)."""
+    end_actions: EndActions = _NO_ACTIONS
+    """What a task does afterwards, label by key (2.0任务后续动作): 0 nothing, 1 pause the task and release its
+    concurrency. A key, as an int, feeds `end_action`."""
+    background: tuple[Background, ...] = ()
+    """Background sounds (背景音列表)."""
+    llm_intention_configs: tuple[LLMIntentionConfig, ...] = ()
+    """Quality checks by a large language model (大模型质检配置)."""
+
+
+class TaskDialTime(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """A time group: the hours of the week in which a task may call (时间组信息).
+
+    Its `id` feeds `dial_time_id` (required). Source: the vendor's page, `task_dial_times`.
+    """
+
+    id: int
+    """Id of the time group."""
+    name: str | None
+    """Name of the time group."""
+    user_id: str | None
+    """Id of the user (用户id)."""
+    content: tuple[DialTimeDay, ...]
+    """The days of the week with their hours."""
+    is_default: bool | None
+    """Whether it is the default. The vendor's page has no label for it."""
+    remark: str | None
+    """Remark; null in the sample."""
+    created_at: NaiveDatetime | None
+    """When it was created."""
+    updated_at: NaiveDatetime | None
+    """When it was last changed."""
+
+
+class DialTimeDay(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """One day of the week in a time group (时间组信息).
+
+    It feeds no parameter by itself. Source: the vendor's page, `task_dial_times[].content`.
+    """
+
+    week: int | None
+    """Day of the week, 0 to 6. Most of the vendor's pages have 0 = Sunday … 6 = Saturday; one has 0 = Monday."""
+    times: tuple[TimeRange, ...]
+    """The hours of that day."""
+
+
+class TimeRange(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """A span of hours within a day (时间组信息).
+
+    It feeds no parameter by itself. Source: the vendor's page, `task_dial_times[].content[].times`.
+    """
+
+    end_time: str | None
+    """End, `HH:MM` or `H:MM`; whether it is included is not documented."""
+    begin_time: str | None
+    """Begin, `HH:MM` or `H:MM`."""
+
+
+class Line(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """A line, outbound (当前用户可使用2.0外呼线路信息) or inbound (当前用户可使用呼入线路信息).
+
+    Its `line_id` feeds `task_extras.line[].id` (older: the id alone), with a `limit` of at most `residue`.
+    Source: the vendor's page, `caller_line_list` and `call_in_line_list`.
+    """
+
+    name: str | None
+    """Not documented; null in the sample. The line's name is `new_line.name`."""
+    remark: str | None
+    """Remark on the line (线路备注)."""
+    line_id: str
+    """Id of the line (线路id). Not always a valid UUID."""
+    belong_user: str | None
+    """Id of the user it belongs to (所属用户)."""
+    line_concurrency: int | None
+    """Calls that the line can carry at once, in total (线路总量并发数)."""
+    residue: int | None
+    """Calls at once that are still free on the line (线路剩余可使用并发数)."""
+    available_at: NaiveDatetime | None
+    """When the line's allocation ends: inferred, since it equals the deadline on the vendor's line page."""
+    new_line: NewLine | None
+    """The line itself."""
+
+
+class NewLine(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """The line that is allocated by a `Line`: its name, kind and node.
+
+    It feeds no parameter and has no label. Source: the vendor's page, `caller_line_list[].new_line`.
+    """
+
+    name: str | None
+    """Name of the line (线路名称)."""
+    type: int | None
+    """Kind of the line (线路类型): 1 external (外部线路), 2 internal (内部线路)."""
+    bind_type_str: str | None
+    """Not documented; `IP` in the sample."""
+    type_str: str | None
+    """Label of `type`, in Chinese."""
+    usage: int | None
+    """What the line is for (线路用途 1-常规 2-大模型 4-端到端): 1 regular, 2 LLM, 4 end-to-end. The values look like bit
+    flags, so that sums are possible."""
+    node: LineNode | None
+    """The node that serves the line."""
+
+
+class LineNode(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """The node that serves a line.
+
+    It feeds no parameter and has no section label. Source: the vendor's page, `caller_line_list[].new_line.node`.
+    """
+
+    name: str | None
+    """Name of the node (节点名称)."""
+
+
+class OutboundGroup(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """A regular script group (常规外呼话术组信息).
+
+    Its `id` feeds `destination_extension` (required; the id of a script group of any of the three kinds).
+    Source: the vendor's page, `outbound_group`.
+    """
+
+    id: int
+    """Id of the script group."""
+    name: str | None
+    """Name of the script group."""
+    user_id: str | None
+    """Id of the user (用户id)."""
+    category_id: int | str | None
+    """Not documented, nor is its type; null in the sample."""
+    debug: bool | None
+    """Not documented."""
+    deleted_at: NaiveDatetime | None
+    """Not documented, nor is its type, taken from `created_at`; null in the sample."""
+    created_at: NaiveDatetime | None
+    """When it was created."""
+    updated_at: NaiveDatetime | None
+    """When it was last changed."""
+    link_word_group_id: int | str | None
+    """Not documented, nor is its type; null in the sample."""
+    tag_scene_id: int | str | None
+    """Not documented, nor is its type; null in the sample."""
+    knowledge_id: int | str | None
+    """Not documented, nor is its type; null in the sample."""
+    exclusive_asr: str | None
+    """Not documented."""
+    exclusive_tts: str | None
+    """Not documented."""
+    priority_matching: int | None
+    """Not documented."""
+    is_top: int | None
+    """Not documented."""
+    nlp_threshold: int | None
+    """Not documented."""
+    order_matching: int | None
+    """Not documented."""
+    sort: int | None
+    """Not documented."""
+    usable: int | None
+    """Not documented."""
+    inner: int | None
+    """Not documented."""
+    is_sync: int | None
+    """Not documented."""
+    speed: int | None
+    """Not documented, nor is its unit."""
+    volume: int | None
+    """Not documented, nor is its unit."""
+    is_lock: int | None
+    """Not documented."""
+    is_train: int | None
+    """Not documented."""
+    is_visible: int | None
+    """Not documented."""
+    is_edit: int | None
+    """Not documented."""
+    is_active: int | None
+    """Not documented."""
+    use_type: int | None
+    """Not documented."""
+    extension_number: int | str | None
+    """Not documented, nor is its type; null in the sample."""
+    aim_content: str | None
+    """Not documented, nor is its type; null in the sample."""
+    intention_group_id: int | None
+    """Not documented."""
+    tts_extension: str | None
+    """Not documented, nor is its type; null in the sample."""
+    big_model_type: str | None
+    """Not documented."""
+    local_knowledge_base_id: int | str | None
+    """Not documented, nor is its type; null in the sample."""
+    custom_prompt: str | None
+    """Not documented, nor is its type; null in the sample."""
+    bridge_group_id: int | str | None
+    """Not documented, nor is its type; null in the sample."""
+    llm_nlp_threshold: int | None
+    """Not documented."""
+    llm_scene_id: int | str | None
+    """Not documented, nor is its type; null in the sample."""
+    default: bool | None
+    """Whether it is the default. The vendor's page has no label for it."""
+
+
+class OutboundGroupV2(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """A script of version 2.0 (用户2.0话术信息).
+
+    Its `id` feeds `destination_extension` (required; the id of a script group of any of the three kinds).
+    Source: the vendor's page, `outbound_group_v2`.
+    """
+
+    id: str
+    """Id of the script: a string of 18 digits in the sample."""
+    name: str | None
+    """Name of the script."""
+    created_at: NaiveDatetime | None
+    """When it was created."""
+    updated_at: NaiveDatetime | None
+    """When it was last changed."""
+    variable: tuple[Variable, ...]
+    """The script's variables."""
+
+
+class Variable(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """A variable of a script of version 2.0 (用户2.0话术信息).
+
+    It feeds no parameter that is documented. Source: the vendor's page, `outbound_group_v2[].variable`.
+    """
+
+    id: int
+    """Id of the variable; above 2^53 in the sample."""
+    name: str | None
+    """Name of the variable."""
+    desc: str | None
+    """Description; empty in the sample."""
+    type: int | None
+    """Not documented."""
+    is_save: bool | None
+    """Not documented."""
+    is_builtin: bool | None
+    """Not documented."""
+    is_fill: bool | None
+    """Not documented; by its name, whether a value has to be filled in."""
+
+
+class BigModelOutboundGroup(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """A script group for large language models (大模型外呼话术组).
+
+    Its `id` feeds `destination_extension` (required; the id of a script group of any of the three kinds).
+    Source: the vendor's page, `big_model_outbound_group`.
+    """
+
+    id: int
+    """Id of the script group."""
+    name: str | None
+    """Name of the script group."""
+    is_lock: int | None
+    """Not documented."""
+    is_active: int | None
+    """Not documented."""
+    is_call_in: int | None
+    """Not documented."""
+    llm_end_type: int | None
+    """Not documented."""
+    created_at: NaiveDatetime | None
+    """When it was created."""
+    default: bool | None
+    """Whether it is the default. The vendor's page has no label for it."""
+
+
+class BridgeGroup(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """A group to transfer calls to (转接分组信息).
+
+    Its `id` feeds `bridge_group_id`. Source: the vendor's page, `bridge_groups`.
+    """
+
+    id: int
+    """Id of the group."""
+    name: str | None
+    """Name of the group."""
+    strategy: int | None
+    """How calls are spread over the group: 1 average (平均); other values are not documented."""
+    strategy_str: str | None
+    """Label of `strategy`, in Chinese."""
+
+
+class AutoRecycleRule(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """A redial rule (重呼规则).
+
+    Its `id` feeds `auto_recycle_rule_id`. Source: the vendor's page, `auto_recycle_rules`.
+    """
+
+    id: int
+    """Id of the rule."""
+    user_id: str | None
+    """Id of the user (用户id)."""
+    name: str | None
+    """Name of the rule."""
+    remark: str | None
+    """Remark."""
+    status: bool | None
+    """Not documented."""
+    created_at: NaiveDatetime | None
+    """When it was created."""
+    updated_at: NaiveDatetime | None
+    """When it was last changed."""
+    is_default: bool | None
+    """Whether it is the default. The vendor's page has no label for it."""
+    type: int | None
+    """Not documented."""
+    configs: Configs
+    """Not documented. Empty in the sample, where it is written `[]`; deeply read-only."""
+    details: tuple[AutoRecycleDetail, ...]
+    """Which outcomes of a call are called again."""
+
+
+class AutoRecycleDetail(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """One outcome of a call in a redial rule (重呼规则).
+
+    It feeds no parameter by itself. Source: the vendor's page, `auto_recycle_rules[].details`.
+    """
+
+    rule_id: int | None
+    """Id of the rule that it belongs to."""
+    number_status: int | None
+    """Outcome of the call: 0 waiting, 1 success, 2 blocked by the carrier, 3 rejected, 4 no answer, 5 no such number,
+    6 powered off (关机), 7 out of service, 8 busy, 9 incoming calls restricted, 10 in arrears, 11 blacklisted,
+    12 blocked by the user."""
+    time: int | None
+    """Not documented, nor is its unit."""
+    number_status_str: str | None
+    """Label of `number_status`, in Chinese."""
+
+
+class Background(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """A background sound (背景音列表).
+
+    Its `id` feeds `background_id`. Source: the vendor's page, `background`.
+    """
+
+    id: int
+    """Id of the sound."""
+    name: str | None
+    """Name of the sound."""
+    created_at: NaiveDatetime | None
+    """When it was created."""
+
+
+class LLMIntentionConfig(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """A quality check by a large language model (大模型质检配置).
+
+    Its `id` feeds `llm_intention_id`. Source: the vendor's page, `llm_intention_configs`.
+    """
+
+    id: int
+    """Id of the check."""
+    name: str | None
+    """Name of the check."""
+    user_id: str | None
+    """Id of the user (用户id)."""
+    llm_type: int | None
+    """Not documented."""
+    is_default: int | None
+    """Whether it is the default, as 0 or 1. The vendor's page has no label for it."""
+    created_at: NaiveDatetime | None
+    """When it was created."""
+
+
+def dec_hook(expected: type, obj: Any) -> Any:
+    """Decode the read-only mappings of the structs: msgspec's `dec_hook` for `TaskInit` and all it holds.
+
+    Raises `TypeError`, which msgspec turns into a `ValidationError` with the field's path.
+    """
+    if expected is Configs:
+        return _decode_configs(obj)
+    if expected is EndActions:
+        return _decode_end_actions(obj)
+    raise NotImplementedError(f"cannot decode {expected!r}")
+
+
+def _decode_configs(obj: Any) -> Configs:
+    if isinstance(obj, dict):
+        return Configs(freeze(obj))
+    if obj == []:
+        return _NO_CONFIGS
+    raise TypeError(f"Expected `object`, got `{_json_name(obj)}`")
+
+
+def _decode_end_actions(obj: Any) -> EndActions:
+    if not isinstance(obj, dict):
+        raise TypeError(f"Expected `object`, got `{_json_name(obj)}`")
+    actions = cast("dict[str, Any]", obj)
+    for key, label in actions.items():
+        if not isinstance(label, str):
+            raise TypeError(f"Expected `str`, got `{_json_name(label)}` for key {key!r}")
+    return EndActions(actions)
+
+
+def _json_name(obj: Any) -> str:
+    """Name a decoded value's type as msgspec's own messages do."""
+    if obj is None:
+        return "null"
+    if isinstance(obj, dict):
+        return "object"
+    return "array" if isinstance(obj, list | tuple) else type(obj).__name__
