@@ -1,0 +1,217 @@
+"""One load, many waiters: they join, leave, and are told.
+
+A `Flight` runs one load in a task of its own and hands its outcome to everybody who waits. It knows
+nothing of caches: whoever made it is called back when the load's task is done, decides what the outcome
+is, and lands the flight with it. It is also told when the last waiter has left.
+"""
+
+from __future__ import annotations
+
+import copy
+import types
+from contextvars import Context, ContextVar
+from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
+
+from wolf_async.errors import WolfError
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Awaitable, Callable, Iterator
+
+__all__ = ["Flight", "Landing", "Tower", "loading"]
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+loading: Final[ContextVar[Flight[Any, Any] | None]] = ContextVar("wolf_async.loading", default=None)
+"""The flight in whose load the code now runs, in all tasks that the load starts."""
+
+
+class Landing(Generic[V]):
+    """The outcome of a load: a value, or an error with perhaps a value that may stand in for it."""
+
+    __slots__ = ("error", "stand_in", "value")
+
+    def __init__(
+        self, value: V | None = None, error: BaseException | None = None, stand_in: Standing[V] | None = None
+    ) -> None:
+        self.value = value
+        self.error = error
+        self.stand_in = stand_in
+
+
+class Standing(Protocol[V]):
+    """Something that holds an older value."""
+
+    value: V
+
+
+class Tower(Protocol):
+    """Who made a flight: it hears of the two ways in which one ends."""
+
+    def flight_done(self, flight: Flight[Any, Any], task: asyncio.Task[Any]) -> None:
+        """The load's task is done; the flight is to be landed now."""
+
+    def flight_abandoned(self, flight: Flight[Any, Any]) -> None:
+        """The last waiter has left a flight; its load is cancelled right after this call."""
+
+
+class Flight(Generic[K, V]):
+    """One load of one key, and those who wait for it."""
+
+    __slots__ = (
+        "_loop",
+        "_task",
+        "_tower",
+        "_waiters",
+        "background",
+        "cancelled",
+        "key",
+        "sent_at",
+        "waited_for_by",
+    )
+
+    def __init__(
+        self, tower: Tower, loop: asyncio.AbstractEventLoop, key: K, *, background: bool = False
+    ) -> None:
+        self.key = key
+        self.background = background
+        """Whether the load goes on when nobody waits for it."""
+        self.cancelled = False
+        """Whether the load was asked to end; nobody waits for it any more."""
+        self.sent_at: float | None = None
+        """When the load began to run, on the clock that `start` was given; ``None`` before that."""
+        self.waited_for_by: list[Flight[Any, Any]] = []
+        """The flights whose loads wait for this one."""
+        self._tower = tower
+        self._loop = loop
+        self._task: asyncio.Task[Any] | None = None
+        # a dict serves as an ordered set: leaving costs the same however many wait
+        self._waiters: dict[asyncio.Future[Landing[V]], None] = {}
+
+    def start(self, load: Callable[[K], Awaitable[object]], clock: Callable[[], float]) -> None:
+        """Begin the load in a task of its own, which sees no caller's context variables."""
+        context = Context()
+        context.run(loading.set, self)
+        self._task = task = self._loop.create_task(self._run(load, clock), context=context)
+        # a callback, not code after the await in _run: a task that is cancelled before its first step never runs it
+        task.add_done_callback(self._done)
+
+    async def _run(self, load: Callable[[K], Awaitable[object]], clock: Callable[[], float]) -> object:
+        self.sent_at = clock()
+        return await load(self.key)
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        # the task holds the error, whose traceback holds this flight
+        self._task = None
+        self._tower.flight_done(self, task)
+
+    async def wait(self, *, stand_in: bool) -> V:
+        """The load's value; raises an error of the caller's own if the load failed.
+
+        With ``stand_in`` an older value is accepted where the landing has one. A caller that is cancelled
+        leaves alone; when the last one leaves, the load is cancelled unless it is in the background.
+        """
+        waiter: asyncio.Future[Landing[V]] = self._loop.create_future()
+        self._waiters[waiter] = None
+        try:
+            landing = await waiter
+        except BaseException:
+            self._leave(waiter)
+            raise
+        if landing.error is None:
+            return landing.value  # type: ignore[return-value]
+        if stand_in and landing.stand_in is not None:
+            return landing.stand_in.value
+        # no local name for the new error: its traceback holds this frame
+        raise own_copy(landing.error)
+
+    def _leave(self, waiter: asyncio.Future[Landing[V]]) -> None:
+        if waiter not in self._waiters:  # landed in the same tick
+            return
+        del self._waiters[waiter]
+        if not self._waiters and not self.background:
+            # first out of everybody's sight, then cancelled: who arrives while the load cleans up must not find it
+            self._tower.flight_abandoned(self)
+            self.cancel()
+
+    def land(self, landing: Landing[V]) -> None:
+        """Tell everybody who waits; later landings find nobody and do nothing."""
+        waiters, self._waiters = self._waiters, {}
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(landing)
+
+    def cancel(self) -> asyncio.Task[Any] | None:
+        """Cancel the load, and return its task if it is still running."""
+        self.cancelled = True
+        if self._task is not None and not self._loop.is_closed():
+            self._task.cancel()
+        return self._task
+
+    def may_be_joined(self, began: float, max_age: float) -> bool:
+        """Whether a call that began then and wants nothing older than ``max_age`` seconds may wait for this load.
+
+        Order decides before the clock does: a load that has not begun to run was not sent before the call began,
+        and for ``max_age=0`` one that has begun was, even within one tick of the clock.
+        """
+        return self.sent_at is None or (max_age > 0 and began - self.sent_at <= max_age)
+
+    def ancestry(self) -> Iterator[Flight[Any, Any]]:
+        """This flight, and all whose loads wait for it, directly or not."""
+        seen = {self}
+        queue = [self]
+        while queue:
+            flight = queue.pop()
+            yield flight
+            new = [other for other in flight.waited_for_by if other not in seen]
+            seen.update(new)
+            queue.extend(new)
+
+    def is_for(self, tower: Tower, key: object) -> bool:
+        """Whether ``tower`` made this flight for ``key``."""
+        return self._tower is tower and self.key == key
+
+    @property
+    def loop_is_closed(self) -> bool:
+        """Whether the loop that this flight belongs to has ended."""
+        return self._loop.is_closed()
+
+    @property
+    def under_way(self) -> bool:
+        """Whether the load has begun and not ended."""
+        return self._task is not None
+
+    @property
+    def waiters(self) -> int:
+        """How many callers wait."""
+        return len(self._waiters)
+
+    def __repr__(self) -> str:
+        state = "under way" if self.under_way else "queued" if self.sent_at is None else "ended"
+        kind = "background, " if self.background else ""
+        return f"<Flight {self.key!r}: {kind}{state}, {len(self._waiters)} waiting>"
+
+
+def own_copy(error: BaseException) -> BaseException:
+    """An error of the same kind for one waiter alone, with the shared original as its cause."""
+    try:
+        twin = _copy(error)
+    except Exception:
+        # a class that cannot be copied must not cost the waiter the news
+        twin = WolfError(f"{type(error).__name__}: {error}")
+    if "__notes__" in twin.__dict__:
+        twin.__notes__ = list(twin.__notes__)
+    twin.__cause__ = error
+    return twin
+
+
+def _copy(error: BaseException) -> BaseException:
+    cls = type(error)
+    if hasattr(cls, "__copy__") or not isinstance(cls.__init__, types.FunctionType):
+        return copy.copy(error)
+    # an __init__ of its own may want other arguments than those in `args`, or change them again
+    twin = cls.__new__(cls, *error.args)
+    twin.args = error.args
+    twin.__dict__.update(error.__dict__)
+    return twin

@@ -1,0 +1,132 @@
+"""What a cache holds: entries with their times, bounded in number and in bytes.
+
+No operation does work in proportion to the number of entries: what has expired is reclaimed a few entries
+at a time, and room is made by a walk of bounded length. That is why the entries stand in an `OrderedDict`
+and in no timer, heap or second index.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
+
+from wolf_async.errors import WolfConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+__all__ = ["Entry", "Store"]
+
+K = TypeVar("K", bound="Hashable")
+V = TypeVar("V")
+
+CHANCES: Final = 8
+"""Entries that one eviction passes over because they were used."""
+SWEPT: Final = 2
+"""Entries of no more use that one `Store.put` reclaims."""
+LONG_AGO: Final = float("-inf")
+
+
+class Entry(Generic[V]):
+    """A value with its times, or a remembered failure, which is never fresh."""
+
+    __slots__ = ("backoff", "error", "fresh_until", "gone_at", "retry_at", "sent_at", "size", "used", "value")
+
+    def __init__(
+        self, value: V, *, sent_at: float, gone_at: float, fresh_until: float = LONG_AGO, size: int = 0
+    ) -> None:
+        self.value = value
+        self.sent_at = sent_at
+        self.fresh_until = fresh_until
+        self.gone_at = gone_at
+        """When nobody can use it any more."""
+        self.size = size
+        self.error: BaseException | None = None
+        self.retry_at = LONG_AGO
+        """Until then it is not refreshed, because the last refresh failed."""
+        self.backoff = 0.0
+        self.used = False
+        """Whether it was used since an eviction last passed over it."""
+
+    def is_fresh_for(self, now: float, max_age: float) -> bool:
+        """Whether it is fresh and no older than that; nothing is young enough for 0, whatever the clock says."""
+        return now <= self.fresh_until and self.is_at_most(max_age, now)
+
+    def is_at_most(self, max_age: float, now: float) -> bool:
+        """Whether it was sent no more than ``max_age`` seconds ago, and before the present tick for 0."""
+        return max_age > 0 and now - self.sent_at <= max_age
+
+
+class Store(Generic[K, V]):
+    """Entries by key: at most ``max_entries`` of them, and of at most ``max_bytes`` together."""
+
+    __slots__ = ("_bytes", "entries", "evictions", "max_bytes", "max_entries")
+
+    def __init__(self, max_entries: int, max_bytes: int | None) -> None:
+        self.max_entries = max_entries
+        self.max_bytes = max_bytes
+        self.entries: OrderedDict[K, Entry[V]] = OrderedDict()
+        """For reading; this object stays the same for the life of the store."""
+        self.evictions = 0
+        self._bytes = 0
+
+    def get(self, key: K) -> Entry[V] | None:
+        """The entry of ``key``, whatever its age; raises `WolfConfigError` for a key that cannot be hashed."""
+        try:
+            return self.entries.get(key)
+        except TypeError as error:
+            raise WolfConfigError(f"a key must be hashable, not {key!r}") from error
+
+    def put(self, key: K, entry: Entry[V], now: float) -> None:
+        """Keep ``entry``; one that is larger than the whole store may get is not kept."""
+        self.drop(key)
+        self._sweep(now)
+        # room is made before the newcomer is in, or it could be the one that has to leave
+        if self._make_room(entry.size):
+            self.entries[key] = entry
+            self._bytes += entry.size
+
+    def drop(self, key: K) -> bool:
+        """Forget ``key``; tells whether it was there."""
+        entry = self.entries.pop(key, None)
+        if entry is not None:
+            self._bytes -= entry.size
+        return entry is not None
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self.entries.clear()
+        self._bytes = 0
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __repr__(self) -> str:
+        return f"<Store: {len(self.entries)} of {self.max_entries} entries, {self._bytes} bytes>"
+
+    def _sweep(self, now: float) -> None:
+        """Reclaim a few of the oldest entries if nobody can use them any more."""
+        for key in [key for key, entry in self._oldest(SWEPT) if now > entry.gone_at]:
+            self.drop(key)
+
+    def _oldest(self, count: int) -> list[tuple[K, Entry[V]]]:
+        return [item for item, _ in zip(self.entries.items(), range(count), strict=False)]
+
+    def _make_room(self, size: int) -> bool:
+        limit = float("inf") if self.max_bytes is None else self.max_bytes
+        if size > limit:
+            return False
+        while len(self.entries) >= self.max_entries or self._bytes + size > limit:
+            self._evict()
+        return True
+
+    def _evict(self) -> None:
+        """Drop the oldest entry that was not used since it was last passed over."""
+        for key, entry in self._oldest(CHANCES):
+            if not entry.used:
+                break
+            entry.used = False
+            self.entries.move_to_end(key)
+        # with all chances given, the oldest leaves although it was used: the work stays bounded
+        self.drop(next(iter(self.entries)))
+        self.evictions += 1
