@@ -1,0 +1,105 @@
+"""Where the access token comes from, and the one place that turns it into a header."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias
+
+from multidict import CIMultiDict, CIMultiDictProxy
+
+from wolf_async.cache import LoadingCache
+from wolf_async.errors import WolfAuthError, WolfConfigError
+from wolf_async.policy import CachePolicy
+
+__all__ = ["Credential", "TokenProvider", "Tokens"]
+
+TokenProvider: TypeAlias = Callable[[], Awaitable[str]]
+
+
+class Credential:
+    """A token as request headers; its repr shows neither."""
+
+    __slots__ = ("headers", "token")
+
+    def __init__(self, token: str, headers: dict[str, str]) -> None:
+        self.token = token
+        self.headers = CIMultiDictProxy(CIMultiDict({**headers, "Authorization": f"Bearer {token}"}))
+
+    def __repr__(self) -> str:
+        return "<Credential>"
+
+
+class Tokens:
+    """A fixed token, or one that a provider gives.
+
+    The provider is called once at first need, and once more after the server refused a token, however many
+    requests saw that. Its failures are not remembered.
+    """
+
+    def __init__(self, source: str | TokenProvider, headers: dict[str, str]) -> None:
+        self._headers = headers
+        self._held: LoadingCache[str, Credential] | None = None
+        self._fixed: Credential | None = None
+        if callable(source):
+            self._provider = source
+            # one key and no expiry: what it is here for is that callers share a load, leave and fail alone
+            self._held = LoadingCache(self._fetch, policy=CachePolicy(ttl=math.inf, max_entries=1))
+        else:
+            self._fixed = Credential(_checked(source), headers)
+
+    @property
+    def renewable(self) -> bool:
+        """Whether there may be another token after this one was refused."""
+        return self._held is not None
+
+    def at_hand(self) -> Credential | None:
+        """The credential that can be used without waiting."""
+        return self._fixed if self._held is None else self._held.peek("token")
+
+    async def get(self) -> Credential:
+        """The credential; raises `WolfAuthError` if the provider fails, with the provider's error in its causes."""
+        if self._held is None:
+            assert self._fixed is not None
+            return self._fixed
+        return await self._held.get("token")
+
+    async def renew(self, refused: Credential) -> Credential:
+        """The credential after the server refused that one, which only the first to say so makes the provider see."""
+        if self._held is not None and self._held.peek("token") is refused:
+            self._held.invalidate("token")
+        return await self.get()
+
+    async def aclose(self) -> None:
+        """End a call of the provider that is under way."""
+        if self._held is not None:
+            await self._held.aclose()
+
+    async def _fetch(self, key: str) -> Credential:
+        try:
+            answer: object = self._provider()
+            token = await answer if inspect.isawaitable(answer) else answer
+        except Exception as error:
+            # only its kind: the text of a provider's error may hold a secret
+            raise WolfAuthError(f"the token provider failed: {type(error).__name__}") from error
+        try:
+            return Credential(_checked(token), self._headers)
+        except WolfConfigError as error:
+            raise WolfAuthError(f"the token provider gave no token: {error}") from error
+
+    def __repr__(self) -> str:
+        return f"<Tokens: {'from a provider' if self.renewable else 'fixed'}>"
+
+
+def _checked(token: object) -> str:
+    """The token if it can stand in a header; the error never shows it."""
+    if not isinstance(token, str):
+        raise WolfConfigError(f"the token must be a str, not {type(token).__name__}")
+    if not token:
+        raise WolfConfigError("the token must not be empty")
+    if not token.isascii() or not token.isprintable() or " " in token:
+        raise WolfConfigError(
+            "the token must hold visible ASCII characters only, without spaces or line ends"
+        )
+    return token

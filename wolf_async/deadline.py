@@ -1,0 +1,45 @@
+"""The one moment by which a load with all its attempts and waits is over."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from wolf_async.errors import WolfTimeoutError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+__all__ = ["Deadline"]
+
+
+class Deadline:
+    """A moment on the event loop's clock, ``total`` seconds after it was made."""
+
+    __slots__ = ("_loop", "_total", "_when")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, total: float) -> None:
+        self._loop = loop
+        self._total = total
+        self._when = loop.time() + total
+
+    def left(self) -> float:
+        """Seconds until then; negative when it has passed."""
+        return self._when - self._loop.time()
+
+    def passed(self, doing: str) -> WolfTimeoutError:
+        """The error for whoever was ``doing`` something when it passed."""
+        return WolfTimeoutError(f"no answer within {self._total:g} s in total: time ran out while {doing}")
+
+    @asynccontextmanager
+    async def while_(self, doing: str) -> AsyncIterator[None]:
+        """Cancel the block at the deadline, and raise `WolfTimeoutError` that says what it was ``doing``."""
+        try:
+            async with asyncio.timeout_at(None if math.isinf(self._when) else self._when):
+                yield
+        except TimeoutError as error:
+            if isinstance(error, WolfTimeoutError):
+                raise
+            raise self.passed(doing) from error
