@@ -1,0 +1,91 @@
+"""Asyncio client for Wolf Smart Cloud's outbound-call API (云蝠智能).
+
+It answers one question, *what can this account build a call task from right now?*, and keeps the answer
+for a while::
+
+    async with WolfClient(token="…") as wolf:
+        init = await wolf.task_init(user_id)
+
+`WolfClient` is the door; `TaskInit` is what comes out; `WolfError` is the root of what goes wrong.
+"""
+
+from wolf_async._version import __version__
+from wolf_async.account import Account
+from wolf_async.client import ClientStats, WolfClient
+from wolf_async.errors import (
+    WolfAPIError,
+    WolfAuthError,
+    WolfClosedError,
+    WolfConfigError,
+    WolfConnectionError,
+    WolfDecodeError,
+    WolfError,
+    WolfNotFoundError,
+    WolfPermissionError,
+    WolfRateLimitError,
+    WolfServerError,
+    WolfTimeoutError,
+)
+from wolf_async.models import (
+    AutoRecycleDetail,
+    AutoRecycleRule,
+    Background,
+    BigModelOutboundGroup,
+    BridgeGroup,
+    Configs,
+    DialTimeDay,
+    EndActions,
+    Line,
+    LineNode,
+    LLMIntentionConfig,
+    NewLine,
+    OutboundGroup,
+    OutboundGroupV2,
+    TaskDialTime,
+    TaskInit,
+    TimeRange,
+    Variable,
+)
+from wolf_async.policy import CachePolicy, RetryPolicy, Timeouts
+from wolf_async.wire import RawResponse
+
+__all__ = [
+    "Account",
+    "AutoRecycleDetail",
+    "AutoRecycleRule",
+    "Background",
+    "BigModelOutboundGroup",
+    "BridgeGroup",
+    "CachePolicy",
+    "ClientStats",
+    "Configs",
+    "DialTimeDay",
+    "EndActions",
+    "LLMIntentionConfig",
+    "Line",
+    "LineNode",
+    "NewLine",
+    "OutboundGroup",
+    "OutboundGroupV2",
+    "RawResponse",
+    "RetryPolicy",
+    "TaskDialTime",
+    "TaskInit",
+    "TimeRange",
+    "Timeouts",
+    "Variable",
+    "WolfAPIError",
+    "WolfAuthError",
+    "WolfClient",
+    "WolfClosedError",
+    "WolfConfigError",
+    "WolfConnectionError",
+    "WolfDecodeError",
+    "WolfError",
+    "WolfNotFoundError",
+    "WolfPermissionError",
+    "WolfRateLimitError",
+    "WolfServerError",
+    "WolfTimeoutError",
+    "__version__",
+]

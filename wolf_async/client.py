@@ -1,0 +1,375 @@
+"""The one door: `WolfClient` answers what an account can build a call task from right now."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+import warnings
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+
+import msgspec
+
+from wolf_async import wire
+from wolf_async._version import __version__
+from wolf_async.auth import Credential, TokenProvider, Tokens
+from wolf_async.cache import CacheStats, Loaded, LoadingCache
+from wolf_async.deadline import Deadline
+from wolf_async.errors import WolfAPIError, WolfAuthError, WolfConfigError, WolfDecodeError, WolfError
+from wolf_async.limits import Limits, RateLimit, check_limits
+from wolf_async.logs import Sparingly, logger
+from wolf_async.models import TaskInit
+from wolf_async.policy import CachePolicy, RetryPolicy, Timeouts, whole
+from wolf_async.retry import Retry, is_transient
+from wolf_async.transport import Transport
+from wolf_async.wire import RawResponse
+
+if TYPE_CHECKING:
+    import ssl as ssl_module
+    from collections.abc import Callable
+
+    import aiohttp
+
+    from wolf_async.account import Account
+
+__all__ = ["ClientStats", "WolfClient"]
+
+T = TypeVar("T")
+
+_HEADERS: Final = {
+    "Accept": "application/json",
+    # only what aiohttp undoes without further packages
+    "Accept-Encoding": "gzip, deflate",
+    # the vendor's samples send it with the GET
+    "Content-Type": "application/json",
+    "User-Agent": f"wolf-async/{__version__}",
+}
+_BYTES_PER_BODY_BYTE: Final = 3
+
+
+class ClientStats(CacheStats, frozen=True, kw_only=True):
+    """What a client has done since it was made: the counts of its cache, and these."""
+
+    requests: int
+    """Requests sent, raw ones included."""
+    retries: int
+    """Requests sent because an earlier one failed; part of ``requests``."""
+    repaired: int
+    """Answers that were decoded after quirks in them had been put right."""
+
+
+class _Answer(msgspec.Struct, frozen=True, gc=False):
+    """A decoded answer with the body that it was decoded from, to recognise an equal one."""
+
+    init: TaskInit
+    body: bytes
+
+
+class _Ask(msgspec.Struct):
+    """One load on its way: what is asked, by when, and how often it was asked so far."""
+
+    account: Account
+    url: str
+    deadline: Deadline
+    attempts: int = 0
+
+
+class _Wiring:
+    """What belongs to one event loop."""
+
+    __slots__ = ("limits", "loop", "transport")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, transport: Transport, limits: Limits) -> None:
+        self.loop = loop
+        self.transport = transport
+        self.limits = limits
+
+
+class WolfClient:
+    """Asks the API for the init info of accounts, keeps the answers for a while, and shares each request.
+
+    ``token`` is the partner's bearer token, an async callable that gives one (called again once after a 401), or
+    ``None`` for the environment's ``WOLF_TOKEN``. ``base_url`` is the deployment that the token belongs to; ``None``
+    means ``WOLF_BASE_URL`` or else ``https://api.wolfsmartcloud.com``. ``cache=None`` keeps no answers and still shares
+    requests. ``max_concurrency`` requests at most are under way at once. ``rate_limit`` is requests per second, or a
+    pair of that and how many may be sent in one burst. ``session`` is an aiohttp session to use; it is not closed.
+    ``allow_http`` permits plain http to hosts other than loopback. ``ssl`` is a context for TLS in place of the
+    default one. ``trust_env`` takes the proxy from the environment, read once; ``.netrc`` is never read. ``max_body``
+    bounds a response in bytes, after decompression. ``clock`` gives seconds for the ages of answers.
+
+    A client belongs to the event loop of its first request. Once that loop is closed it starts over on the next
+    one, keeping its answers; while it is open, a call from another loop that needs a request raises
+    `WolfConfigError`.
+
+    Raises `WolfConfigError` for settings that make no sense.
+    """
+
+    def __init__(
+        self,
+        token: str | TokenProvider | None = None,
+        *,
+        base_url: str | None = None,
+        cache: CachePolicy | None = CachePolicy(),
+        retry: RetryPolicy = RetryPolicy(),
+        timeouts: Timeouts = Timeouts(),
+        max_concurrency: int = 100,
+        rate_limit: RateLimit | None = None,
+        session: aiohttp.ClientSession | None = None,
+        allow_http: bool = False,
+        ssl: ssl_module.SSLContext | None = None,
+        trust_env: bool = False,
+        max_body: int = 16 * 2**20,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._wiring: _Wiring | None = None
+        check_limits(max_concurrency, rate_limit)
+        whole("max_body", max_body)
+        _check_type("retry", retry, RetryPolicy)
+        _check_type("timeouts", timeouts, Timeouts)
+        self._base_url = wire.check_base_url(
+            _setting(base_url, "WOLF_BASE_URL", wire.DEFAULT_BASE_URL), allow_http
+        )
+        self._tokens = Tokens(_token(token), _HEADERS)
+        self._timeouts = timeouts
+        self._max_concurrency = max_concurrency
+        self._rate_limit: RateLimit | None = rate_limit
+        self._session = session
+        self._ssl = ssl
+        self._trust_env = trust_env
+        self._max_body = max_body
+        self._clock = clock
+        self._log = Sparingly()
+        self._retry = Retry(retry, self._log)
+        self._cache: LoadingCache[Account, _Answer] = LoadingCache(
+            self._load, policy=cache, sizeof=_sizeof, clock=clock, is_unwell=self._is_unwell
+        )
+        # raw answers are shared among those who ask at once, and never kept
+        self._raw: LoadingCache[Account, RawResponse] = LoadingCache(self._load_raw, policy=None, clock=clock)
+        self._fresh = self._cache.fresh
+        self._requests = 0
+        self._repaired = 0
+
+    # --- the callers' side -------------------------------------------------------------------------------------
+
+    async def task_init(
+        self, user_id: str, sub_user_id: str | None = None, *, max_age: float | None = None
+    ) -> TaskInit:
+        """What the account can build a call task from.
+
+        ``user_id`` is the main account; with ``sub_user_id`` the question is about that sub-account. With ``max_age``
+        (seconds) the answer was at most that old when this call began; 0 always asks the upstream.
+
+        Raises `WolfAPIError` or a subclass if the server said no, `WolfConnectionError`, `WolfTimeoutError` or
+        `WolfDecodeError` if there was no usable answer, `WolfConfigError` for an id that cannot be one, and
+        `WolfClosedError` if the client is closed or gets closed meanwhile.
+
+        Source: the vendor's page 任务初始化.
+        """
+        if max_age is None:
+            entry = self._fresh((user_id, sub_user_id))  # type: ignore[arg-type]
+            if entry is not None:
+                return entry.value.init
+        return (await self._cache.find(wire.check_account(user_id, sub_user_id), max_age)).init
+
+    async def raw_task_init(self, user_id: str, sub_user_id: str | None = None) -> RawResponse:
+        """The response as it came: never an older one than this call; nothing of it is kept.
+
+        Raises as `task_init`, but returns a response that is no refusal even if it cannot be decoded.
+        """
+        return await self._raw.get(wire.check_account(user_id, sub_user_id), max_age=0)
+
+    def peek(
+        self, user_id: str, sub_user_id: str | None = None, *, max_age: float | None = None
+    ) -> TaskInit | None:
+        """The answer that is held for the account, if it is fresh or within ``stale_while_revalidate``.
+
+        Never asks the upstream, never suspends, and counts nothing. With ``max_age`` (seconds) only a fresh answer of
+        at most that age. Raises `WolfConfigError` for an id that cannot be one.
+        """
+        answer = self._cache.peek(wire.check_account(user_id, sub_user_id), max_age=max_age)
+        return None if answer is None else answer.init
+
+    def invalidate(self, user_id: str, sub_user_id: str | None = None) -> bool:
+        """Forget the account's answer; a request under way serves those who wait for it, and nobody after them.
+
+        Returns whether there was anything to forget. Raises `WolfConfigError` for an id that cannot be one.
+        """
+        return self._cache.invalidate(wire.check_account(user_id, sub_user_id))
+
+    def clear(self) -> None:
+        """Forget all answers, as `invalidate` does for one account."""
+        self._cache.clear()
+
+    def stats(self) -> ClientStats:
+        """What this client has done since it was made."""
+        return ClientStats(
+            **msgspec.structs.asdict(self._cache.stats()),
+            requests=self._requests,
+            retries=self._retry.retries,
+            repaired=self._repaired,
+        )
+
+    async def aclose(self) -> None:
+        """Refuse new calls, end what is under way, and close the session if it is the client's own.
+
+        Who waits gets `WolfClosedError`. Twice is once; a client that was never used has nothing to close.
+        """
+        await self._cache.aclose()
+        await self._raw.aclose()
+        await self._tokens.aclose()
+        if self._wiring is not None and not self._wiring.loop.is_closed():
+            await self._wiring.transport.close()
+        self._wiring = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.aclose()
+
+    def __repr__(self) -> str:
+        return f"<WolfClient for {self._base_url}: {self._cache!r}, {self._requests} requests sent>"
+
+    def __del__(self) -> None:
+        wiring = getattr(self, "_wiring", None)
+        if wiring is not None:
+            warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
+
+    # --- a load ------------------------------------------------------------------------------------------------
+
+    async def _load(self, account: Account) -> Loaded[_Answer]:
+        held = self._cache.held(account)
+
+        def read(response: RawResponse) -> _Answer:
+            if held is not None and held.body == response.body:
+                return held
+            init, deviations = wire.parse(response)
+            if deviations:
+                self._note_repair(account, deviations)
+            return _Answer(init, response.body)
+
+        response, answer = await self._ask(account, read)
+        return Loaded(answer, response.sent_at)
+
+    async def _load_raw(self, account: Account) -> RawResponse:
+        def read(response: RawResponse) -> None:
+            refused = wire.refusal(response)
+            if refused is not None:
+                raise refused
+
+        response, _ = await self._ask(account, read)
+        return response
+
+    async def _ask(self, account: Account, read: Callable[[RawResponse], T]) -> tuple[RawResponse, T]:
+        """Ask until there is an answer, or an error that no other attempt would mend; the way up for all errors."""
+        wiring = self._wire()
+        deadline = Deadline(wiring.loop, self._timeouts.total)
+        ask = _Ask(account, wire.request_url(self._base_url, account), deadline)
+        try:
+            return await self._retry.call(lambda: self._attempt(wiring, ask, read), deadline)
+        except WolfError as error:
+            error.account = account
+            error.attempts = ask.attempts
+            raise
+
+    async def _attempt(
+        self, wiring: _Wiring, ask: _Ask, read: Callable[[RawResponse], T]
+    ) -> tuple[RawResponse, T]:
+        credential = self._tokens.at_hand()
+        if credential is None:
+            async with ask.deadline.while_("waiting for the token provider"):
+                credential = await self._tokens.get()
+        try:
+            return await self._exchange(wiring, ask, credential, read)
+        except WolfAuthError:
+            if not self._tokens.renewable:
+                raise
+        async with ask.deadline.while_("waiting for the token provider"):
+            credential = await self._tokens.renew(credential)
+        return await self._exchange(wiring, ask, credential, read)
+
+    async def _exchange(
+        self, wiring: _Wiring, ask: _Ask, credential: Credential, read: Callable[[RawResponse], T]
+    ) -> tuple[RawResponse, T]:
+        await wiring.limits.enter(ask.deadline)
+        ask.attempts += 1
+        self._requests += 1
+        begun = time.perf_counter()
+        outcome: object = "cancelled"
+        try:
+            response = await wiring.transport.get(ask.url, credential.headers, ask.deadline)
+            outcome = response.status
+        except WolfError as error:
+            outcome = type(error).__name__
+            raise
+        finally:
+            wiring.limits.leave()
+            if logger.isEnabledFor(logging.DEBUG):
+                milliseconds = (time.perf_counter() - begun) * 1000
+                logger.debug("%s attempt %d: %s in %.1f ms", ask.account, ask.attempts, outcome, milliseconds)
+        return wire.without_secret(credential.token, response, read)
+
+    def _wire(self) -> _Wiring:
+        """The session and the limits of the running loop; made here, without a pause, so that there is one of each."""
+        loop = asyncio.get_running_loop()
+        if self._wiring is None or self._wiring.loop is not loop:
+            transport = Transport(
+                self._base_url,
+                self._timeouts,
+                clock=self._clock,
+                max_body=self._max_body,
+                session=self._session,
+                ssl=self._ssl,
+                trust_env=self._trust_env,
+            )
+            self._wiring = _Wiring(loop, transport, Limits(self._max_concurrency, self._rate_limit))
+        return self._wiring
+
+    # --- what is worth a word ----------------------------------------------------------------------------------
+
+    def _is_unwell(self, error: BaseException) -> bool:
+        """Asked by the cache when a load failed for which an answer is held."""
+        unwell = is_unwell(error)
+        if unwell:
+            self._log(
+                logging.WARNING, "stale", "answers that are held stand in, the upstream is unwell: %s", error
+            )
+        return unwell
+
+    def _note_repair(self, account: Account, deviations: dict[str, str]) -> None:
+        self._repaired += 1
+        for path, found in deviations.items():
+            self._log(logging.WARNING, path, "repaired an answer for %s: %s: %s", account, path, found)
+
+
+def is_unwell(error: BaseException) -> bool:
+    """Whether a failed load means that the upstream is unwell; otherwise it is the upstream's answer."""
+    return isinstance(error, WolfDecodeError) or is_transient(error) or _is_server_error(error)
+
+
+def _is_server_error(error: BaseException) -> bool:
+    return isinstance(error, WolfAPIError) and (
+        500 <= error.http_status < 600 or 500 <= (error.code or 0) < 600
+    )
+
+
+def _sizeof(answer: _Answer) -> int:
+    """Bytes that an answer holds, about: the body, and structs of about twice its size."""
+    return _BYTES_PER_BODY_BYTE * len(answer.body)
+
+
+def _token(token: str | TokenProvider | None) -> str | TokenProvider:
+    given = os.environ.get("WOLF_TOKEN") if token is None else token
+    if given is None:
+        raise WolfConfigError("no token: pass one, or set WOLF_TOKEN")
+    return given
+
+
+def _setting(value: str | None, variable: str, default: str) -> str:
+    return os.environ.get(variable, default) if value is None else value
+
+
+def _check_type(name: str, value: Any, expected: type) -> None:
+    if not isinstance(value, expected):
+        raise WolfConfigError(f"{name} must be a {expected.__name__}, not {value!r}")
