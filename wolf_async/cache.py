@@ -102,7 +102,8 @@ class LoadingCache(Generic[K, V]):
     ``policy=None`` keeps nothing and still shares loads. ``sizeof(value)`` gives bytes, for ``max_bytes``.
     ``clock`` gives seconds and never goes back. ``is_unwell(error)`` tells whether a failed load means that
     the upstream is unwell, so that a stale value may stand in; otherwise the failure is the upstream's answer,
-    and drops what is held. By default every failure means unwell.
+    and drops what is held. By default every failure means unwell. ``store`` holds the values in place
+    of a plain one; it has the policy's bounds, and is written by the cache alone.
 
     The cache belongs to the event loop of its first load. Used from another one, it raises `WolfConfigError`
     as long as the first is open, and moves over, with its values, once that is closed. A call that finds a fresh value
@@ -117,6 +118,7 @@ class LoadingCache(Generic[K, V]):
         sizeof: Callable[[V], int] | None = None,
         clock: Callable[[], float] = time.monotonic,
         is_unwell: Callable[[BaseException], bool] = lambda error: True,
+        store: Store[K, V] | None = None,
     ) -> None:
         if policy is not None and not isinstance(policy, CachePolicy):
             raise WolfConfigError(f"policy must be a CachePolicy or None, not {policy!r}")
@@ -129,7 +131,7 @@ class LoadingCache(Generic[K, V]):
         self._is_unwell = is_unwell
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
-        self._store: Store[K, V] = Store(policy.max_entries, policy.max_bytes) if policy else Store(0, None)
+        self._store: Store[K, V] = Store.of(policy) if store is None else store
         self._entries = self._store.entries
         self._current: dict[K, Flight[K, V]] = {}
         """The flight of each key that new callers may find."""
