@@ -1,0 +1,534 @@
+"""The endpoint on loopback: a real HTTP server with synthetic accounts that misbehaves on demand."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip as gzip_codec
+import math
+import re
+import socket
+import struct
+import time
+import weakref
+from collections import OrderedDict, deque
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from types import MappingProxyType, TracebackType
+from typing import Any, Self
+from urllib.parse import parse_qsl, unquote
+
+import msgspec
+from aiohttp import web
+
+from wolf_async.account import Account
+from wolf_async.testing.accounts import (
+    AnswerTemplate,
+    synthetic_accounts,
+    synthetic_task_init,
+    synthetic_token,
+)
+from wolf_async.testing.faults import Exchange, Reply, Step, envelope, error_reply, unauthorized_reply
+
+__all__ = ["Call", "Sandbox"]
+
+_TASK_CREATE = re.compile(r".*/agent-api/new/user/([^/]*)/task/create")
+_MAX_PAGES = 2048
+_BACKLOG = 4096  # a crowd of first connections must not wait for the kernel to try again
+_HIDDEN = "***"
+_NO_ROUTE = error_reply(404, "接口不存在", 404)
+_NO_METHOD = error_reply(405, "请求方式错误", 405)
+_NO_TOKEN = unauthorized_reply()
+_NO_USER = error_reply(404, "用户不存在", 404)
+_NO_SUB_USER = error_reply(6007, "子账户不存在", 200)
+
+
+class Call(msgspec.Struct, frozen=True, kw_only=True):
+    """One request that reached the sandbox."""
+
+    number: int
+    """1 for the first request, and for the first after `reset_calls`."""
+    at: float
+    """When it arrived, on the sandbox's clock."""
+    account: Account | None
+    """Whom it asked for, whether the sandbox has that account or not; ``None`` for another path."""
+    method: str
+    target: str
+    """Path and query as they were on the wire."""
+    headers: Mapping[str, str]
+    """Read-only, names in lower case. The value of `authorization` is never kept; `***` stands for it."""
+    authorized: bool
+    """Whether it carried the token that was accepted at that time."""
+    status: int | None = None
+    """The HTTP status answered; ``None`` without a complete answer: not yet, or because the connection broke."""
+
+    @property
+    def path(self) -> str:
+        """The path as it was on the wire."""
+        return self.target.partition("?")[0]
+
+    @property
+    def query(self) -> Mapping[str, str]:
+        """The query, decoded; of a name that comes twice, the last value."""
+        return dict(parse_qsl(self.target.partition("?")[2], keep_blank_values=True))
+
+
+class Sandbox:
+    """``GET /agent-api/new/user/{user_id}/task/create`` on loopback, for tests and demonstrations.
+
+    Use it as an async context manager, or call `start` and `close`. Any prefix before ``/agent-api`` is
+    accepted, so that base URLs with a path can be tried. The same seed gives the same accounts, the same data
+    and the same token everywhere; only `residue` moves, once per `period`.
+
+    accounts: number of main accounts.  sub_accounts: number of sub-accounts of each.
+    token: what is accepted as the bearer token; made from the seed unless given.
+    port: 0 lets the operating system choose; a restart keeps the port.
+    latency: seconds of real time before every answer.
+    clock: seconds, for `Call.at` and for `residue`. With a `FakeClock`, equal time means byte-equal answers.
+    period: seconds of that clock between movements of `residue`.
+    gzip: compress bodies for clients that accept it.
+    """
+
+    def __init__(
+        self,
+        *,
+        accounts: int = 10,
+        sub_accounts: int = 2,
+        seed: int = 0,
+        token: str | None = None,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        latency: float = 0.0,
+        clock: Callable[[], float] = time.monotonic,
+        period: float = 1.0,
+        gzip: bool = False,
+    ) -> None:
+        if min(accounts, sub_accounts, latency) < 0 or period <= 0:
+            raise ValueError("accounts, sub_accounts and latency are at least 0, and period is above 0")
+        self.accounts: tuple[Account, ...] = synthetic_accounts(seed, accounts, sub_accounts)
+        """All accounts, the main ones first."""
+        self.users: tuple[str, ...] = tuple(account.user_id for account in self.accounts[:accounts])
+        """The ids of the main accounts."""
+        self.calls: list[Call] = []
+        """Every request that reached the sandbox, in order of arrival: the live list."""
+        self.concurrency_peak: int = 0
+        """The highest number of requests that were being served at once."""
+        self._seed = seed
+        self._token = synthetic_token(seed) if token is None else token
+        self._tokens_made = 0
+        self._host = host
+        self._port = port
+        self._latency = latency
+        self._clock = clock
+        self._period = period
+        self._gzip = gzip
+        self._known = frozenset(self.accounts)
+        self._known_users = frozenset(self.users)
+        self._own_bodies: dict[Account, bytes] = {}
+        self._pages: OrderedDict[Account, _Page] = OrderedDict()
+        self._scripts: dict[Account | None, deque[Step]] = {}
+        self._outage: _Cycle | None = None
+        self._faults: _Cycle | None = None
+        self._visits: set[_Visit] = set()
+        self._watchers: set[_Watcher] = set()
+        self._transports: weakref.WeakSet[asyncio.Transport] = weakref.WeakSet()
+        self._runner: web.ServerRunner | None = None
+
+    # Running
+
+    async def start(self) -> None:
+        """Listen. Raises `RuntimeError` if it does already, `OSError` if the port is taken."""
+        if self._runner is not None:
+            raise RuntimeError("the sandbox is running already")
+        server = web.Server(self._handle, handler_cancellation=True, access_log=None)
+        # A short time to wait, since close() has ended whatever could take longer.
+        runner = web.ServerRunner(server, shutdown_timeout=0.1)
+        self._runner = runner
+        try:
+            await runner.setup()
+            await web.TCPSite(runner, self._host, self._port, backlog=_BACKLOG).start()
+        except BaseException:
+            self._runner = None
+            await runner.cleanup()
+            raise
+        self._port = runner.addresses[0][1]
+
+    async def close(self) -> None:
+        """Stop listening and break every connection, those of held requests included. Twice is once."""
+        runner, self._runner = self._runner, None
+        if runner is None:
+            return
+        for site in list(runner.sites):
+            await site.stop()
+        tasks = [visit.task for visit in self._visits if visit.task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        # A client that does not read its answer would keep its connection, and the server, waiting.
+        for transport in list(self._transports):
+            transport.abort()
+        await runner.cleanup()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def __repr__(self) -> str:
+        where = self.base_url if self._runner else "not running"
+        return f"<Sandbox {where}, {len(self.accounts)} accounts, {len(self.calls)} calls>"
+
+    @property
+    def base_url(self) -> str:
+        """Where it listens, such as ``http://127.0.0.1:40123``; it has no port before the first start."""
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        return f"http://{host}:{self._port}"
+
+    # Credentials and data
+
+    @property
+    def token(self) -> str:
+        """The bearer token that is accepted now."""
+        return self._token
+
+    def expire_token(self, new_token: str | None = None) -> str:
+        """Accept another token from now on, and return it; the old one gets a 401."""
+        self._tokens_made += 1
+        self._token = synthetic_token(self._seed, self._tokens_made) if new_token is None else new_token
+        return self._token
+
+    def data_for(self, account: Account | str) -> Any:
+        """The `data` that this account would be answered now: JSON types, the caller's own copy.
+
+        Raises `KeyError` for an account that the sandbox does not have.
+        """
+        account = self._own(account)
+        if account in self._own_bodies:
+            return msgspec.json.decode(self._own_bodies[account])["data"]
+        return synthetic_task_init(self._seed, account, tick=self._tick())
+
+    def body_for(self, account: Account | str) -> bytes:
+        """The body, with its envelope, that this account would be answered now. Raises as `data_for` does."""
+        account = self._own(account)
+        if account in self._own_bodies:
+            return self._own_bodies[account]
+        page = self._pages.get(account)
+        if page is None:
+            page = self._pages[account] = _Page(AnswerTemplate(self._seed, account, envelope))
+            if len(self._pages) > _MAX_PAGES:
+                self._pages.popitem(last=False)
+        return page.body(self._tick())
+
+    def set_data(self, account: Account | str, data: Any) -> None:
+        """From now on that (JSON types) is the account's `data`; ``None`` makes it synthetic again.
+
+        Raises `KeyError` for an account that the sandbox does not have.
+        """
+        account = self._own(account)
+        if data is None:
+            self._own_bodies.pop(account, None)
+        else:
+            self._own_bodies[account] = msgspec.json.encode(envelope(data))
+
+    def _own(self, account: Account | str) -> Account:
+        account = _as_account(account)
+        if account not in self._known:
+            raise KeyError(account)
+        return account
+
+    def _tick(self) -> int:
+        return math.floor(self._clock() / self._period)
+
+    # Script
+
+    def script(self, account: Account | str | None, *steps: Step) -> None:
+        """Queue steps for the account's next requests (``None``: anybody's), one step for each request.
+
+        An account's own queue goes before anybody's. A scripted request is not touched by `always` or
+        `fault_every`.
+        """
+        key = None if account is None else _as_account(account)
+        self._scripts.setdefault(key, deque()).extend(steps)
+
+    def always(self, *steps: Step) -> None:
+        """An outage: every request gets a step, in turn, until `heal`."""
+        self._outage = _Cycle(1, steps)
+
+    def fault_every(self, n: int, *steps: Step) -> None:
+        """Every n-th request from now on gets a step, in turn, until `heal`."""
+        self._faults = _Cycle(n, steps)
+
+    def heal(self) -> None:
+        """Forget all steps, queued ones included. Requests that are waiting in a step stay there."""
+        self._scripts.clear()
+        self._outage = self._faults = None
+
+    def _next_step(self, account: Account | None) -> Step | None:
+        fault = self._faults.turn() if self._faults else None
+        for key in (account, None):
+            if queue := self._scripts.get(key):
+                return queue.popleft()
+        return self._outage.turn() if self._outage else fault
+
+    # Record
+
+    def calls_for(self, account: Account | str) -> list[Call]:
+        """The calls that asked for that account, in order of arrival."""
+        account = _as_account(account)
+        return [call for call in self.calls if call.account == account]
+
+    def reset_calls(self) -> None:
+        """Forget all calls and the peak of concurrency; requests being served go on."""
+        self.calls.clear()
+        self.concurrency_peak = len(self._visits)
+
+    @property
+    def concurrency(self) -> int:
+        """How many requests are being served now."""
+        return len(self._visits)
+
+    async def wait_for_calls(self, count: int = 1, *, timeout: float = 10.0) -> None:
+        """Return once that many requests have reached the sandbox, whether they are answered yet or not.
+
+        Raises `TimeoutError` after `timeout` seconds of real time.
+        """
+        await self._wait(lambda: len(self.calls) >= count, timeout)
+
+    async def wait_until_idle(self, *, timeout: float = 10.0) -> None:
+        """Return once no request is being served: all are answered, or their clients have left.
+
+        Raises `TimeoutError` after `timeout` seconds of real time.
+        """
+        await self._wait(lambda: not self._visits, timeout)
+
+    async def _wait(self, reached: Callable[[], bool], timeout: float) -> None:
+        watcher = _Watcher(reached)
+        watcher.look()
+        self._watchers.add(watcher)
+        try:
+            async with asyncio.timeout(timeout):
+                await watcher.seen.wait()
+        except TimeoutError:
+            message = f"{len(self.calls)} calls, {self.concurrency} being served after {timeout} s"
+            raise TimeoutError(message) from None
+        finally:
+            self._watchers.discard(watcher)
+
+    # Serving
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        visit = self._arrive(request)
+        account = visit.call.account
+        exchange = Exchange(account, self._refusal(visit.call), lambda: self.data_for(account or ""))
+        natural = exchange.data
+        step = self._next_step(account)
+        try:
+            if self._latency:
+                await asyncio.sleep(self._latency)
+            if step is not None:
+                await step.apply(exchange)
+            if exchange.drop is not None or self._runner is None:
+                return self._drop(visit, exchange)
+            if exchange.reply is not None:
+                reply = exchange.reply
+            elif exchange.data is natural and account is not None:
+                reply = Reply(200, self.body_for(account))
+            else:
+                reply = Reply(200, msgspec.json.encode(envelope(exchange.data())))
+            return await self._send(visit, exchange, reply)
+        finally:
+            self._leave(visit, None)
+
+    def _arrive(self, request: web.BaseRequest) -> _Visit:
+        target = request.raw_path
+        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        call = Call(
+            number=len(self.calls) + 1,
+            at=self._clock(),
+            account=_account_asked_for(target),
+            method=request.method,
+            target=target,
+            headers=_recorded(tuple(map(_without_secret, request.headers.items()))),
+            authorized=scheme.lower() == "bearer" and token == self._token,
+        )
+        self.calls.append(call)
+        visit = _Visit(request, call, asyncio.current_task())
+        self._visits.add(visit)
+        self.concurrency_peak = max(self.concurrency_peak, len(self._visits))
+        if request.transport is not None:
+            self._transports.add(request.transport)
+        self._look()
+        return visit
+
+    def _leave(self, visit: _Visit, status: int | None) -> None:
+        """End a visit, once.
+
+        This comes before the last byte of an answer is sent, so that whoever has read an answer finds it in
+        the record, and finds nothing being served.
+        """
+        if visit not in self._visits:
+            return
+        self._visits.remove(visit)
+        at = visit.call.number - 1
+        if at < len(self.calls) and self.calls[at] is visit.call:
+            self.calls[at] = msgspec.structs.replace(visit.call, status=status)
+        self._look()
+
+    def _look(self) -> None:
+        for watcher in self._watchers:
+            watcher.look()
+
+    def _refusal(self, call: Call) -> Reply | None:
+        account = call.account
+        if account is None:
+            return _NO_ROUTE
+        if call.method != "GET":
+            return _NO_METHOD
+        if not call.authorized:
+            return _NO_TOKEN
+        if account.user_id not in self._known_users:
+            return _NO_USER
+        return None if account in self._known else _NO_SUB_USER
+
+    def _drop(self, visit: _Visit, exchange: Exchange) -> web.StreamResponse:
+        self._leave(visit, None)
+        visit.hang_up(reset=exchange.drop == "reset")
+        return web.Response()  # it finds the connection closed
+
+    async def _send(self, visit: _Visit, exchange: Exchange, reply: Reply) -> web.StreamResponse:
+        headers = dict(reply.headers)
+        given = {name.lower() for name in headers}
+        if "content-type" not in given:
+            headers["Content-Type"] = "application/json"
+        body = reply.body
+        accepted = visit.request.headers.get("Accept-Encoding", "")
+        if self._gzip and body and "gzip" in accepted and "content-encoding" not in given:
+            body = _compressed(body)
+            headers["Content-Encoding"] = "gzip"
+        if exchange.pace is None and exchange.cut is None and not exchange.hang_up:
+            self._leave(visit, reply.status)
+            return web.Response(status=reply.status, headers=headers, body=body)
+        response = web.StreamResponse(status=reply.status, headers=headers)
+        response.content_length = len(body)
+        await response.prepare(visit.request)
+        await self._stream(visit, exchange, response, body)
+        return response
+
+    async def _stream(
+        self, visit: _Visit, exchange: Exchange, response: web.StreamResponse, body: bytes
+    ) -> None:
+        whole = exchange.cut is None or exchange.cut >= len(body)
+        status = response.status if whole else None
+        sent = body[: exchange.cut]
+        pause, chunk = exchange.pace or (0.0, len(sent) or 1)
+        for at in range(0, len(sent), chunk):
+            if at:
+                await asyncio.sleep(pause)
+            if at + chunk >= len(sent):
+                self._leave(visit, status)
+            await response.write(sent[at : at + chunk])
+        self._leave(visit, status)
+        if whole:
+            await response.write_eof()
+        if exchange.hang_up or not whole:
+            visit.hang_up()
+
+
+class _Visit:
+    """A request being served: its record, and the task to cancel if the sandbox is closed meanwhile."""
+
+    __slots__ = ("call", "request", "task")
+
+    def __init__(self, request: web.BaseRequest, call: Call, task: asyncio.Task[Any] | None) -> None:
+        self.request = request
+        self.call = call
+        self.task = task
+
+    def hang_up(self, *, reset: bool = False) -> None:
+        """Close the connection after what has been written; with `reset`, by a TCP reset."""
+        transport = self.request.transport
+        if transport is None:
+            return
+        connection = transport.get_extra_info("socket")
+        if reset and connection is not None:  # without lingering, the kernel sends a reset
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        transport.close()
+
+
+class _Watcher:
+    __slots__ = ("reached", "seen")
+
+    def __init__(self, reached: Callable[[], bool]) -> None:
+        self.reached = reached
+        self.seen = asyncio.Event()
+
+    def look(self) -> None:
+        if self.reached():
+            self.seen.set()
+
+
+class _Cycle:
+    """Steps in turn, one for every n-th request."""
+
+    __slots__ = ("_count", "_every", "_steps")
+
+    def __init__(self, every: int, steps: Sequence[Step]) -> None:
+        if every < 1 or not steps:
+            raise ValueError(f"at least one step is needed, and a request in every 1 or more, not {every!r}")
+        self._every = every
+        self._steps = steps
+        self._count = 0
+
+    def turn(self) -> Step | None:
+        self._count += 1
+        rounds, rest = divmod(self._count, self._every)
+        return None if rest else self._steps[(rounds - 1) % len(self._steps)]
+
+
+class _Page:
+    """An account's body, made once for each tick."""
+
+    __slots__ = ("_body", "_template", "_tick")
+
+    def __init__(self, template: AnswerTemplate) -> None:
+        self._template = template
+        self._tick: int | None = None
+        self._body = b""
+
+    def body(self, tick: int) -> bytes:
+        if tick != self._tick:
+            self._body = self._template.render(tick)
+            self._tick = tick
+        return self._body
+
+
+def _as_account(account: Account | str) -> Account:
+    return Account(account) if isinstance(account, str) else Account(*account)
+
+
+def _account_asked_for(target: str) -> Account | None:
+    path, _, query = target.partition("?")
+    match = _TASK_CREATE.fullmatch(path)
+    if match is None:
+        return None
+    sub_user = dict(parse_qsl(query)).get("sub_user_id")  # an empty one counts as none
+    return Account(unquote(match[1]), sub_user)
+
+
+def _without_secret(header: tuple[str, str]) -> tuple[str, str]:
+    name = header[0].lower()
+    return (name, _HIDDEN if name == "authorization" else header[1])
+
+
+@lru_cache(maxsize=256)
+def _recorded(headers: tuple[tuple[str, str], ...]) -> Mapping[str, str]:
+    # Cached for the memory, not for the time: a client's requests have the same headers again and again.
+    return MappingProxyType(dict(headers))
+
+
+@lru_cache(maxsize=256)
+def _compressed(body: bytes) -> bytes:
+    return gzip_codec.compress(body, mtime=0)
