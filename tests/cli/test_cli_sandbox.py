@@ -1,0 +1,132 @@
+"""``wolf-async sandbox`` as a process: started, used, stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import shutil
+import signal
+import socket
+import sys
+from typing import NamedTuple
+
+import pytest
+from shell import Process, environment, one_line, start, wolf_async
+
+from wolf_async import Account, TaskInit, WolfAuthError, WolfClient
+from wolf_async.testing import synthetic_accounts, synthetic_token
+
+END_OF_GUIDE = "accounts; some more"
+
+
+class Guide(NamedTuple):
+    base_url: str
+    token: str
+    lines: list[str]
+    """Those to copy."""
+
+
+async def guide(process: Process, last: str = END_OF_GUIDE) -> Guide:
+    text = await process.out_until(last)
+    match = re.search(r"^ +export WOLF_BASE_URL=(\S+) WOLF_TOKEN=(\S+)$", text, re.MULTILINE)
+    assert match is not None
+    return Guide(match[1], match[2], [line.strip() for line in text.splitlines() if line.startswith("  ")])
+
+
+def owner(init: TaskInit) -> str | None:
+    return init.task_dial_times[0].user_id
+
+
+async def test_it_serves_accounts_until_ctrl_c() -> None:
+    async with await start("sandbox", env=environment()) as process:
+        base_url, token, _ = await guide(process)
+        user, other = (account.user_id for account in synthetic_accounts(0, 10, 2)[:2])
+        async with WolfClient(token, base_url=base_url) as wolf:
+            assert owner(await wolf.task_init(user)) == user
+            assert owner(await wolf.task_init(other)) == other
+        async with WolfClient("wrong", base_url=base_url) as wolf:
+            with pytest.raises(WolfAuthError):
+                await wolf.task_init(user)
+        process.interrupt()
+        status, out, err = await process.ended()
+    assert (status, err) == (130, "")
+    assert synthetic_accounts(0, 10, 2)[2].user_id in out
+
+
+async def test_ctrl_c_is_quiet_while_a_client_is_connected() -> None:
+    async with await start("sandbox", env=environment()) as process:
+        base_url, token, _ = await guide(process)
+        async with WolfClient(token, base_url=base_url) as wolf:
+            await wolf.task_init(synthetic_accounts(0, 1, 0)[0].user_id)
+            process.interrupt()
+            status, _, err = await process.ended()
+    assert (status, err) == (130, "")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGTERM")
+async def test_sigterm_ends_it_well() -> None:
+    async with await start("sandbox", env=environment()) as process:
+        await guide(process)
+        process.process.send_signal(signal.SIGTERM)
+        status, _, err = await process.ended()
+    assert (status, err) == (0, "")
+
+
+@pytest.mark.skipif(not (shutil.which("curl") and shutil.which("sh")), reason="needs sh and curl")
+async def test_the_lines_it_prints_can_be_copied() -> None:
+    """Each is one line, however narrow the terminal, and does what it says."""
+    async with await start("sandbox", env=environment(COLUMNS="40")) as process:
+        export, main, sub, curl = (await guide(process)).lines[:4]
+        command = f'wolf_async() {{ "{sys.executable}" -m wolf_async.cli "$@"; }}'
+        copied = "\n".join(line.replace("wolf-async ", "wolf_async ") for line in (export, main, sub, curl))
+        shell_command = ("sh", "-e", "-c", f"{command}\n{copied} --silent")
+        async with await start(env=environment(), command=shell_command) as shell:
+            status, out, err = await shell.ended()
+    assert (status, err) == (0, "")
+    user, sub_user = synthetic_accounts(0, 1, 1)[1]
+    assert out.count(f"Account {user}\n") == 2
+    assert f"Sub-account {sub_user}\n" in out
+    assert '"status":"success"' in out
+
+
+async def test_accounts_and_seed_are_what_was_asked_for() -> None:
+    async with await start("sandbox", "--accounts", "1", "--seed", "7", env=environment()) as process:
+        base_url, token, _ = await guide(process, "1 account.")
+        assert token == synthetic_token(7)
+        async with WolfClient(token, base_url=base_url) as wolf:
+            account: Account = synthetic_accounts(7, 1, 2)[2]
+            assert owner(await wolf.task_init(*account)) == account.sub_user_id
+
+
+async def test_a_port_that_is_asked_for_is_used() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    async with await start("sandbox", "--port", str(port), env=environment()) as process:
+        assert (await guide(process)).base_url == f"http://127.0.0.1:{port}"
+
+
+async def test_a_port_in_use_is_one_line_and_status_1() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        ended = await wolf_async("sandbox", "--port", str(port), env=environment())
+    assert one_line(ended, 1) == f"wolf-async: port {port} is in use: choose another one with --port"
+
+
+async def test_it_reads_no_settings_of_the_real_service() -> None:
+    env = environment(WOLF_TOKEN="canary-token", WOLF_BASE_URL="https://example.com")
+    async with await start("sandbox", env=env) as process:
+        base_url, token, _ = await guide(process)
+        assert base_url.startswith("http://127.0.0.1:")
+        assert token == synthetic_token(0)
+        process.interrupt()
+        _, out, err = await process.ended()
+    assert "canary" not in out + err
+
+
+async def test_two_run_side_by_side() -> None:
+    async with (
+        await start("sandbox", env=environment()) as one,
+        await start("sandbox", env=environment()) as two,
+    ):
+        guides = await asyncio.gather(guide(one), guide(two))
+        assert guides[0].base_url != guides[1].base_url

@@ -1,0 +1,107 @@
+"""What every test ends with: no leftover task, nothing at the loop's exception handler, no error in asyncio's log.
+
+``--loop=uvloop`` or ``WOLF_TEST_LOOP=uvloop`` runs all tests on uvloop; ``PYTHONASYNCIODEBUG=1`` in debug mode.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import inspect
+import logging
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+
+LOOPS = ("asyncio", "uvloop")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    default = os.environ.get("WOLF_TEST_LOOP") or "asyncio"
+    parser.addoption("--loop", choices=LOOPS, default=default, help="event loop that the tests run on")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # pytest-asyncio sets the loop's debug flag by its own option, and so overrides the environment's
+    if config.option.asyncio_debug is None and (os.environ.get("PYTHONASYNCIODEBUG") or sys.flags.dev_mode):
+        config.option.asyncio_debug = True
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    return f"event loop: {config.getoption('--loop')}"
+
+
+def pytest_collection_finish() -> None:
+    # each test ends with a full collection, which need not look at all that was there before the first
+    gc.collect()
+    gc.freeze()
+
+
+def new_loop_of(config: pytest.Config) -> Callable[[], asyncio.AbstractEventLoop]:
+    if config.getoption("--loop") == "asyncio":
+        return asyncio.new_event_loop
+    import uvloop
+
+    return uvloop.new_event_loop
+
+
+def pytest_asyncio_loop_factories(
+    config: pytest.Config,
+) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    return {str(config.getoption("--loop")): new_loop_of(config)}
+
+
+@pytest.fixture
+def new_loop(request: pytest.FixtureRequest) -> Callable[[], asyncio.AbstractEventLoop]:
+    """Makes event loops of the chosen kind, for tests that run their own."""
+    return new_loop_of(request.config)
+
+
+class Grumbles(logging.Handler):
+    """Errors that asyncio logged."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.said: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.said.append(record.getMessage())
+
+
+@pytest.fixture
+def asyncio_errors() -> Iterator[list[str]]:
+    """What asyncio logs as an error during the test, which fails if anything is left here at its end."""
+    grumbles = Grumbles()
+    logger = logging.getLogger("asyncio")
+    logger.addHandler(grumbles)
+    yield grumbles.said
+    logger.removeHandler(grumbles)
+    assert not grumbles.said
+
+
+@pytest.fixture
+async def loop_reports() -> AsyncIterator[list[dict[str, Any]]]:
+    """What reaches the loop's exception handler during the test, which fails if anything is left here at its end."""
+    loop = asyncio.get_running_loop()
+    reports: list[dict[str, Any]] = []
+    loop.set_exception_handler(lambda _, context: reports.append(context))
+    yield reports
+    for _ in range(3):  # callbacks of what ended with the test
+        await asyncio.sleep(0)
+    gc.collect()  # errors that nobody retrieved are reported by the collector
+    leftover = asyncio.all_tasks() - {asyncio.current_task()}
+    loop.set_exception_handler(None)
+    assert not leftover
+    assert not reports
+
+
+@pytest.fixture(autouse=True)
+def tidy(request: pytest.FixtureRequest) -> None:
+    request.getfixturevalue("asyncio_errors")
+    if inspect.iscoroutinefunction(getattr(request, "function", None)):
+        request.getfixturevalue("loop_reports")

@@ -1,0 +1,10 @@
+"""``python -m wolf_async.cli``, the same as ``wolf-async``."""
+
+from __future__ import annotations
+
+import sys
+
+from wolf_async.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,128 @@
+"""The group of commands, and the one place where an error becomes a line on stderr and an exit status."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import sys
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from wolf_async._version import __version__
+from wolf_async.cli.demo import demo
+from wolf_async.cli.init import init
+from wolf_async.cli.sandbox import sandbox
+from wolf_async.cli.widgets import plain
+from wolf_async.errors import WolfConfigError, WolfError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["cli", "run"]
+
+FAILED: Final = 1
+USAGE: Final = 2
+INTERRUPTED: Final = 130
+"""128 and the number of SIGINT, as shells count."""
+NO_READER: Final = 141
+"""128 and the number of SIGPIPE."""
+
+_LEAST_SECRET: Final = 6
+"""Characters from which a token is blotted out; to blot out a shorter one would garble any message."""
+
+
+class _Group(click.Group):
+    """Ends a command on Ctrl-C, or when the reader has gone, before click would print an empty line about it."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+        except KeyboardInterrupt:
+            raise click.exceptions.Exit(INTERRUPTED) from None
+        except BrokenPipeError:
+            raise click.exceptions.Exit(NO_READER) from None
+        return result
+
+
+@click.group(
+    cls=_Group,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="The token comes from the environment (WOLF_TOKEN), never from an argument: those show in process lists.",
+)
+@click.version_option(__version__, prog_name="wolf-async")
+def cli() -> None:
+    """What can an account of Wolf Smart Cloud (云蝠智能) build an outbound-call task from, right now?"""
+
+
+for _command in (init, sandbox, demo):
+    cli.add_command(_command)
+
+
+def run(args: Sequence[str] | None = None) -> int:
+    """Run the command line (``None``: of the process) and return its exit status; print errors, never raise them."""
+    if sys.stdout is None:  # started with a closed one
+        sys.stdout = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
+    if reconfigure := getattr(sys.stdout, "reconfigure", None):
+        reconfigure(errors="replace")  # a "?" where the terminal's charset lacks a character
+    try:
+        status = _outcome(args)
+    finally:
+        _settle_stdout()
+    return status
+
+
+def _outcome(args: Sequence[str] | None) -> int:
+    try:
+        status = cli.main(args, prog_name="wolf-async", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return USAGE
+    except click.Abort:  # Ctrl-C before a command was reached
+        return INTERRUPTED
+    except Exception as error:
+        line, status = _explained(error)
+        _complain(line)
+    return status if isinstance(status, int) else 0
+
+
+def _explained(error: Exception) -> tuple[str, int]:
+    if isinstance(error, click.UsageError):
+        return _usage_line(error), USAGE
+    if isinstance(error, click.ClickException):
+        return error.format_message(), error.exit_code
+    if isinstance(error, WolfConfigError):
+        return str(error).replace("allow_http=True", "--allow-http"), USAGE
+    if isinstance(error, WolfError):
+        return str(error) if error.attempts < 2 else f"{error} (after {error.attempts} attempts)", FAILED
+    if isinstance(error, OSError):
+        return error.strerror or str(error), FAILED
+    # a bug of this package; in a shell a line helps more than its traceback
+    return f"unexpected {type(error).__name__}: {error}", FAILED
+
+
+def _settle_stdout() -> None:
+    """Flush, or give up what cannot be written: the interpreter would try again at its end, and print why not."""
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, 1)
+        os.close(null)
+
+
+def _usage_line(error: click.UsageError) -> str:
+    command = error.ctx.command_path.removeprefix("wolf-async").strip() if error.ctx else ""
+    help_line = " ".join(("wolf-async", *command.split(), "--help"))
+    return f"{error.format_message().rstrip('.')} (see {help_line})"
+
+
+def _complain(message: str) -> None:
+    """Say it in one line, free of the token, wherever that may have slipped in, and of control characters."""
+    token = os.environ.get("WOLF_TOKEN", "")
+    if len(token) >= _LEAST_SECRET:
+        message = message.replace(token, "***")
+    with contextlib.suppress(OSError):  # there is nobody to tell
+        click.echo(f"wolf-async: {' '.join(plain(message).split())}", err=True)

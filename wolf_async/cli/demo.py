@@ -1,0 +1,180 @@
+"""``wolf-async demo``: a thousand callers, ten accounts, ten requests, over real HTTP on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from statistics import median
+from typing import TYPE_CHECKING, Final
+
+import click
+import msgspec
+from rich.text import Text
+
+from wolf_async.account import Account
+from wolf_async.cli.report import Report
+from wolf_async.cli.widgets import console, listing
+from wolf_async.client import WolfClient
+from wolf_async.errors import WolfError
+from wolf_async.policy import RetryPolicy
+from wolf_async.testing.faults import delay
+from wolf_async.testing.sandbox import Sandbox
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from wolf_async.models import TaskInit
+    from wolf_async.testing.sandbox import Call
+
+__all__ = ["demo"]
+
+CALLERS: Final = 1_000
+ACCOUNTS: Final = 10
+LATENCY: Final = 0.05
+"""Seconds before each answer to the crowd."""
+LIMIT: Final = 15.0
+"""Seconds for all of it."""
+
+_ROWS: Final = 5
+MISSES: Final = 100
+HIT_ROUNDS: Final = 50
+HITS: Final = 1_000
+_MEASURING: Final = 3.0
+
+
+class Crowd(msgspec.Struct, frozen=True):
+    """What came of the callers."""
+
+    asked: Sequence[Account]
+    outcomes: Sequence[TaskInit | BaseException]
+    """The answer of each caller, or its error."""
+    calls: Sequence[Call]
+    """What reached the server."""
+    took: float
+    """Seconds."""
+
+    def answered(self) -> list[tuple[Account, TaskInit]]:
+        """Who got an answer, and which."""
+        pairs = zip(self.asked, self.outcomes, strict=True)
+        return [(account, outcome) for account, outcome in pairs if not isinstance(outcome, BaseException)]
+
+    def wrong(self) -> int:
+        """How many answers are not for the account that was asked for."""
+        return sum(not is_for(account, init) for account, init in self.answered())
+
+    def verdict(self) -> tuple[bool, str]:
+        """Whether all is as it should be, and the counts in one line."""
+        asked = set(self.asked)
+        counts = f"{len(self.asked)} callers, {len(asked)} accounts, {len(self.calls)} requests"
+        if unanswered := len(self.asked) - len(self.answered()):
+            return False, f"{counts}: {unanswered} callers without an answer"
+        if wrong := self.wrong():
+            return False, f"{counts}: {wrong} answers for another account"
+        if Counter(call.account for call in self.calls) != Counter(asked):
+            return False, f"{counts}: not one per account"
+        return True, f"{counts}: one per account"
+
+
+class Cost(msgspec.Struct, frozen=True):
+    """Medians in seconds."""
+
+    hit: float
+    miss: float
+
+
+@click.command(short_help="See a thousand callers share ten requests.")
+def demo() -> None:
+    """Start the sandbox, let 1,000 concurrent callers ask for 10 accounts, and count what reaches the server.
+
+    It needs no token and no network, and ends by itself within 20 seconds; the exit status is 1 if a count is wrong.
+    """
+    try:
+        crowd = asyncio.run(_demo())
+    except WolfError:
+        raise  # its timeouts are TimeoutErrors too
+    except TimeoutError:
+        raise click.ClickException(f"the demo did not end within {LIMIT:g} seconds") from None
+    passed, counts = crowd.verdict()
+    console().print(Text(f"\n{counts}", "bold green" if passed else "bold red"), soft_wrap=True)
+    if not passed:
+        raise click.ClickException("the demo failed: its last line says which count is wrong")
+
+
+async def _demo() -> Crowd:
+    async with (
+        asyncio.timeout(LIMIT),
+        Sandbox(accounts=ACCOUNTS, sub_accounts=0) as box,
+        # one attempt: a repeated request would be a wrong count, not something to hide
+        WolfClient(box.token, base_url=box.base_url, retry=RetryPolicy(attempts=1)) as wolf,
+    ):
+        out = console()
+        out.print(
+            Text.assemble(("Sandbox ", "bold"), (box.base_url, "cyan"), f"  {LATENCY * 1000:g} ms per answer")
+        )
+        box.always(delay(LATENCY))
+        crowd = await send_crowd(box, wolf)
+        box.heal()
+        _show_crowd(crowd)
+        if crowd.verdict()[0]:
+            _show_cost(await measure(wolf, crowd.asked[0]))
+            out.print(Text("\nOne of the answers, shortened\n", "dim"))
+            out.print(Report(*crowd.answered()[0], limit=_ROWS))
+    return crowd
+
+
+async def send_crowd(box: Sandbox, wolf: WolfClient) -> Crowd:
+    """Let all callers ask at once, and note what the server saw by then."""
+    asked = [box.accounts[number % len(box.accounts)] for number in range(CALLERS)]
+    begun = time.perf_counter()
+    outcomes = await asyncio.gather(*(wolf.task_init(*account) for account in asked), return_exceptions=True)
+    return Crowd(asked, outcomes, tuple(box.calls), time.perf_counter() - begun)
+
+
+def is_for(account: Account, init: TaskInit) -> bool:
+    """Whether everything in the answer that names its owner names this account."""
+    owners = {line.belong_user for line in init.caller_line_list + init.call_in_line_list}
+    owners |= {group.user_id for group in init.task_dial_times}
+    return owners == {account.sub_user_id or account.user_id}
+
+
+async def measure(wolf: WolfClient, account: Account) -> Cost:
+    """What an answer costs that has to be asked for, from a server that does not wait, and one that is held."""
+    misses: list[float] = []
+    hits: list[float] = []
+    until = time.perf_counter() + _MEASURING
+    while len(misses) < MISSES and (time.perf_counter() < until or not misses):
+        wolf.invalidate(*account)
+        begun = time.perf_counter()
+        await wolf.task_init(*account)
+        misses.append(time.perf_counter() - begun)
+    for _ in range(HIT_ROUNDS):
+        begun = time.perf_counter()
+        for _ in range(HITS):
+            await wolf.task_init(*account)
+        hits.append((time.perf_counter() - begun) / HITS)
+    return Cost(hit=median(hits), miss=median(misses))
+
+
+def _show_crowd(crowd: Crowd) -> None:
+    table = listing("", "", "", show_header=False)
+    table.columns[1].justify = "right"
+    wrong = crowd.wrong()
+    table.add_row("callers at once", f"{len(crowd.asked):,}", f"for {len(set(crowd.asked))} accounts")
+    table.add_row("requests that reached the server", Text(f"{len(crowd.calls):,}", "bold"), "counted there")
+    table.add_row(
+        "answers",
+        f"{len(crowd.answered()):,}",
+        f"{wrong} for another account" if wrong else "each for its account",
+    )
+    table.add_row("time for all", f"{crowd.took * 1000:.0f} ms")
+    console().print(Text(), table)
+
+
+def _show_cost(cost: Cost) -> None:
+    table = listing("", "", "", show_header=False)
+    table.columns[1].justify = "right"
+    table.add_row("a miss", f"{cost.miss * 1e6:,.0f} µs", "a request to this server, without its latency")
+    table.add_row("a hit", f"{cost.hit * 1e6:,.2f} µs", "an answer that is held")
+    table.add_row("a miss beside a hit", Text(f"{cost.miss / cost.hit:,.0f} ×", "bold green"), "medians")
+    console().print(Text(), table)
