@@ -33,7 +33,7 @@ import msgspec
 
 from wolf_async.errors import WolfClosedError, WolfConfigError, WolfConnectionError
 from wolf_async.flight import Flight, Landing, loading, own_copy
-from wolf_async.policy import CachePolicy, seconds
+from wolf_async.policy import CachePolicy, seconds, whole
 from wolf_async.store import Entry, Store
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class CacheStats(msgspec.Struct, frozen=True, kw_only=True):
     failures: int
     """Loads that ended in an error."""
     abandoned: int
-    """Loads that were cancelled: their last waiter had left, or the cache was closed."""
+    """Loads that were cancelled: their last waiter had left, or the cache was closed, or their loop ended."""
     superseded: int
     """Loads that an invalidation overtook, however they ended."""
     evictions: int
@@ -207,12 +207,13 @@ class LoadingCache(Generic[K, V]):
 
         With ``max_age`` (seconds) only a fresh value of at most that age.
         """
+        if max_age is not None:
+            seconds("max_age", max_age)
         entry = self._store.get(key)
         if entry is None or entry.error is not None or self._policy is None:
             return None
         now = self._clock()
         if max_age is not None:
-            seconds("max_age", max_age)
             return entry.value if entry.is_fresh_for(now, max_age) else None
         return entry.value if now <= entry.fresh_until + self._policy.stale_while_revalidate else None
 
@@ -220,6 +221,11 @@ class LoadingCache(Generic[K, V]):
         """The value that is held for ``key``, whatever its age: for a loader that can tell that nothing changed."""
         entry = self._store.get(key)
         return None if entry is None else entry.value
+
+    def sent_at(self, key: K, default: float) -> float:
+        """When the value that is held for ``key`` was sent, on the cache's clock; ``default`` if none is held."""
+        entry = self._store.get(key)
+        return default if entry is None else entry.sent_at
 
     def invalidate(self, key: K) -> bool:
         """Forget ``key``. A load that is under way serves those who wait for it, and is neither stored nor joined.
@@ -312,6 +318,7 @@ class LoadingCache(Generic[K, V]):
                     "in use on another event loop that is still open: make one for each loop"
                 )
             # what was under way ended with its loop
+            self._abandoned += len(self._running)
             self._current.clear()
             self._queued.clear()
             self._running.clear()
@@ -338,6 +345,8 @@ class LoadingCache(Generic[K, V]):
 
     def _queue(self, key: K) -> Flight[K, V]:
         flight = self._queued[key] = self._new_flight(key)
+        # a circle of loads may run through it
+        self._current[key].waited_for_by.append(flight)
         return flight
 
     def _new_flight(self, key: K, background: bool = False) -> Flight[K, V]:
@@ -350,26 +359,29 @@ class LoadingCache(Generic[K, V]):
         self._loads += 1
         flight.start(self._load, self._clock)
 
-    def _start_queued(self, key: K) -> None:
-        flight = self._queued.pop(key, None)
+    def _start_queued(self, behind: Flight[K, V]) -> None:
+        flight = self._queued.pop(behind.key, None)
         if flight is not None and not flight.loop_is_closed:
+            behind.waited_for_by.remove(flight)
             self._start(flight)
 
     def _supersede(self, key: K) -> bool:
         """Take the flight of ``key`` out of sight, so that it is neither stored nor joined from now on."""
-        if self._current.pop(key, None) is None:
+        flight = self._current.pop(key, None)
+        if flight is None:
             return False
         self._superseded += 1
-        self._start_queued(key)
+        self._start_queued(flight)
         return True
 
     def flight_abandoned(self, flight: Flight[K, V]) -> None:
         """Called by a flight whose last waiter has left, before it is cancelled."""
         if self._current.get(flight.key) is flight:
             del self._current[flight.key]
-            self._start_queued(flight.key)
+            self._start_queued(flight)
         elif self._queued.get(flight.key) is flight:
             del self._queued[flight.key]
+            self._current[flight.key].waited_for_by.remove(flight)
 
     def flight_done(self, flight: Flight[K, V], task: asyncio.Task[V | Loaded[V]]) -> None:
         """Called by a flight whose load has ended: the one place where outcomes enter the cache."""
@@ -380,12 +392,16 @@ class LoadingCache(Generic[K, V]):
         error = _failure(flight, task)
         if flight.cancelled:
             self._abandoned += 1
+        elif task.cancelled() and task.cancelling():
+            # from outside, as by the end of a loop: that says nothing about the upstream
+            self._abandoned += 1
+            flight.land(Landing(error=error))
         elif error is None:
             flight.land(self._landed(flight, task.result(), current))
         else:
             flight.land(self._crashed(flight, error, current))
         if current:
-            self._start_queued(flight.key)
+            self._start_queued(flight)
 
     def _landed(self, flight: Flight[K, V], result: V | Loaded[V], current: bool) -> Landing[V]:
         assert flight.sent_at is not None
@@ -395,6 +411,7 @@ class LoadingCache(Generic[K, V]):
         if current and self._policy is not None:
             try:
                 size = 0 if self._sizeof is None else self._sizeof(value)
+                whole("what sizeof returns", size, least=0)
             except Exception as error:
                 return self._crashed(flight, error, current)
             fresh_until = sent_at + self._policy.ttl * (1 - self._policy.jitter * random.random())
@@ -409,7 +426,7 @@ class LoadingCache(Generic[K, V]):
             return Landing(error=error)
         now = self._clock()
         entry = self._entries.get(flight.key)
-        if entry is not None and entry.error is None and now <= entry.gone_at and self._is_unwell(error):
+        if entry is not None and entry.error is None and now <= entry.gone_at and self._says_unwell(error):
             entry.backoff = max(self._policy.refresh_backoff, min(entry.backoff * 2, MAX_BACKOFF))
             entry.retry_at = now + entry.backoff
             usable = now <= entry.fresh_until + self._policy.stale_if_error
@@ -419,13 +436,22 @@ class LoadingCache(Generic[K, V]):
             self._remember(flight, error, now)
         return Landing(error=error)
 
+    def _says_unwell(self, error: BaseException) -> bool:
+        try:
+            return self._is_unwell(error)
+        except Exception as broken:
+            # those who wait must hear of the load's end whatever becomes of this question
+            assert self._loop is not None
+            self._loop.call_exception_handler({"message": "is_unwell raised an error", "exception": broken})
+            return False
+
     def _remember(self, flight: Flight[K, V], error: BaseException, now: float) -> None:
         assert self._policy is not None
         assert flight.sent_at is not None
         entry: Entry[Any] = Entry(None, sent_at=flight.sent_at, gone_at=now + self._policy.error_ttl)
         # a copy without traceback and cause, which would keep the frames of the whole load alive
         entry.error = own_copy(error)
-        entry.error.__cause__ = None
+        object.__setattr__(entry.error, "__cause__", None)
         self._store.put(flight.key, entry, now)
 
     def __repr__(self) -> str:

@@ -7,7 +7,10 @@ is, and lands the flight with it. It is also told when the last waiter has left.
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import functools
+import traceback
 import types
 from contextvars import Context, ContextVar
 from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
@@ -25,6 +28,10 @@ V = TypeVar("V")
 
 loading: Final[ContextVar[Flight[Any, Any] | None]] = ContextVar("wolf_async.loading", default=None)
 """The flight in whose load the code now runs, in all tasks that the load starts."""
+
+
+FIELDS: Final = (types.MemberDescriptorType, types.GetSetDescriptorType)
+"""The types of what a class says of its instances' fields outside ``__dict__``."""
 
 
 class Landing(Generic[V]):
@@ -66,6 +73,7 @@ class Flight(Generic[K, V]):
         "_waiters",
         "background",
         "cancelled",
+        "ended",
         "key",
         "sent_at",
         "waited_for_by",
@@ -79,10 +87,12 @@ class Flight(Generic[K, V]):
         """Whether the load goes on when nobody waits for it."""
         self.cancelled = False
         """Whether the load was asked to end; nobody waits for it any more."""
+        self.ended = False
+        """Whether the load has ended."""
         self.sent_at: float | None = None
         """When the load began to run, on the clock that `start` was given; ``None`` before that."""
         self.waited_for_by: list[Flight[Any, Any]] = []
-        """The flights whose loads wait for this one."""
+        """The flights that wait for this one: from within their loads, or to start when it ends."""
         self._tower = tower
         self._loop = loop
         self._task: asyncio.Task[Any] | None = None
@@ -104,6 +114,7 @@ class Flight(Generic[K, V]):
     def _done(self, task: asyncio.Task[Any]) -> None:
         # the task holds the error, whose traceback holds this flight
         self._task = None
+        self.ended = True
         self._tower.flight_done(self, task)
 
     async def wait(self, *, stand_in: bool) -> V:
@@ -144,9 +155,10 @@ class Flight(Generic[K, V]):
 
     def cancel(self) -> asyncio.Task[Any] | None:
         """Cancel the load, and return its task if it is still running."""
-        self.cancelled = True
-        if self._task is not None and not self._loop.is_closed():
+        if not self.cancelled and self._task is not None and not self._loop.is_closed():
+            # once: the second time would interrupt the load's clean-up
             self._task.cancel()
+        self.cancelled = True
         return self._task
 
     def may_be_joined(self, began: float, max_age: float) -> bool:
@@ -158,13 +170,13 @@ class Flight(Generic[K, V]):
         return self.sent_at is None or (max_age > 0 and began - self.sent_at <= max_age)
 
     def ancestry(self) -> Iterator[Flight[Any, Any]]:
-        """This flight, and all whose loads wait for it, directly or not."""
+        """This flight, and all that wait for it, directly or not."""
         seen = {self}
         queue = [self]
         while queue:
             flight = queue.pop()
             yield flight
-            new = [other for other in flight.waited_for_by if other not in seen]
+            new = [other for other in flight.waited_for_by if other not in seen and not other.ended]
             seen.update(new)
             queue.extend(new)
 
@@ -188,7 +200,7 @@ class Flight(Generic[K, V]):
         return len(self._waiters)
 
     def __repr__(self) -> str:
-        state = "under way" if self.under_way else "queued" if self.sent_at is None else "ended"
+        state = "ended" if self.ended else "under way" if self.under_way else "queued"
         kind = "background, " if self.background else ""
         return f"<Flight {self.key!r}: {kind}{state}, {len(self._waiters)} waiting>"
 
@@ -198,11 +210,15 @@ def own_copy(error: BaseException) -> BaseException:
     try:
         twin = _copy(error)
     except Exception:
-        # a class that cannot be copied must not cost the waiter the news
-        twin = WolfError(f"{type(error).__name__}: {error}")
-    if "__notes__" in twin.__dict__:
-        twin.__notes__ = list(twin.__notes__)
-    twin.__cause__ = error
+        twin = error
+    if twin is error or type(twin) is not type(error):
+        # a class that cannot be copied, or not even printed, must not cost the waiter the news
+        twin = WolfError("".join(traceback.format_exception_only(error)).strip())
+    notes = twin.__dict__.get("__notes__")
+    if isinstance(notes, list):
+        twin.__dict__["__notes__"] = notes.copy()
+    # not by assignment, which a frozen class refuses
+    object.__setattr__(twin, "__cause__", error)
     return twin
 
 
@@ -212,6 +228,18 @@ def _copy(error: BaseException) -> BaseException:
         return copy.copy(error)
     # an __init__ of its own may want other arguments than those in `args`, or change them again
     twin = cls.__new__(cls, *error.args)
-    twin.args = error.args
     twin.__dict__.update(error.__dict__)
+    for name in _fields(cls):  # type: ignore[arg-type]  # mypy takes a class for unhashable
+        # some are unset, and some read-only, which __new__ has set
+        with contextlib.suppress(AttributeError, TypeError):
+            value = getattr(error, name)
+            if getattr(twin, name, FIELDS) is not value:
+                object.__setattr__(twin, name, value)
     return twin
+
+
+@functools.lru_cache(maxsize=64)
+def _fields(cls: type[BaseException]) -> tuple[str, ...]:
+    """Names of what errors of that class keep outside their ``__dict__``: ``args``, slots, ``OSError.errno`` and such."""
+    members = (item for base in cls.__mro__ for item in vars(base).items())
+    return tuple(name for name, member in members if isinstance(member, FIELDS) and not name.startswith("__"))

@@ -1,0 +1,121 @@
+"""Two event loops for tests: one that is stepped by hand, and one that takes what is ready in any order.
+
+Neither does I/O or keeps time: what would have to wait for the outside world is a hang, and is reported as one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from asyncio.events import _set_running_loop  # pyright: ignore[reportPrivateUsage] # for makers of loops, says its docstring
+from collections import deque
+from contextvars import Context, copy_context
+from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, Unpack
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Generator
+
+__all__ = ["HandLoop", "RandomLoop"]
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+
+class HandLoop(asyncio.BaseEventLoop):
+    """A loop that runs one callback at each `step`, first in first out, so that a test can act between any two.
+
+    ``on_task`` is called with each task that `create_task` makes, before anybody else can add a callback to it.
+    """
+
+    def __init__(self, on_task: Callable[[asyncio.Task[Any]], None] = lambda task: None) -> None:
+        super().__init__()
+        self.steps = 0
+        """Callbacks run so far."""
+        self.problems: list[dict[str, Any]] = []
+        """What came to the loop's exception handler."""
+        self._on_task = on_task
+        self._queue: deque[Callable[[], object]] = deque()
+
+    @property
+    def ready(self) -> int:
+        """How many callbacks wait to be run."""
+        return len(self._queue)
+
+    def step(self) -> None:
+        """Run the next callback; what it raises comes out here."""
+        callback = self._queue.popleft()
+        self.steps += 1
+        _set_running_loop(self)
+        try:
+            callback()
+        finally:
+            _set_running_loop(None)
+
+    def call_soon(
+        self, callback: Callable[[Unpack[Ts]], object], *args: *Ts, context: Context | None = None
+    ) -> asyncio.Handle:
+        handle = asyncio.Handle(callback, args, self, context)
+        home = copy_context() if context is None else context
+        self._queue.append(lambda: None if handle.cancelled() else home.run(callback, *args))
+        return handle
+
+    def create_task(
+        self,
+        coro: Generator[Any, None, T] | Coroutine[Any, Any, T],
+        *,
+        name: object = None,
+        context: Context | None = None,
+    ) -> asyncio.Task[T]:
+        task: asyncio.Task[T] = asyncio.Task(
+            coro, loop=self, name=None if name is None else str(name), context=context
+        )
+        self._on_task(task)
+        return task
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        self.problems.append(context)
+
+
+class _AnyOrder(deque[asyncio.Handle]):
+    """A queue out of which the next item comes from anywhere."""
+
+    def __init__(self, chance: random.Random) -> None:
+        super().__init__()
+        self._chance = chance
+
+    def popleft(self) -> asyncio.Handle:
+        at = self._chance.randrange(len(self))
+        item = self[at]
+        del self[at]
+        return item
+
+
+class RandomLoop(asyncio.SelectorEventLoop):
+    """A loop that picks the next of all ready callbacks at random; the same seed makes the same picks.
+
+    Also ready are those that became so in the present pass: a callback may run before others that were
+    scheduled long before it. Raises `RuntimeError` where an ordinary loop would wait for ever.
+    """
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self.chance = random.Random(seed)
+        """Where the picks come from; tests may draw from it too, and stay repeatable."""
+        self._ready = _AnyOrder(self.chance)
+        self._idlers: list[asyncio.Future[None]] = []
+        self.problems: list[dict[str, Any]] = []
+        """What came to the loop's exception handler."""
+        self.set_exception_handler(lambda loop, context: self.problems.append(context))
+
+    async def idle(self) -> None:
+        """Return when nothing else is left to run."""
+        idler: asyncio.Future[None] = self.create_future()
+        self._idlers.append(idler)
+        await idler
+
+    def _run_once(self) -> None:
+        if not self._ready:
+            if not self._idlers:
+                raise RuntimeError("a hang: nothing is ready, and nothing can become ready")
+            self._idlers.pop(0).set_result(None)
+        super()._run_once()  # type: ignore[misc] # not in the stub

@@ -1,0 +1,304 @@
+"""A caller that is cancelled or times out leaves alone."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from upstream import Unwell, bench, cancel, error_of, outcome, settle, turn_until, values
+
+
+@pytest.mark.parametrize("who", range(5))
+async def test_a_cancelled_caller_leaves_alone(who: int) -> None:
+    """Line 2, for the first caller as for every other."""
+    b = bench()
+    callers = [await b.waiting() for _ in range(5)]
+    leaver = callers.pop(who)
+    await cancel(leaver)
+    assert not any(caller.done() for caller in callers)
+    assert not b.calls[0].cancelled
+    b.calls[0].answer()
+    await settle()
+    assert values(callers) == ["a#1"] * 4
+    assert await b.at_once() == "a#1"
+    assert len(b.calls) == 1
+
+
+async def test_all_but_one_may_leave() -> None:
+    """Line 2."""
+    b = bench()
+    callers = [await b.waiting() for _ in range(5)]
+    await cancel(*callers[:4])
+    b.calls[0].answer()
+    await settle()
+    assert outcome(callers[4]) == "a#1"
+    assert len(b.calls) == 1
+
+
+async def test_a_timeout_around_one_caller_is_its_own() -> None:
+    """Line 3."""
+    b = bench()
+
+    async def hurried() -> object:
+        async with asyncio.timeout(0):
+            return await b.cache.get("a")
+
+    callers = [await b.waiting(), await b.waiting()]
+    impatient = asyncio.create_task(hurried())
+    await settle()
+    assert isinstance(error_of(impatient), TimeoutError)
+    assert not any(caller.done() for caller in callers)
+    b.calls[0].answer()
+    await settle()
+    assert values(callers) == ["a#1", "a#1"]
+    assert len(b.calls) == 1
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_when_all_callers_are_cancelled_the_load_is_cancelled_and_nothing_is_left(
+    at_once: bool,
+) -> None:
+    """Line 4."""
+    b = bench()
+    callers = [await b.waiting() for _ in range(20)]
+    if at_once:
+        await cancel(*callers)
+    else:
+        for caller in callers:
+            assert not b.calls[0].cancelled
+            await cancel(caller)
+    assert b.calls[0].cancelled
+    assert b.calls[0].ended
+    stats = b.cache.stats()
+    assert (stats.in_flight, stats.entries, stats.failures, stats.abandoned) == (0, 0, 0, 1)
+
+
+async def test_a_load_that_nobody_waits_for_before_it_has_begun_never_begins() -> None:
+    """Line 4, for a caller that is closed in the tick in which it asked."""
+    b = bench(error_ttl=60)
+    call = b.cache.get("a")
+    call.send(None)
+    call.close()
+    await settle()
+    assert not b.calls
+    assert b.cache.stats().in_flight == 0
+    b.upstream.always = ...
+    assert await b.at_once() == "a#1"
+
+
+async def test_a_caller_in_the_same_tick_after_the_last_cancellation_gets_an_answer() -> None:
+    """Line 5."""
+    b = bench()
+    last = await b.waiting()
+    last.cancel()
+    newcomer = b.get()
+    await settle()
+    assert last.cancelled()
+    assert b.calls[0].cancelled
+    b.calls[1].answer()
+    await settle()
+    assert outcome(newcomer) == "a#2"
+
+
+async def test_a_caller_in_the_same_tick_before_the_last_cancellation_keeps_the_load_going() -> None:
+    """Line 5."""
+    b = bench()
+    last = await b.waiting()
+    newcomer = b.get()
+    last.cancel()
+    await settle()
+    assert last.cancelled()
+    assert not b.calls[0].cancelled
+    b.calls[0].answer()
+    await settle()
+    assert outcome(newcomer) == "a#1"
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_a_caller_some_turns_after_the_last_cancellation_gets_an_answer(turns: int) -> None:
+    """Line 5, at every point while the cancelled load ends."""
+    b = bench()
+    last = await b.waiting()
+    last.cancel()
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    newcomer = b.get()
+    await settle()
+    b.calls[-1].answer()
+    await settle()
+    assert outcome(newcomer) == "a#2"
+    assert await b.at_once() == "a#2"
+
+
+@pytest.mark.parametrize("ending", ["answers", "fails", "is cancelled"])
+@pytest.mark.parametrize("first_to_end", ["old", "new"])
+async def test_a_caller_during_slow_clean_up_gets_a_load_of_its_own(ending: str, first_to_end: str) -> None:
+    """Line 5: however and whenever the cancelled load ends, the newer one is untouched."""
+    tidied = asyncio.Event()
+    begun: list[str] = []
+    answer = asyncio.Event()
+
+    async def load(key: str) -> str:
+        begun.append(key)
+        if len(begun) > 1:
+            await answer.wait()
+            return "new"
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            await tidied.wait()
+            if ending == "is cancelled":
+                raise
+        if ending == "fails":
+            raise Unwell
+        return "old"
+
+    b = bench(load, error_ttl=60)
+    await cancel(await b.waiting())
+    assert b.cache.stats().in_flight == 1
+    newcomer = await b.waiting()
+    assert len(begun) == 2
+    joiners: list[asyncio.Task[Any]] = []
+    for event in (tidied, answer) if first_to_end == "old" else (answer, tidied):
+        event.set()
+        await settle()
+        joiners.append(b.get())
+        await settle()
+    assert values([newcomer, *joiners]) == ["new"] * 3
+    assert b.cache.peek("a") == "new"
+    assert len(begun) == 2
+    assert b.cache.stats().in_flight == 0
+    b.assert_balanced(values=1)
+
+
+@pytest.mark.parametrize("ending", ["answers", "fails"])
+async def test_a_cancelled_load_that_ends_otherwise_leaves_nothing(ending: str) -> None:
+    async def stubborn(key: str) -> str:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            if ending == "fails":
+                raise Unwell from None
+        return "too late"
+
+    b = bench(stubborn, error_ttl=60)
+    await cancel(await b.waiting())
+    stats = b.cache.stats()
+    assert (stats.in_flight, stats.entries, stats.failures, stats.abandoned) == (0, 0, 0, 1)
+    assert b.cache.peek("a") is None
+
+
+async def test_a_caller_cancelled_in_the_tick_of_the_answer_harms_nobody() -> None:
+    b = bench()
+    callers = [await b.waiting() for _ in range(3)]
+    b.calls[0].answer()
+    await turn_until(lambda: b.cache.peek("a") is not None)
+    await cancel(callers[0])
+    assert values(callers[1:]) == ["a#1", "a#1"]
+    assert b.cache.peek("a") == "a#1"
+
+
+@pytest.mark.parametrize("turns", range(6))
+@pytest.mark.parametrize("failing", [False, True])
+async def test_the_last_caller_is_cancelled_while_the_load_ends(turns: int, failing: bool) -> None:
+    """Line 8, at every point while the load ends: much later a call loads anew, or gets what was stored."""
+    b = bench()
+    caller = await b.waiting()
+    if failing:
+        b.calls[0].fail(Unwell("old"))
+    else:
+        b.calls[0].answer()
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    caller.cancel()
+    await settle()
+    assert caller.done()
+    if not caller.cancelled():  # for the unraisable check
+        caller.exception()
+    b.clock.advance(1000)
+    b.upstream.always = ...
+    assert await b.at_once() == "a#2"
+    assert b.cache.stats().in_flight == 0
+
+
+async def test_a_background_refresh_goes_on_when_those_who_joined_it_leave() -> None:
+    b = bench(stale_while_revalidate=100)
+    await b.hold()
+    b.clock.advance(31)
+    assert await b.at_once() == "a#1"
+    joiners = [await b.waiting(max_age=5) for _ in range(2)]
+    assert len(b.calls) == 2
+    await cancel(*joiners)
+    assert not b.calls[1].cancelled
+    b.calls[1].answer()
+    await settle()
+    assert b.cache.peek("a") == "a#2"
+
+
+async def test_a_caller_of_the_next_load_leaves_alone() -> None:
+    b = bench()
+    first = await b.waiting()
+    queued = [await b.waiting(max_age=0) for _ in range(3)]
+    await cancel(queued[0])
+    b.calls[0].answer()
+    await settle()
+    assert outcome(first) == "a#1"
+    b.calls[1].answer()
+    await settle()
+    assert values(queued[1:]) == ["a#2", "a#2"]
+
+
+async def test_when_all_who_wait_for_the_next_load_have_left_it_is_never_made() -> None:
+    b = bench()
+    first = await b.waiting()
+    await cancel(*[await b.waiting(max_age=0) for _ in range(3)])
+    b.calls[0].answer()
+    await settle()
+    assert outcome(first) == "a#1"
+    assert len(b.calls) == 1
+
+
+async def test_they_may_all_leave_in_the_tick_in_which_the_next_load_starts() -> None:
+    b = bench()
+    first = await b.waiting()
+    queued = await b.waiting(max_age=0)
+    b.calls[0].answer()
+    await turn_until(first.done)
+    await cancel(queued)
+    assert b.cache.stats().in_flight == 0
+    b.upstream.always = ...
+    assert await b.at_once() == "a#1"
+
+
+async def test_when_the_last_one_leaves_a_load_those_who_wait_for_the_next_do_not_wait_for_its_clean_up() -> (
+    None
+):
+    b = bench()
+    b.upstream.clean_up = asyncio.Event()
+    first = await b.waiting()
+    queued = await b.waiting(max_age=0)
+    await cancel(first)
+    assert b.calls[0].cancelled
+    assert not b.calls[0].ended
+    b.calls[1].answer()
+    await settle()
+    assert outcome(queued) == "a#2"
+    b.upstream.clean_up.set()
+    await settle()
+    assert b.cache.peek("a") == "a#2"
+
+
+async def test_a_superseded_load_is_cancelled_when_its_last_caller_leaves() -> None:
+    b = bench()
+    first = await b.waiting()
+    b.cache.invalidate("a")
+    second = await b.waiting()
+    await cancel(first)
+    assert b.calls[0].cancelled
+    assert not b.calls[1].cancelled
+    third = await b.waiting()
+    assert len(b.calls) == 2
+    b.calls[1].answer()
+    await settle()
+    assert values([second, third]) == ["a#2", "a#2"]

@@ -1,0 +1,928 @@
+"""`LoadingCache` against a model of its semantics, one callback at a time.
+
+Hypothesis makes up histories: calls, cancellations, loads that end in every way, invalidations, time, closing. All of
+it happens on a loop that runs one callback per step, so that anything can come between any two callbacks.
+The model says what each call must come to, and what `CacheStats` must count.
+
+It runs for seconds by default, and for as many steps as one likes with::
+
+    WOLF_STEPS=1000000 python -m pytest tests/cache/test_state_machine.py -s
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+from collections import Counter
+from contextvars import ContextVar, copy_context
+from typing import Any, Final, Literal, TypeAlias
+
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,  # pyright: ignore[reportUnknownVariableType]
+)
+from random_loop import HandLoop
+
+from wolf_async.cache import Loaded, LoadingCache
+from wolf_async.errors import WolfClosedError, WolfConfigError, WolfConnectionError
+from wolf_async.policy import CachePolicy
+from wolf_async.store import PairStore, Store
+from wolf_async.testing import FakeClock
+
+Key: TypeAlias = tuple[str, str]
+KEYS: Final[tuple[Key, ...]] = (("a", "x"), ("a", "y"), ("b", "x"))
+STEPS: Final = 60
+"""Steps of one history."""
+BATCH: Final = 9_000
+"""Steps between two beginnings of Hypothesis."""
+TOTAL: Final = Counter[str]()
+"""What all histories together went through."""
+
+End: TypeAlias = Literal["value", "later value", "unwell", "no", "cancelled", "odd", "ask"]
+
+
+# --- what loads bring -----------------------------------------------------------------------------------------
+
+
+class Answer:
+    """A value that says which load of which key brought it. Half of them are falsy, which must not matter."""
+
+    def __init__(self, key: Key, number: int, sent_at: float, size: int) -> None:
+        self.key = key
+        self.number = number
+        self.sent_at = sent_at
+        self.size = size
+
+    def __bool__(self) -> bool:
+        return self.number % 2 == 0
+
+    def __repr__(self) -> str:
+        return f"<answer {self.number} for {self.key}, sent at {self.sent_at}, size {self.size}>"
+
+
+class UnwellError(Exception):
+    """The upstream is unwell."""
+
+    def __init__(self, key: Key, number: int) -> None:
+        super().__init__(f"load {number} of {key}")
+
+
+class NoError(Exception):
+    """The upstream said no."""
+
+
+class OddError(BaseException):
+    """Not even an exception."""
+
+
+def is_unwell(error: BaseException) -> bool:
+    return isinstance(error, UnwellError | WolfConnectionError)
+
+
+def sizeof(value: Answer) -> int:
+    if value.size < 0:
+        raise NoError(f"load {value.number} of {value.key}")
+    return value.size
+
+
+# --- the model ------------------------------------------------------------------------------------------------
+
+
+class Call:
+    """A call of `get`, and what it must come to: a value, an error's type and text, or nothing as yet."""
+
+    def __init__(self, key: Key, max_age: float | None, parent: Load | None = None) -> None:
+        self.key = key
+        self.max_age = max_age
+        self.parent = parent
+        """The load that makes the call."""
+        self.began = self.order = -1.0
+        self.load: Load | None = None
+        """What it waits for."""
+        self.value: Answer | None = None
+        self.error: tuple[type[BaseException], str | None] | None = None
+        self.cancelled = False
+
+    @property
+    def decided(self) -> bool:
+        return self.value is not None or self.error is not None
+
+    def __repr__(self) -> str:
+        return (
+            f"<call for {self.key}, max_age={self.max_age}, began {self.began}, {self.value or self.error}>"
+        )
+
+
+class Load:
+    """One load, from when it is asked for until its task has ended."""
+
+    def __init__(self, key: Key, *, background: bool = False) -> None:
+        self.key = key
+        self.background = background
+        self.number = 0
+        self.waiters: list[Call] = []
+        self.sent_at: float | None = None
+        self.sent_order = self.superseded_order = float("inf")
+        self.cancelled = False
+        self.asking: Call | None = None
+        """What it asks the cache for in its turn."""
+        self.slow = False
+        """Whether it takes its time to clean up after a cancellation."""
+        self.gate: asyncio.Future[tuple[End, int, Call | None]] | None = None
+        """Where it waits to be told how to go on."""
+        self.result: Answer | None = None
+        self.failure: tuple[type[BaseException], str | None] | None = None
+        self.unwell = False
+
+    def __repr__(self) -> str:
+        return f"<load {self.number} of {self.key}, {len(self.waiters)} waiting>"
+
+
+class Held:
+    """An answer, or a failure, that is kept."""
+
+    def __init__(self, sent_at: float, value: Answer | None) -> None:
+        self.sent_at = sent_at
+        self.value = value
+        self.error: tuple[type[BaseException], str | None] | None = None
+        self.until = 0.0
+        self.failed = 0
+        self.retry_at = float("-inf")
+
+
+class Model:
+    """*Semantics* of the design, as directly as they can be written down; eviction is learnt from the cache."""
+
+    def __init__(self, policy: CachePolicy | None, clock: FakeClock) -> None:
+        self.policy = policy
+        self.clock = clock
+        self.closed = False
+        self.held: dict[Key, Held] = {}
+        self.current: dict[Key, Load] = {}
+        self.queued: dict[Key, Load] = {}
+        self.live: list[Load] = []
+        self.stored: Key | None = None
+        """The key that was stored just now, so that others may have had to leave."""
+        self.count = Counter[str]()
+        self.order = 0.0
+
+    def tick(self) -> float:
+        """Orders what happens within one moment of the clock."""
+        self.order += 1
+        return self.order
+
+    # calls
+
+    def begin(self, call: Call) -> None:
+        call.began, call.order = self.clock(), self.tick()
+        if self.closed:
+            call.error = (WolfClosedError, None)
+        elif not self.serve(call):
+            if call.parent is not None and call.key in {load.key for load in self.ancestors(call.parent)}:
+                call.error = (WolfConfigError, None)
+            else:
+                self.board(call)
+
+    def serve(self, call: Call) -> bool:
+        held = self.held.get(call.key)
+        if held is None:
+            return False
+        age = self.clock() - held.sent_at
+        if call.max_age is not None and (age > call.max_age or call.max_age == 0):
+            return False
+        if held.error is not None:
+            call.error = held.error if self.clock() <= held.until else None
+            self.count["error_hits"] += call.decided
+            return call.decided
+        assert self.policy is not None
+        assert held.value is not None
+        past = age - self.policy.ttl
+        if past <= 0:
+            self.count["hits"] += 1
+        elif call.max_age is None and past <= self.policy.stale_while_revalidate:
+            self.count["stale_hits"] += 1
+            if self.clock() >= held.retry_at and call.key not in self.current:
+                self.count["refreshes"] += 1
+                self.start(Load(call.key, background=True))
+        elif call.max_age is None and past <= self.policy.stale_if_error and self.clock() < held.retry_at:
+            self.count["stale_hits"] += 1
+        else:
+            return False
+        call.value = held.value
+        return True
+
+    def ancestors(self, load: Load) -> list[Load]:
+        """The load, and all loads that cannot end before it does."""
+        found = [load]
+        for waited_for in found:
+            current = self.current.get(waited_for.key) is waited_for
+            either = (waited_for, self.queued.get(waited_for.key) if current else None)
+            for other in self.live:
+                if other not in found and other.asking and other.asking.load and other.asking.load in either:
+                    found.append(other)
+        return found
+
+    def board(self, call: Call) -> None:
+        current = self.current.get(call.key)
+        if current is None:
+            load, asked = self.start(Load(call.key)), "misses"
+        elif call.max_age is None or self.young_enough(current, call.max_age):
+            load, asked = current, "joined"
+        elif call.key in self.queued:
+            load, asked = self.queued[call.key], "joined"
+        else:
+            load, asked = self.queued.setdefault(call.key, Load(call.key)), "misses"
+            self.count["of them queued"] += 1
+        self.count[asked] += 1
+        load.waiters.append(call)
+        call.load = load
+
+    def young_enough(self, load: Load, max_age: float) -> bool:
+        return load.sent_at is None or (max_age > 0 and self.clock() - load.sent_at <= max_age)
+
+    def left(self, call: Call) -> None:
+        """A cancelled call has gone."""
+        load = call.load
+        if load is None or call not in load.waiters:
+            return
+        load.waiters.remove(call)
+        if not load.waiters and not load.background:
+            load.cancelled = True
+            self.count["of them left by all"] += 1
+            if self.current.get(load.key) is load:
+                self.next_after(load)
+            elif self.queued.get(load.key) is load:
+                del self.queued[load.key]
+
+    # loads
+
+    def start(self, load: Load) -> Load:
+        self.count["loads"] += 1
+        self.current[load.key] = load
+        self.live.append(load)
+        return load
+
+    def next_after(self, load: Load) -> None:
+        del self.current[load.key]
+        if load.key in self.queued:
+            self.start(self.queued.pop(load.key))
+
+    def sent(self, key: Key) -> Load:
+        """A load has begun to run; it is the oldest that has not."""
+        load = next(
+            load for load in self.live if load.key == key and load.sent_at is None and not load.cancelled
+        )
+        load.sent_at, load.sent_order = self.clock(), self.tick()
+        self.count["sent"] += 1
+        load.number = self.count["sent"]
+        return load
+
+    def ended(self, load: Load | None) -> None:
+        """A load's task has ended; ``None`` stands for one that was cancelled before it began to run."""
+        if load is None:
+            load = next(load for load in self.live if load.sent_at is None and load.cancelled)
+        self.live.remove(load)
+        current = self.current.get(load.key) is load
+        if load.cancelled:
+            self.count["abandoned"] += 1
+        elif load.failure is None:
+            self.succeeded(load, current)
+        else:
+            self.failed(load, load.failure, current)
+        if current:
+            self.next_after(load)
+
+    def succeeded(self, load: Load, current: bool) -> None:
+        value = load.result
+        assert value is not None
+        if current and self.policy is not None:
+            if value.size < 0:
+                self.failed(load, (NoError, f"load {value.number} of {value.key}"), current)
+                return
+            self.keep(load.key, Held(value.sent_at, value))
+        for call in load.waiters:
+            call.value = value
+        load.waiters.clear()
+
+    def failed(self, load: Load, failure: tuple[type[BaseException], str | None], current: bool) -> None:
+        self.count["failures"] += 1
+        stand_in = self.outlasts(load, failure) if current and self.policy is not None else None
+        for call in load.waiters:
+            if stand_in is not None and call.max_age is None:
+                call.value = stand_in.value
+                self.count["of them stood in for"] += 1
+            else:
+                call.error = failure
+        load.waiters.clear()
+
+    def outlasts(self, load: Load, failure: tuple[type[BaseException], str | None]) -> Held | None:
+        """What becomes of the held answer when a load fails; the answer, if it may stand in."""
+        assert self.policy is not None
+        assert load.sent_at is not None
+        held, now = self.held.get(load.key), self.clock()
+        if held is not None and held.error is None and load.unwell:
+            past = now - held.sent_at - self.policy.ttl
+            if past <= max(self.policy.stale_while_revalidate, self.policy.stale_if_error):
+                backoff = self.policy.refresh_backoff
+                held.retry_at = now + max(backoff, min(60, backoff * 2**held.failed))
+                held.failed += 1
+                return held if past <= self.policy.stale_if_error else None
+        self.held.pop(load.key, None)
+        if self.policy.error_ttl > 0:
+            remembered = Held(load.sent_at, None)
+            remembered.error, remembered.until = failure, now + self.policy.error_ttl
+            self.keep(load.key, remembered)
+        return None
+
+    def keep(self, key: Key, held: Held) -> None:
+        self.held[key] = held
+        self.stored = key
+
+    def gone(self, held: Held) -> bool:
+        if held.error is not None:
+            return self.clock() > held.until
+        assert self.policy is not None
+        window = max(self.policy.stale_while_revalidate, self.policy.stale_if_error)
+        return self.clock() - held.sent_at > self.policy.ttl + window
+
+    def learn(self, kept: set[Key]) -> None:
+        """Take over which entries had to leave for the one just stored, if there was reason for it."""
+        key, self.stored = self.stored, None
+        lost = set(self.held) - kept
+        assert kept <= set(self.held), "something is held that was not stored, or was dropped"
+        if key is None:
+            assert not lost, f"{lost} got lost"
+            return
+        assert self.policy is not None
+        limit = float("inf") if self.policy.max_bytes is None else self.policy.max_bytes
+        sizes = {
+            k: h.value.size if h.value is not None and self.policy.max_bytes else 0
+            for k, h in self.held.items()
+        }
+        fresh_lost = {k for k in lost if not self.gone(self.held[k])}
+        if key in lost:
+            assert sizes[key] > limit, f"what was loaded for {key} is not held"
+            fresh_lost.remove(key) if key in fresh_lost else None
+            assert not fresh_lost, "room was made for what cannot be kept"
+        elif fresh_lost:
+            largest = max(sizes[k] for k in fresh_lost)
+            full = len(kept) == self.policy.max_entries or sum(sizes[k] for k in kept) + largest > limit
+            assert full, f"{fresh_lost} left although there was room"
+        self.count["at least evictions"] += len(fresh_lost)
+        self.count["at most evictions"] += len(lost - {key})
+        for k in lost:
+            del self.held[k]
+
+    # the rest
+
+    def supersede(self, key: Key) -> bool:
+        load = self.current.get(key)
+        if load is None:
+            return False
+        self.count["superseded"] += 1
+        load.superseded_order = self.tick()
+        self.next_after(load)
+        return True
+
+    def invalidate(self, key: Key) -> bool:
+        held = self.held.pop(key, None) is not None
+        return self.supersede(key) or held
+
+    def clear(self) -> None:
+        self.held.clear()
+        for key in list(self.current):
+            self.supersede(key)
+
+    def close(self) -> None:
+        self.closed = True
+        self.held.clear()
+        for load in [*self.live, *self.queued.values()]:
+            load.cancelled = True
+            for call in load.waiters:
+                call.error = (WolfClosedError, None)
+            load.waiters.clear()
+        self.current.clear()
+        self.queued.clear()
+
+    def peek(self, key: Key, max_age: float | None) -> Answer | None:
+        held = self.held.get(key)
+        if held is None or held.value is None:
+            return None
+        assert self.policy is not None
+        age = self.clock() - held.sent_at
+        if max_age is None:
+            return held.value if age <= self.policy.ttl + self.policy.stale_while_revalidate else None
+        return held.value if 0 < max_age >= age <= self.policy.ttl else None
+
+
+# --- the machine ----------------------------------------------------------------------------------------------
+
+WITH_WINDOWS: Final = st.builds(
+    CachePolicy,
+    ttl=st.sampled_from([1.0, 2.0, 1.0, 2.0, 5.0, float("inf")]),
+    stale_while_revalidate=st.sampled_from([1.0, 4.0, 0.0]),
+    stale_if_error=st.sampled_from([2.0, 6.0, 0.0, 1000.0]),
+    refresh_backoff=st.sampled_from([0.0, 1.0, 2.0, 40.0, 100.0]),
+    error_ttl=st.sampled_from([0.0, 0.0, 2.0]),
+    max_entries=st.sampled_from([1, 2, 3]),
+    max_bytes=st.sampled_from([None, None, 10]),
+)
+WITHOUT_WINDOWS: Final = st.builds(
+    CachePolicy, ttl=st.just(0.0), error_ttl=st.sampled_from([0.0, 2.0]), max_entries=st.sampled_from([1, 3])
+)
+POLICIES: Final[st.SearchStrategy[CachePolicy | None]] = st.integers(0, 9).flatmap(
+    lambda n: st.none() if n == 4 else WITHOUT_WINDOWS if n == 7 else WITH_WINDOWS
+)
+"""Most with windows; `st.one_of` would have each kind as often."""
+AGES: Final = st.sampled_from([0, 0, 0.5, 1.0, 3, 10.0, float("inf")])
+STRICT: Final = st.sampled_from([None, 0])
+ENDS: Final[st.SearchStrategy[End]] = st.sampled_from(
+    ["value", "value", "value", "later value", "unwell", "unwell", "no", "cancelled", "odd"]
+)
+SIZES: Final = st.sampled_from([0, 4, 4, 7, 11, -1])
+ANY: Final = st.integers(0, 11)
+"""Which of those there are, modulo their number."""
+BORDERS: Final = st.sampled_from(["ttl", "swr", "sie", "retry"])
+PAST: Final = st.sampled_from([0.0, 0.5])
+caller_local: Final[ContextVar[bool]] = ContextVar("caller_local", default=False)
+
+
+class CacheMachine(RuleBasedStateMachine):
+    """Callers, loads and everything else, in any order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.clock = FakeClock()
+        self.loop = HandLoop(self._task_made)
+        self.complaints: list[str] = []
+        self.errors: list[BaseException] = []
+        """Every error that a caller got, kept so that no two can be one object."""
+        self.loads: list[Load] = []
+        self.tasks: dict[asyncio.Task[Any], Load | None] = {}
+        """The loads' tasks that have not ended; ``None`` where the load has not begun to run."""
+        self.calls: dict[asyncio.Task[None], Call] = {}
+        """The callers' tasks that have not ended."""
+        self.under_way: list[Call] = []
+        """The calls that have begun and not ended, those of loads included."""
+        self.closers: list[asyncio.Task[None]] = []
+        self.at_once: dict[Key, tuple[End, int]] = {}
+        """How the next load of a key ends without ever waiting."""
+        self._end_seen = False
+        self.renew(CachePolicy())
+
+    @initialize(policy=POLICIES, pairs=st.booleans())
+    def renew(self, policy: CachePolicy | None, pairs: bool = False) -> None:
+        self.model = Model(policy, self.clock)
+        self.loads.clear()
+        size = sizeof if policy is not None and policy.max_bytes else None
+        self.pairs: PairStore[str, str, Answer] | None = PairStore.of(policy) if pairs else None
+        self.store: Store[Key, Answer] = Store.of(policy) if self.pairs is None else self.pairs
+        self.cache: LoadingCache[Key, Answer] = LoadingCache(
+            self._load, policy=policy, sizeof=size, clock=self.clock, is_unwell=is_unwell, store=self.store
+        )
+
+    def check(self, true: bool, complaint: str) -> None:
+        """As an assertion, for code in tasks, whose errors would get lost."""
+        if not true:
+            self.complaints.append(complaint)
+
+    # --- the loads' side
+
+    async def _load(self, key: Key) -> Answer | Loaded[Answer]:
+        task = asyncio.current_task()
+        assert task is not None
+        load = self.tasks[task] = self.model.sent(key)
+        self.loads.append(load)
+        beside = [o for o in self.tasks.values() if o and o.key == key and o is not load]
+        for other in beside:
+            self.check(
+                other.superseded_order < float("inf") or other.cancelled, f"{load} runs beside {other}"
+            )
+        self.check(not caller_local.get(), f"{load} sees a caller's context variables")
+        try:
+            end, size = self.at_once.pop(key) if key in self.at_once else await self._told(load)
+        except asyncio.CancelledError:
+            self.check(load.cancelled, f"{load} was cancelled")
+            if not load.slow:
+                raise
+            TOTAL["slow clean-ups"] += 1
+            end, size = await self._told(load)
+        return self._end(load, end, size)
+
+    async def _told(self, load: Load) -> tuple[End, int]:
+        while True:
+            load.gate = self.loop.create_future()
+            end, size, ask = await load.gate
+            if ask is None:
+                return end, size
+            TOTAL["asked by loads"] += 1
+            load.asking = ask
+            try:
+                await self._call(ask)
+            finally:
+                load.asking = None
+
+    def _end(self, load: Load, end: End, size: int) -> Answer | Loaded[Answer]:
+        assert load.sent_at is not None
+        TOTAL[end] += 1
+        if self.model.policy is not None and self.model.policy.max_bytes is None:
+            size = abs(size)
+        name = f"load {load.number} of {load.key}"
+        if end == "unwell":
+            load.failure, load.unwell = (UnwellError, name), True
+            raise UnwellError(load.key, load.number)
+        if end == "no":
+            load.failure = (NoError, name)
+            raise NoError(name)
+        if end in ("cancelled", "odd"):
+            load.failure, load.unwell = (WolfConnectionError, None), True
+            raise asyncio.CancelledError if end == "cancelled" else OddError
+        sent_at = self.clock() if end == "later value" else load.sent_at
+        load.result = answer = Answer(load.key, load.number, sent_at, size)
+        return Loaded(answer, sent_at) if end == "later value" else answer
+
+    def _task_made(self, task: asyncio.Task[Any]) -> None:
+        self.tasks[task] = None
+        task.add_done_callback(self._task_ended)
+
+    def _task_ended(self, task: asyncio.Task[Any]) -> None:
+        self.model.ended(self.tasks.pop(task))
+        self._end_seen = True
+
+    # --- the callers' side
+
+    async def _call(self, call: Call) -> None:
+        self.model.begin(call)
+        self.under_way.append(call)
+        at_once, steps = call.decided, self.loop.steps
+        TOTAL["calls"] += 1
+        try:
+            value = await self.cache.get(call.key, max_age=call.max_age)
+        except asyncio.CancelledError:
+            self.model.left(call)
+            self.check(
+                call.cancelled or (call.parent is not None and call.parent.cancelled), f"{call} was cancelled"
+            )
+            raise
+        except Exception as error:
+            self._got_error(call, error)
+        else:
+            self._got_value(call, value)
+        finally:
+            self.under_way.remove(call)
+        self.check(not call.cancelled, f"{call} was cancelled in vain")
+        self.check(at_once == (steps == self.loop.steps), f"{call} suspended, or did not")
+        caller_local.set(False)
+
+    def _got_value(self, call: Call, value: Answer) -> None:
+        self.check(value is call.value, f"{value} came for {call}")
+        # what follows needs no model of the cache, only of what was allowed
+        load = self.loads[value.number - 1]
+        self.check(value.key == call.key, f"{call} got another key's {value}")
+        self.check(load.superseded_order > call.order, f"{call} got {value}, invalidated before it began")
+        if call.max_age is not None:
+            self.check(call.began - value.sent_at <= call.max_age, f"{call} got {value}, which is too old")
+            self.check(
+                call.max_age > 0 or load.sent_order > call.order, f"{call} got {value}, sent before it began"
+            )
+
+    def _got_error(self, call: Call, error: Exception) -> None:
+        kind, text = call.error or (None, None)
+        self.check(type(error) is kind, f"{error!r} came for {call}")
+        self.check(text is None or str(error) == text, f"{error!r} came for {call}")
+        self.check(all(error is not other for other in self.errors), f"{call} shares its {error!r}")
+        self.check(not hasattr(error, "__notes__"), f"{call} got a note of another")
+        error.add_note("mine")
+        self.errors.append(error)
+
+    async def _close(self) -> None:
+        self.model.close()
+        await self.cache.aclose()
+        self.check(not self.tasks, "aclose returned before the last load had ended")
+
+    # --- the loop
+
+    def _step(self) -> None:
+        self.loop.step()
+        if self._end_seen:
+            # the cache's own callback stands behind ours; the two are one event
+            self._end_seen = False
+            self.loop.step()
+        self._settle()
+
+    def _settle(self) -> None:
+        for task in [task for task in self.calls if task.done()]:
+            del self.calls[task]
+        # which entries left is the store's choice, and the cache does not show the failures that it remembers
+        self.model.learn(set(self.store.entries))
+
+    def _until_idle(self) -> None:
+        for _ in range(10_000):
+            if not self.loop.ready:
+                break
+            self._step()
+        assert not self.loop.ready, "the loop does not come to rest"
+        late = [call for call in self.under_way if call.decided or call.cancelled]
+        assert not late, "a caller still waits, although it is decided what it gets"
+
+    def _spawn(self, call: Call) -> None:
+        context = copy_context()
+        context.run(caller_local.set, True)
+        self.calls[asyncio.Task(self._call(call), loop=self.loop, context=context)] = call
+
+    # --- rules: callers
+
+    @rule(key=st.sampled_from(KEYS))
+    def call(self, key: Key) -> None:
+        self._spawn(Call(key, None))
+
+    @rule(key=st.sampled_from(KEYS), max_age=AGES)
+    def call_with_max_age(self, key: Key, max_age: float) -> None:
+        self._spawn(Call(key, max_age))
+
+    @rule(key=st.sampled_from(KEYS), max_age=st.none() | AGES, number=st.integers(2, 5))
+    def many_calls(self, key: Key, max_age: float | None, number: int) -> None:
+        for _ in range(number):
+            self._spawn(Call(key, max_age))
+        self._until_idle()
+
+    @precondition(lambda self: self.calls)
+    @rule(which=ANY)
+    def cancel(self, which: int) -> None:
+        task = list(self.calls)[which % len(self.calls)]
+        self.calls[task].cancelled = True
+        task.cancel()
+
+    @precondition(lambda self: self.calls)
+    @rule(key=st.sampled_from(KEYS))
+    def cancel_all(self, key: Key) -> None:
+        for task, call in self.calls.items():
+            if call.key == key:
+                call.cancelled = True
+                task.cancel()
+
+    @rule(key=st.sampled_from(KEYS), max_age=st.none() | AGES)
+    def peek(self, key: Key, max_age: float | None) -> None:
+        assert self.cache.peek(key, max_age=max_age) is self.model.peek(key, max_age)
+
+    # --- rules: loads
+
+    def _waiting_loads(self) -> list[Load]:
+        return [load for load in self.model.live if load.gate is not None and not load.gate.done()]
+
+    def _tell(self, which: int, end: End, size: int, ask: Call | None = None) -> None:
+        loads = self._waiting_loads()
+        load = loads[which % len(loads)]
+        assert load.gate is not None
+        if ask is not None:
+            ask.parent = load
+        load.gate.set_result((end, size, ask))
+
+    @precondition(lambda self: self._waiting_loads())
+    @rule(which=ANY, end=ENDS, size=SIZES)
+    def finish(self, which: int, end: End, size: int) -> None:
+        self._tell(which, end, size)
+
+    @precondition(lambda self: self._waiting_loads())
+    @rule(which=ANY, end=ENDS, size=SIZES)
+    def finish_and_rest(self, which: int, end: End, size: int) -> None:
+        self._tell(which, end, size)
+        self._until_idle()
+
+    @precondition(lambda self: self._waiting_loads())
+    @rule(which=ANY, key=st.sampled_from(KEYS), max_age=st.none() | AGES)
+    def ask(self, which: int, key: Key, max_age: float | None) -> None:
+        self._tell(which, "ask", 0, Call(key, max_age))
+
+    @precondition(lambda self: len(self._waiting_loads()) > 1)
+    @rule(max_ages=st.tuples(STRICT, STRICT), rest=st.booleans())
+    def ask_for_each_other(self, max_ages: tuple[float | None, float | None], rest: bool) -> None:
+        keys = [load.key for load in self._waiting_loads()]
+        for key, max_age in zip(reversed(keys), max_ages, strict=False):
+            if self._waiting_loads():
+                self._tell(0, "ask", 0, Call(key, max_age))
+            if rest:
+                self._until_idle()
+
+    @precondition(lambda self: self._waiting_loads())
+    @rule(which=ANY)
+    def will_clean_up_slowly(self, which: int) -> None:
+        loads = self._waiting_loads()
+        loads[which % len(loads)].slow = True
+
+    @rule(key=st.sampled_from(KEYS), max_age=st.none() | AGES, end=ENDS)
+    def call_and_finish(self, key: Key, max_age: float | None, end: End) -> None:
+        self._spawn(Call(key, max_age))
+        self._until_idle()
+        for number, load in enumerate(self._waiting_loads()):
+            if load.key == key:
+                self._tell(number, end, 4)
+                break
+        self._until_idle()
+
+    @rule(key=st.sampled_from(KEYS))
+    def hold(self, key: Key) -> None:
+        self.call_and_finish(key, None, "value")
+
+    def _go_to_border(self, which: int, border: str, past: float) -> Key:
+        """Let time pass until something changes in the life of something held; returns its key."""
+        key, held = list(self.model.held.items())[which % len(self.model.held)]
+        policy = self.model.policy
+        assert policy is not None
+        stale = held.sent_at + policy.ttl
+        borders = {
+            "ttl": stale,
+            "swr": stale + policy.stale_while_revalidate,
+            "sie": stale + policy.stale_if_error,
+            "retry": held.retry_at,
+        }
+        if self.clock() < borders[border] < float("inf"):
+            self.clock.advance(borders[border] - self.clock() + past)
+        return key
+
+    @precondition(lambda self: self.model.held)
+    @rule(which=ANY, border=BORDERS, past=PAST, max_age=st.sampled_from([None, None, 0, 3]))
+    def call_at_a_border(self, which: int, border: str, past: float, max_age: float | None) -> None:
+        self._spawn(Call(self._go_to_border(which, border, past), max_age))
+
+    @precondition(lambda self: self.model.held)
+    @rule(which=ANY, border=BORDERS, past=PAST, end=ENDS)
+    def call_at_a_border_and_finish(self, which: int, border: str, past: float, end: End) -> None:
+        self.call_and_finish(self._go_to_border(which, border, past), None, end)
+
+    @rule(key=st.sampled_from(KEYS), end=ENDS, size=SIZES)
+    def next_ends_at_once(self, key: Key, end: End, size: int) -> None:
+        self.at_once[key] = end, size
+
+    # --- rules: the rest
+
+    @rule(key=st.sampled_from(KEYS))
+    def invalidate(self, key: Key) -> None:
+        expected = self.model.invalidate(key)
+        assert self.cache.invalidate(key) is expected
+
+    @rule(seconds=st.sampled_from([0.5, 0.5, 1.0, 1.0, 2.0, 5.0, 100.0]))
+    def pass_time(self, seconds: float) -> None:
+        self.clock.advance(seconds)
+
+    @precondition(lambda self: self.loop.ready)
+    @rule()
+    def one_callback(self) -> None:
+        self._step()
+
+    @precondition(lambda self: self.loop.ready > 1)
+    @rule(callbacks=st.integers(2, 8))
+    def some_callbacks(self, callbacks: int) -> None:
+        for _ in range(callbacks):
+            if self.loop.ready:
+                self._step()
+
+    @precondition(lambda self: self.loop.ready)
+    @rule()
+    def rest(self) -> None:
+        self._until_idle()
+
+    @rule(what=ANY)
+    def seldom(self, what: int) -> None:
+        # not 0, which Hypothesis likes best: there would be little else
+        if what == 3:
+            self.closers.append(asyncio.Task(self._close(), loop=self.loop))
+        elif what in (5, 6):
+            self.model.clear()
+            self.cache.clear()
+
+    @precondition(lambda self: self.model.closed)
+    @rule(policy=POLICIES, pairs=st.booleans())
+    def close_and_renew(self, policy: CachePolicy | None, pairs: bool) -> None:
+        self._end_all()
+        self.renew(policy, pairs)
+
+    # --- invariants
+
+    @invariant()
+    def all_is_well(self) -> None:
+        TOTAL["steps"] += 1
+        self.nothing_is_wrong()
+        self.stats_are_those_of_the_model()
+        self.what_is_held_is_what_the_model_holds()
+        self.both_ways_in_lead_to_the_same_entries()
+        self.bounds_are_kept()
+
+    def nothing_is_wrong(self) -> None:
+        assert not self.complaints
+        assert not self.loop.problems
+
+    def stats_are_those_of_the_model(self) -> None:
+        stats, count = self.cache.stats(), self.model.count
+        for name in ("hits", "stale_hits", "error_hits", "misses", "joined"):
+            assert getattr(stats, name) == count[name], name
+        for name in ("loads", "refreshes", "failures", "abandoned", "superseded"):
+            assert getattr(stats, name) == count[name], name
+        assert count["at least evictions"] <= stats.evictions <= count["at most evictions"]
+        assert stats.entries == len(self.model.held)
+        assert stats.in_flight == len(self.model.live) == len(self.tasks)
+
+    def what_is_held_is_what_the_model_holds(self) -> None:
+        for key in KEYS:
+            held = self.model.held.get(key)
+            assert self.cache.held(key) is (held and held.value)
+
+    def both_ways_in_lead_to_the_same_entries(self) -> None:
+        if self.pairs is not None:
+            by_parts = {(a, b): entry for a, held in self.pairs.by_parts.items() for b, entry in held.items()}
+            assert by_parts == self.pairs.entries
+            assert all(self.pairs.by_parts.values()), "an empty part is left"
+
+    def bounds_are_kept(self) -> None:
+        policy = self.model.policy
+        held = [value for key in KEYS if (value := self.cache.held(key)) is not None]
+        assert self.cache.stats().entries <= (0 if policy is None else policy.max_entries)
+        if policy is not None and policy.max_bytes is not None:
+            assert sum(value.size for value in held) <= policy.max_bytes
+
+    # --- the end
+
+    def _let_all_loads_end(self) -> None:
+        self._until_idle()
+        while self._waiting_loads():
+            self._tell(0, "value", 0)
+            self._until_idle()
+
+    def _end_all(self) -> None:
+        """After this every caller and every load has ended: by itself in half of the histories, by closing in all."""
+        if self.loop.steps % 2 == 0:
+            self._let_all_loads_end()
+            assert not self.calls, "a caller waits although no load is left to wait for"
+        self.closers.append(asyncio.Task(self._close(), loop=self.loop))
+        self._until_idle()
+        assert all(load.slow for load in self._waiting_loads())
+        self._let_all_loads_end()
+        assert not self.calls, "a caller hangs"
+        assert not self.under_way, "a load's call hangs"
+        assert not self.tasks, "a load is left"
+        for closer in self.closers:
+            closer.result()
+        self.closers.clear()
+        self.at_once.clear()
+        self.nothing_is_wrong()
+        self.stats_are_those_of_the_model()
+        self._calls_add_up()
+
+    def _calls_add_up(self) -> None:
+        stats = self.cache.stats()
+        values = stats.loads - stats.failures - stats.abandoned - stats.in_flight
+        assert values >= 0
+        assert stats.in_flight == stats.entries == 0
+        assert stats.refreshes <= stats.loads
+        assert "closed" in repr(self.cache)
+        TOTAL.update(self.model.count)
+
+    def teardown(self) -> None:
+        try:
+            self._end_all()
+            del self.cache
+            gc.collect(1)  # errors that nobody retrieved are reported by the collector
+            assert not self.loop.problems
+        finally:
+            self.loop.close()
+
+
+REACHED: Final = (
+    *("hits", "stale_hits", "error_hits", "misses", "joined", "loads", "refreshes", "failures", "abandoned"),
+    *("superseded", "at least evictions", "of them queued", "of them left by all", "of them stood in for"),
+    *("value", "later value", "unwell", "no", "cancelled", "odd", "asked by loads", "slow clean-ups"),
+)
+
+
+def test_the_cache_does_what_the_model_says() -> None:
+    TOTAL.clear()
+    steps = int(os.environ.get("WOLF_STEPS", "0"))
+    while TOTAL["steps"] < (steps or 1):
+        # in batches, because Hypothesis remembers all histories of one
+        profile = settings(
+            max_examples=BATCH // STEPS,
+            stateful_step_count=STEPS,
+            # the same histories at each ordinary run, so that a build does not fail by chance; new ones on demand
+            derandomize=not steps,
+            database=None,
+            report_multiple_bugs=False,
+            phases=[Phase.generate] if "WOLF_MUTANT" in os.environ else [Phase.generate, Phase.shrink],
+            deadline=None,
+            suppress_health_check=(
+                HealthCheck.too_slow,
+                HealthCheck.data_too_large,
+                HealthCheck.filter_too_much,
+            ),
+        )
+        run_state_machine_as_test(CacheMachine, settings=profile)
+        print(f"{TOTAL['steps']:,} steps", flush=True)
+    print(*(f"{number:>11,} {name}" for name, number in TOTAL.most_common()), sep="\n")
+    missed = [name for name in REACHED if not TOTAL[name]]
+    assert steps < 30_000 or not missed, f"the histories never came to {missed}"
