@@ -434,7 +434,10 @@ def field_docstrings(node: ast.ClassDef) -> dict[str, str | None]:
 
 def test_every_struct_and_every_field_has_a_docstring() -> None:
     nodes = class_nodes()
-    assert {node.name for node in nodes} == {struct.__name__ for struct in STRUCTS} | {"Configs", "EndActions"}
+    assert {node.name for node in nodes} == {struct.__name__ for struct in STRUCTS} | {
+        "Configs",
+        "EndActions",
+    }
     for node in nodes:
         if node.name in ("Configs", "EndActions"):
             assert ast.get_docstring(node)

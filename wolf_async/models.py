@@ -7,15 +7,21 @@ creating a task (POST /agent-api/new/user/{user_id}/task).
 Fields have no defaults, save those of `TaskInit`: the strict decode reports an absent key as a deviation.
 `None` stands for a value that the server left out or sent as null. Datetimes carry no zone; Asia/Shanghai
 fits all samples, but nothing states it.
+
+The methods choose from an answer. They are pure, take a missing value for what it is, and raise
+`WolfConfigError` for an argument that makes no sense. Where the vendor documents no meaning, they say what
+they infer.
 """
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Annotated, Any, TypeAlias, cast
+from collections.abc import Iterable
+from datetime import datetime, tzinfo
+from typing import Annotated, Any, TypeAlias, TypeVar, cast
 
 import msgspec
 
+from wolf_async import choose
 from wolf_async.frozen import FrozenDict, freeze
 
 __all__ = [
@@ -49,6 +55,15 @@ class EndActions(FrozenDict[str, str]):
     """Labels by key; read-only."""
 
     __slots__ = ()
+
+    def label_of(self, key: int | str) -> str | None:
+        """The label of a key, or ``None`` if there is no such key; ``1`` and ``"1"`` are the same key."""
+        return self.get(choose.id_text(key))
+
+    def keys_of(self, label: str) -> tuple[str, ...]:
+        """All keys with that label, as they were sent; one of them, as an int, feeds `end_action`."""
+        wanted = choose.name_text(label)
+        return tuple(key for key, text in self.items() if text == wanted)
 
 
 class Configs(FrozenDict[str, Any]):
@@ -94,6 +109,53 @@ class TaskInit(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     llm_intention_configs: tuple[LLMIntentionConfig, ...] = ()
     """Quality checks by a large language model (大模型质检配置)."""
 
+    def lines_for(
+        self,
+        n: int = 1,
+        *,
+        inbound: bool = False,
+        at: datetime | None = None,
+        usage: int | None = None,
+        zone: str | tzinfo = choose.ZONE,
+    ) -> tuple[Line, ...]:
+        """The lines of which each can carry ``n`` more calls, in the order of the answer.
+
+        They come from `caller_line_list`, or with ``inbound`` from `call_in_line_list`. `Line.can_carry` tells
+        what counts, and what the other arguments mean.
+        """
+        lines = self.call_in_line_list if inbound else self.caller_line_list
+        return choose.carriers(lines, n, at=at, usage=usage, zone=zone)
+
+    @staticmethod
+    def by_id(section: Iterable[_ItemT], id: int | str) -> _ItemT | None:
+        """The first item of a section with that id, or ``None``: ``init.by_id(init.background, 34)``.
+
+        The id is `id`, of lines `line_id`. Ids compare as text, ``34`` like ``"34"``, since the vendor's pages
+        have the same id in both types. It also takes the `variable` of a script. `EndActions` has methods of
+        its own.
+        """
+        wanted = choose.id_text(id)
+        return next((item for item in section if str(_id_of(item)) == wanted), None)
+
+    @staticmethod
+    def by_name(section: Iterable[_ItemT], name: str) -> tuple[_ItemT, ...]:
+        """All items of a section with exactly that name, in order: ``init.by_name(init.background, "超市大厅")``.
+
+        No page says that names are unique. The name is `name`; of lines it is `new_line.name` (线路名称), or
+        `name` where that is missing.
+        """
+        wanted = choose.name_text(name)
+        return tuple(item for item in section if _name_of(item) == wanted)
+
+    @staticmethod
+    def default_of(section: Iterable[_DefaultT]) -> _DefaultT | None:
+        """The first item of a section that is marked as its default, or ``None``.
+
+        The mark is `is_default` or `default`, by its name: the vendor's page has no label for it. Sections
+        whose items have neither do not pass a type checker, and have no default.
+        """
+        return next((item for item in section if _is_default(item)), None)
+
 
 class TaskDialTime(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """A time group: the hours of the week in which a task may call (时间组信息).
@@ -117,6 +179,50 @@ class TaskDialTime(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """When it was created."""
     updated_at: NaiveDatetime | None
     """When it was last changed."""
+
+    def is_open(
+        self, at: datetime | None = None, *, zone: str | tzinfo = choose.ZONE, sunday: int = 0
+    ) -> bool:
+        """Whether a task may call at that moment.
+
+        ``at``: the moment; ``None`` is now, and a datetime without a zone is one of ``zone``. ``zone``: whose
+        wall clock the hours are read by; Asia/Shanghai fits all samples, but nothing states it. ``sunday``: the
+        number that `week` gives to Sunday, 0 on most of the vendor's pages, 6 on the one with 0 = Monday.
+
+        Source: the vendor's page, `content`, which has the shape of the hours and two readings of `week`. The
+        rest is inferred:
+
+        - the begin of a span belongs to it, its end does not;
+        - an end at ``24:00`` or ``00:00`` is the end of the day, so that ``00:00`` to ``00:00`` is all of it;
+        - a span that otherwise ends at its begin or before never opens: it is not taken to run past midnight;
+        - nor does a span with a time that is missing or is not ``H:MM``, ``HH:MM`` or either with ``:SS``;
+        - spans may overlap, and several entries for one day add up;
+        - a day without an entry or without spans is closed, and `week` counts only if it is 0 to 6.
+        """
+        return choose.open_at(choose.week_of(self.content, sunday), choose.moment_in(zone, at))
+
+    def next_opening(
+        self, at: datetime | None = None, *, zone: str | tzinfo = choose.ZONE, sunday: int = 0
+    ) -> datetime | None:
+        """The first moment from ``at`` on at which a task may call: ``at`` itself if it may then.
+
+        An aware datetime of ``zone``, or ``None`` if it does not open within eight days (8 × 24 hours). Where
+        the zone's clocks are put forward over a begin, that is the moment at which they are. The arguments
+        and what is inferred are those of `is_open`.
+        """
+        week, moment = choose.week_of(self.content, sunday), choose.moment_in(zone, at)
+        return choose.first_moment(week, moment, is_open=True)
+
+    def next_closing(
+        self, at: datetime | None = None, *, zone: str | tzinfo = choose.ZONE, sunday: int = 0
+    ) -> datetime | None:
+        """The first moment from ``at`` on at which a task may not call: ``at`` itself if it may not then.
+
+        An aware datetime of ``zone``, or ``None`` if it does not close within eight days (8 × 24 hours). The
+        arguments and what is inferred are those of `is_open`.
+        """
+        week, moment = choose.week_of(self.content, sunday), choose.moment_in(zone, at)
+        return choose.first_moment(week, moment, is_open=False)
 
 
 class DialTimeDay(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -166,6 +272,29 @@ class Line(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """When the line's allocation ends: inferred, since it equals the deadline on the vendor's line page."""
     new_line: NewLine | None
     """The line itself."""
+
+    def can_carry(
+        self,
+        n: int = 1,
+        *,
+        at: datetime | None = None,
+        usage: int | None = None,
+        zone: str | tzinfo = choose.ZONE,
+    ) -> bool:
+        """Whether the line can carry ``n`` more calls at that moment, as far as this answer tells.
+
+        That is so if all of these hold:
+
+        - `residue` (线路剩余可使用并发数) is known and at least ``n``, which is 1 or more;
+        - `available_at` is missing or still to come: that it is the end of the allocation is inferred, and so is
+          that the line is gone at that very second;
+        - ``usage`` is ``None``, or shares a bit with `new_line.usage` (线路用途): 1 regular, 2 LLM, 4 end-to-end,
+          ``1 | 2`` either of two. That the values are bit flags is inferred. A line of unknown usage is then out.
+
+        ``at``: the moment; ``None`` is now, and a datetime without a zone is one of ``zone``. ``zone``: where
+        `available_at` is read; Asia/Shanghai fits all samples, but nothing states it.
+        """
+        return bool(choose.carriers((self,), n, at=at, usage=usage, zone=zone))
 
 
 class NewLine(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -305,6 +434,14 @@ class OutboundGroupV2(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """When it was last changed."""
     variable: tuple[Variable, ...]
     """The script's variables."""
+
+    def variables_to_fill(self) -> tuple[Variable, ...]:
+        """The variables that need a value before the script can call, in order: those with `is_fill`.
+
+        That this is the meaning of `is_fill` is inferred from its name. `is_builtin`, which is documented no
+        better, takes none of them out; a variable whose `is_fill` is missing is not among them.
+        """
+        return tuple(variable for variable in self.variable if variable.is_fill)
 
 
 class Variable(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -450,6 +587,28 @@ class LLMIntentionConfig(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """Whether it is the default, as 0 or 1. The vendor's page has no label for it."""
     created_at: NaiveDatetime | None
     """When it was created."""
+
+
+_WithDefault: TypeAlias = (
+    TaskDialTime | OutboundGroup | BigModelOutboundGroup | AutoRecycleRule | LLMIntentionConfig
+)
+_Item: TypeAlias = _WithDefault | Line | OutboundGroupV2 | Variable | BridgeGroup | Background
+_DefaultT = TypeVar("_DefaultT", bound=_WithDefault)
+_ItemT = TypeVar("_ItemT", bound=_Item)
+
+
+def _id_of(item: _Item) -> int | str:
+    return item.line_id if isinstance(item, Line) else item.id
+
+
+def _name_of(item: _Item) -> str | None:
+    own = item.new_line.name if isinstance(item, Line) and item.new_line else None
+    return item.name if own is None else own
+
+
+def _is_default(item: _WithDefault) -> bool:
+    # Not by its class: a section without such a flag, which only an untyped caller can pass, has no default.
+    return bool(getattr(item, "is_default", None) or getattr(item, "default", None))
 
 
 def dec_hook(expected: type, obj: Any) -> Any:
