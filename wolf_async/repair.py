@@ -23,17 +23,18 @@ Deviations = dict[str, str]
 """What was put right: the place, with ``[]`` for any item of a list, and what was found there first."""
 
 _TASK_INIT: Final = inspect.type_info(TaskInit)
-_INTEGER: Final = re.compile(r"-?[0-9]{1,19}")
+_INTEGER: Final = re.compile(r"-?[0-9]{1,20}")
 _ZERO_DATE: Final = re.compile(r"(0000-00-00([ T]00:00:00)?)?")
 _FLAGS: Final = {0: False, 1: True, "0": False, "1": True}
 _EXACT_IN_FLOAT: Final = 2**53
+# ints that are flags, by name and sample; in any other, an id or a number of calls, a bool is a wrong shape
+_INT_FLAG: Final = re.compile(r"is_.*|inner|order_matching|priority_matching|usable")
+# the vendor shows null and no more, so that the models' type is a guess, and another one no wrong shape
+_UNDOCUMENTED: Final = frozenset({"aim_content", "custom_prompt", "tts_extension"})
 
 
 def repair(data: object, path: str = "$.data") -> tuple[object, Deviations]:
-    """``data`` of the envelope with its quirks put right, and what they were; nesting beyond reason is an error.
-
-    Raises `RecursionError` if the models were nested that deep, which they are not.
-    """
+    """``data`` of the envelope with its quirks put right, and what they were; looks no deeper than the models."""
     found: Deviations = {}
     return _fix(data, _TASK_INIT, path, found), found
 
@@ -45,6 +46,10 @@ def _fix(value: Any, kind: inspect.Type, path: str, found: Deviations) -> Any:
 
 def _note(found: Deviations, path: str, expected: str, value: object) -> None:
     found.setdefault(path, f"expected {expected}, got {_excerpt(value)}")
+
+
+def _name(path: str) -> str:
+    return path.rpartition(".")[2]
 
 
 def _excerpt(value: object) -> str:
@@ -85,20 +90,20 @@ def _fix_sequence(value: Any, kind: inspect.VarTupleType, path: str, found: Devi
     if value is None or (
         isinstance(value, dict) and all(_INTEGER.fullmatch(key) for key in cast("Any", value))
     ):
-        _note(found, path, "an array", value)
+        _note(found, path, "an array", cast("object", value))
         value = list(cast("dict[str, Any]", value).values()) if value else []
     if not isinstance(value, list):
-        return value
-    return [_fix(item, kind.item_type, f"{path}[]", found) for item in value]
+        return cast("Any", value)
+    return [_fix(item, kind.item_type, f"{path}[]", found) for item in cast("Any", value)]
 
 
 def _fix_mapping(value: Any, kind: inspect.CustomType, path: str, found: Deviations) -> Any:
     labels = kind.cls is EndActions
     if value is None or (isinstance(value, list) and (labels or value)):
-        _note(found, path, "an object", value)
-        value = {str(index): item for index, item in enumerate(value or [])}
+        _note(found, path, "an object", cast("object", value))
+        value = {str(index): item for index, item in enumerate(cast("Any", value) or [])}
     if not labels or not isinstance(value, dict):
-        return value
+        return cast("Any", value)
     return {
         key: _fix_str(item, kind, f"{path}.*", found) for key, item in cast("dict[str, Any]", value).items()
     }
@@ -115,7 +120,7 @@ def _fix_int(value: Any, kind: inspect.Type, path: str, found: Deviations) -> An
     if type(value) is int:
         return value
     if (
-        isinstance(value, bool)
+        (isinstance(value, bool) and _INT_FLAG.fullmatch(_name(path)))
         or (isinstance(value, str) and _INTEGER.fullmatch(value))
         or (isinstance(value, float) and value.is_integer() and abs(value) < _EXACT_IN_FLOAT)
     ):
@@ -128,6 +133,9 @@ def _fix_str(value: Any, kind: inspect.Type, path: str, found: Deviations) -> An
     if type(value) is int:
         _note(found, path, "a str", value)
         return str(value)
+    if not isinstance(value, str) and _name(path) in _UNDOCUMENTED:
+        _note(found, path, "a str", value)
+        return None
     return value
 
 

@@ -7,15 +7,17 @@ something that is no answer at all.
 
 from __future__ import annotations
 
-import math
+import ipaddress
 import re
 import time
 from collections.abc import Callable, Mapping
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Any, Final, TypeVar, cast
 from urllib.parse import quote, urlsplit
 
 import msgspec
+from multidict import CIMultiDict
 
 from wolf_async.account import Account
 from wolf_async.errors import (
@@ -47,6 +49,11 @@ T = TypeVar("T")
 DEFAULT_BASE_URL: Final = "https://api.wolfsmartcloud.com"
 _SUCCESS: Final = 200
 _MESSAGE_KEPT: Final = 500
+# what no URL needs to escape, and no check can mind
+_PLAIN_ID: Final = re.compile(r"[0-9A-Za-z_-]+")
+_BOM: Final = b"\xef\xbb\xbf"
+# visible ASCII without the backslash, which some read as a slash
+_URL_TEXT: Final = re.compile(r"[!-\[\]-~]+")
 
 
 class RawResponse(msgspec.Struct, frozen=True, repr_omit_defaults=True):
@@ -80,6 +87,8 @@ def check_account(user_id: object, sub_user_id: object = None) -> Account:
 def _check_id(name: str, value: object) -> str:
     if not isinstance(value, str):
         raise WolfConfigError(f"{name} must be a str, not {type(value).__name__}: {value!r}")
+    if _PLAIN_ID.fullmatch(value):  # nearly all are: it saves a miss the rest of this, and the quoting
+        return value
     if not value:
         raise WolfConfigError(f"{name} must not be empty")
     if not value.isprintable():
@@ -92,17 +101,18 @@ def _check_id(name: str, value: object) -> str:
 
 def check_base_url(base_url: object, allow_http: bool) -> str:
     """``base_url`` without a slash at its end; raises `WolfConfigError` if it cannot be used."""
-    expected = "base_url must be like https://host[:port][/prefix]"
-    if not isinstance(base_url, str) or not base_url.isprintable() or " " in base_url:
+    expected = "base_url must be like https://host[:port][/prefix], in ASCII"
+    if not isinstance(base_url, str):
         raise WolfConfigError(f"{expected}, not {base_url!r}")
+    # what a URL holds besides its host and path is often a secret, and is not shown
+    if "@" in base_url or re.search(r"[?#]+[^?#]", base_url):
+        raise WolfConfigError(f"{expected}, without a user name, password, query or fragment")
     try:
         parts = urlsplit(base_url)
         host, _ = parts.hostname, parts.port
     except ValueError as error:
         raise WolfConfigError(f"{expected}: {error}") from error
-    if parts.username is not None or parts.password is not None:
-        raise WolfConfigError(f"{expected}, without a user name or password")
-    if parts.scheme not in ("https", "http") or not host or parts.query or parts.fragment:
+    if parts.scheme not in ("https", "http") or not host or not _URL_TEXT.fullmatch(base_url):
         raise WolfConfigError(f"{expected}, not {base_url!r}")
     if parts.scheme == "http" and not allow_http and not _is_loopback(host):
         raise WolfConfigError(
@@ -112,14 +122,21 @@ def check_base_url(base_url: object, allow_http: bool) -> str:
 
 
 def _is_loopback(host: str) -> bool:
-    return host in {"localhost", "::1"} or re.fullmatch(r"127(\.[0-9]{1,3}){3}", host) is not None
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def request_url(base_url: str, account: Account) -> str:
     """The URL that asks for ``account``, percent-encoded: each id stays one segment or one value."""
     user_id, sub_user_id = account
-    url = f"{base_url}/agent-api/new/user/{quote(user_id, safe='')}/task/create"
-    return url if sub_user_id is None else f"{url}?sub_user_id={quote(sub_user_id, safe='')}"
+    url = f"{base_url}/agent-api/new/user/{_quoted(user_id)}/task/create"
+    return url if sub_user_id is None else f"{url}?sub_user_id={_quoted(sub_user_id)}"
+
+
+def _quoted(id: str) -> str:
+    return id if _PLAIN_ID.fullmatch(id) else quote(id, safe="")
 
 
 # --- the response ----------------------------------------------------------------------------------------------
@@ -131,6 +148,13 @@ class _Envelope(msgspec.Struct, frozen=True, gc=False):
     code: int
     status: str
     data: TaskInit
+
+
+class _Head(msgspec.Struct, frozen=True, gc=False):
+    """What decides between yes and no."""
+
+    code: Any = None
+    status: Any = None
 
 
 _STRICT: Final = msgspec.json.Decoder(_Envelope, dec_hook=dec_hook)
@@ -146,31 +170,35 @@ def parse(response: RawResponse) -> tuple[TaskInit, Deviations]:
     Raises `WolfAPIError` or the subclass of it that fits if the server said no, and `WolfDecodeError` if this
     is not what the API documents.
     """
+    init = _parse_strictly(response)
+    return _parse_slowly(response) if init is None else (init, _NO_DEVIATIONS)
+
+
+def _parse_strictly(response: RawResponse) -> TaskInit | None:
+    """The answer, if it is one to the letter."""
     try:
         envelope = _STRICT.decode(response.body)
     except _UNDECODABLE:
-        return _parse_slowly(response)
+        # looked into elsewhere, so that it is no later error's context: it may hold the whole body
+        return None
     # empty all over: either it says so section by section, or it has none and is no answer
-    if envelope.code != _SUCCESS or envelope.status != "success" or envelope.data == _NOTHING:
-        return _parse_slowly(response)
-    return envelope.data, _NO_DEVIATIONS
+    if not _is_success(envelope.code, envelope.status) or envelope.data == _NOTHING:
+        return None
+    return envelope.data
+
+
+def _is_success(code: int | None, status: str) -> bool:
+    return code == _SUCCESS and status == "success"
 
 
 def refusal(response: RawResponse) -> WolfAPIError | None:
     """The error by which the server said no, if it did; a body that makes no sense under a 2xx is no refusal."""
-    try:
-        document = _document(response)
-    except WolfDecodeError:
-        document = None
+    document, _ = _read(response)
     return _refusal(response, document)
 
 
 def _parse_slowly(response: RawResponse) -> tuple[TaskInit, Deviations]:
-    undecodable: WolfDecodeError | None = None
-    try:
-        document = _document(response)
-    except WolfDecodeError as error:
-        document, undecodable = None, error
+    document, undecodable = _read(response)
     refused = _refusal(response, document)
     if refused is not None:
         raise refused
@@ -179,10 +207,24 @@ def _parse_slowly(response: RawResponse) -> tuple[TaskInit, Deviations]:
     return _repaired(response, document)
 
 
+def _read(response: RawResponse) -> tuple[Any, WolfDecodeError | None]:
+    """The body as plain JSON; or what can be read of its code and status, and the error."""
+    try:
+        return _document(response), None
+    except WolfDecodeError as error:
+        undecodable = error
+    try:
+        # skips the rest, whose charset does not matter then
+        head = msgspec.json.decode(response.body.removeprefix(_BOM), type=_Head)
+    except _UNDECODABLE:
+        return None, undecodable
+    return msgspec.structs.asdict(head), undecodable
+
+
 def _document(response: RawResponse) -> Any:
     """The body as plain JSON; raises `WolfDecodeError` if it is none."""
     try:
-        return msgspec.json.decode(response.body.removeprefix(b"\xef\xbb\xbf"))
+        return msgspec.json.decode(response.body.removeprefix(_BOM))
     except UnicodeDecodeError as error:
         # not chained: that error holds the whole body
         reason = f"not UTF-8: {error.reason} at byte {error.start}"
@@ -201,12 +243,23 @@ def _repaired(response: RawResponse, document: Any) -> tuple[TaskInit, Deviation
         raise _deviation(response, "$.data", "none of the documented sections")
     fixed, deviations = repair(cast("object", data))
     try:
-        return msgspec.convert(fixed, TaskInit, dec_hook=dec_hook), deviations
+        init = msgspec.convert(fixed, TaskInit, dec_hook=dec_hook)
     except RecursionError:
         raise _deviation(response, "$.data", "nested too deeply") from None
     except msgspec.MsgspecError as error:
-        reason, _, path = str(error).partition(" - at ")
+        # from the right: the reason may quote a key of the answer
+        reason, _, path = str(error).rpartition(" - at ")
         raise _deviation(response, "$.data" + path.strip("`").removeprefix("$"), reason) from error
+    return init, _envelope_deviations(response, document["code"]) | deviations
+
+
+def _envelope_deviations(response: RawResponse, code: object) -> Deviations:
+    found: Deviations = {}
+    if response.body.startswith(_BOM):
+        found["$"] = "expected JSON, got a byte order mark before it"
+    if isinstance(code, str):
+        found["$.code"] = f"expected an int, got {code!r}"
+    return found
 
 
 def _deviation(response: RawResponse, path: str, reason: str) -> WolfDecodeError:
@@ -227,15 +280,35 @@ def without_secret(
         clean = _cleaned(secret, response)
         if clean is response:
             raise
+    # read again, rather than clean the error: where it cut a text short, half a secret could be left
     return clean, read(clean)
 
 
 def _cleaned(secret: str, response: RawResponse) -> RawResponse:
-    body = response.body
-    # as it is, as PHP escapes it in JSON, and as it stands in a URL
-    for form in {secret, secret.replace("/", "\\/"), quote(secret, safe="")}:
-        body = body.replace(form.encode(), b"***")
-    return response if body == response.body else msgspec.structs.replace(response, body=body)
+    echo = _echo_of(secret)
+    body = re.sub(echo.encode(), b"***", response.body)
+    headers = CIMultiDict((name, re.sub(echo, "***", text)) for name, text in response.headers.items())
+    if body == response.body and list(headers.values()) == list(response.headers.values()):
+        return response
+    return msgspec.structs.replace(response, body=body, headers=headers)
+
+
+def _echo_of(secret: str) -> str:
+    """A pattern for ``secret`` as it is, and with its special characters escaped for JSON, a URL or HTML."""
+    pattern = "".join(map(_escapes_of, secret))
+    # one as short as the envelope's own words counts only where it stands alone, or it could tear them apart
+    return pattern if len(secret) > len("success") else rf"(?<![A-Za-z0-9]){pattern}(?![A-Za-z0-9])"
+
+
+def _escapes_of(char: str) -> str:
+    # no encoder touches letters and digits, and a pattern that begins with them is found a hundred times as fast
+    if char.isalnum():
+        return char
+    plain, number = re.escape(char), ord(char)
+    in_json = rf"\\{{1,3}}(?:{plain}|u00(?i:{number:02x}))"
+    in_url = rf"%(?:25)?(?i:{number:02x})"
+    in_html = rf"&#(?:0?{number}|(?i:x{number:x}));"
+    return f"(?:{plain}|{in_json}|{in_url}|{in_html})"
 
 
 # --- the server said no ----------------------------------------------------------------------------------------
@@ -249,19 +322,23 @@ _BY_STATUS: Final = {
 
 
 def _is_envelope(document: Any) -> bool:
-    return isinstance(document, dict) and "code" in document and "status" in document
+    """Whether it has a code and a status, of types that can be read."""
+    if not isinstance(document, dict):
+        return False
+    fields = cast("dict[str, Any]", document)
+    return type(fields.get("code")) in (int, str) and isinstance(fields.get("status"), str)
 
 
 def _refusal(response: RawResponse, document: Any) -> WolfAPIError | None:
     """Decide on the envelope's code and status, and on the HTTP status only where there is no envelope."""
-    fields: dict[str, Any] = document if isinstance(document, dict) else {}
+    fields = cast("dict[str, Any]", document) if isinstance(document, dict) else {}
     message = _one_line(fields.get("message"))
     if _is_envelope(document):
-        code, status = _as_code(fields["code"]), _one_line(fields["status"])
-        if code == _SUCCESS and status == "success":
+        code, status = _as_code(fields["code"]), fields["status"]
+        if _is_success(code, status):
             return None
         cls = _class_of(code) or _class_of(response.status) or WolfAPIError
-        return _api_error(cls, response, code, status, message)
+        return _api_error(cls, response, code, _one_line(status), message)
     if 200 <= response.status < 300:
         return None
     return _api_error(_class_of(response.status) or WolfAPIError, response, None, None, message)
@@ -289,15 +366,15 @@ def _api_error(
     )
 
 
-def _as_code(code: object) -> int | None:
-    if isinstance(code, int) and not isinstance(code, bool):
+def _as_code(code: int | str) -> int | None:
+    if isinstance(code, int):
         return code
-    return int(code) if isinstance(code, str) and re.fullmatch(r"[0-9]{1,9}", code) else None
+    return int(code) if re.fullmatch(r"[0-9]{1,9}", code) else None
 
 
 def _one_line(message: Any) -> str:
     """``message`` as text: the API sends a string, or on a validation error lists of strings by field."""
-    return " ".join("; ".join(_strings(message, depth=3)).split())[:_MESSAGE_KEPT]
+    return " ".join("; ".join(_strings(message, depth=4)).split())[:_MESSAGE_KEPT]
 
 
 def _strings(value: Any, depth: int) -> list[str]:
@@ -307,7 +384,7 @@ def _strings(value: Any, depth: int) -> list[str]:
         items = cast("dict[str, Any]", value).items()
         return [f"{key}: {', '.join(texts)}" for key, item in items if (texts := _strings(item, depth - 1))]
     if isinstance(value, list):
-        return [text for item in value for text in _strings(item, depth - 1)]
+        return [text for item in cast("Any", value) for text in _strings(item, depth - 1)]
     return [value if isinstance(value, str) else str(value)]
 
 
@@ -329,7 +406,8 @@ def retry_after(headers: Mapping[str, str], *, now: float) -> float | None:
 
 def _epoch(text: str) -> float | None:
     try:
-        seconds = parsedate_to_datetime(text).timestamp()
-    except (ValueError, TypeError, OverflowError, IndexError):
+        moment = parsedate_to_datetime(text)
+    except (ValueError, OverflowError, IndexError):  # the last one in older releases of Python
         return None
-    return seconds if math.isfinite(seconds) else None
+    # one form of the standard names no zone, and means UTC
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

@@ -1,0 +1,1086 @@
+"""From an account to a request, and from the bytes of a response to an answer or a named error. No I/O."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import pickle
+import time
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+import msgspec
+import pytest
+import strategies
+from hypothesis import HealthCheck, assume, example, given, settings
+from hypothesis import strategies as st
+from multidict import CIMultiDict
+from strategies import SAMPLE_BYTES, sample
+from yarl import URL
+
+from wolf_async import wire
+from wolf_async.account import Account
+from wolf_async.errors import (
+    BODY_KEPT,
+    WolfAPIError,
+    WolfAuthError,
+    WolfConfigError,
+    WolfDecodeError,
+    WolfError,
+    WolfNotFoundError,
+    WolfPermissionError,
+    WolfRateLimitError,
+    WolfServerError,
+)
+from wolf_async.models import TaskInit
+from wolf_async.wire import (
+    RawResponse,
+    check_account,
+    check_base_url,
+    parse,
+    refusal,
+    request_url,
+    without_secret,
+)
+
+SETTINGS = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+BASE = "https://api.example"
+VENDORS_EXAMPLE = (
+    "https://api.wolfsmartcloud.com/agent-api/new/user/5832d184-dd53-42a0-8ace-0bf8d660f4cc/task/create"
+    "?sub_user_id=5b55bcca-d653-4a58-8f9a-437fb0601f8e"
+)
+
+
+def response(body: bytes | Any, status: int = 200, **headers: str) -> RawResponse:
+    """A response with that body, written as JSON if it is not bytes; ``retry_after`` is the header Retry-After."""
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    named = CIMultiDict((name.replace("_", "-"), text) for name, text in headers.items())
+    return RawResponse(status, named, data)
+
+
+def refused(body: bytes | Any, status: int = 200, **headers: str) -> WolfAPIError:
+    """The error of a server that says no, which `parse` and `refusal` agree on."""
+    answer = response(body, status, **headers)
+    with pytest.raises(WolfAPIError) as caught:
+        parse(answer)
+    again = refusal(answer)
+    assert type(again) is type(caught.value)
+    assert str(again) == str(caught.value)
+    return caught.value
+
+
+def undecodable(body: bytes | Any, status: int = 200) -> WolfDecodeError:
+    """The error of an answer that makes no sense, which is no refusal."""
+    answer = response(body, status)
+    with pytest.raises(WolfDecodeError) as caught:
+        parse(answer)
+    assert refusal(answer) is None
+    return caught.value
+
+
+def with_limit(value: bytes) -> bytes:
+    """The sample with that in the place of ``max_recycle_limit``."""
+    limit = b'"max_recycle_limit": '
+    assert limit + b"50" in SAMPLE_BYTES
+    return SAMPLE_BYTES.replace(limit + b"50", limit + value)
+
+
+def error_body(
+    code: Any = 6007, status: Any = "error", message: Any = "参数错误", data: Any = ()
+) -> dict[str, Any]:
+    return {"code": code, "status": status, "message": message, "data": data}
+
+
+# --- the request -----------------------------------------------------------------------------------------------
+
+
+def test_the_request_is_the_one_of_the_vendors_example() -> None:
+    account = check_account("5832d184-dd53-42a0-8ace-0bf8d660f4cc", "5b55bcca-d653-4a58-8f9a-437fb0601f8e")
+    assert request_url(wire.DEFAULT_BASE_URL, account) == VENDORS_EXAMPLE
+
+
+def test_the_main_account_is_asked_for_without_a_query() -> None:
+    assert request_url(BASE, check_account("u")) == f"{BASE}/agent-api/new/user/u/task/create"
+
+
+def test_an_account_is_the_plain_tuple_of_its_ids() -> None:
+    assert check_account("u", "s") == ("u", "s")
+    assert type(check_account("u")) is Account
+    assert check_account("u") == ("u", None)
+
+
+BAD_IDS: list[Any] = [
+    *["", None, 7, 0, True, 1.5, b"u", ["u"], {}, object(), ("u", None)],
+    *["\n", "u\n", "a\r\nHost: x", "\x00", "\t", "\x7f", "\x85", "\u2028", "\u202e", "\ufeff", "\u00a0"],
+    *["\ud800", "a\udfff", "\ud83d\ude00"],
+    *[".", "..", "../x", "x/..", "a/../b", "./x", "x/.", "..\\x", "a\\..\\b", "a/..\\b", "\\.", "/.."],
+]
+
+
+@pytest.mark.parametrize("value", BAD_IDS, ids=ascii)
+def test_an_id_that_cannot_be_one_is_refused_in_both_places(value: Any) -> None:
+    with pytest.raises(WolfConfigError, match=r"^user_id must"):
+        check_account(value)
+    if value is not None:
+        with pytest.raises(WolfConfigError, match=r"^sub_user_id must"):
+            check_account("u", value)
+
+
+@pytest.mark.parametrize(
+    ("value", "encoded"),
+    [
+        ("a/b", "a%2Fb"),
+        ("a?b=c", "a%3Fb%3Dc"),
+        ("a#b", "a%23b"),
+        ("%2e%2e", "%252e%252e"),
+        ("%2e%2e%2fx", "%252e%252e%252fx"),
+        ("a b", "a%20b"),
+        ("a+b&c=d;e", "a%2Bb%26c%3Dd%3Be"),
+        ("a\\b", "a%5Cb"),
+        ("...", "..."),
+        ("..;x", "..%3Bx"),
+        ("~a_b-c.d", "~a_b-c.d"),
+        ("//x", "%2F%2Fx"),
+        ("https://evil.example/", "https%3A%2F%2Fevil.example%2F"),
+        ("@:", "%40%3A"),
+        ("用户", "%E7%94%A8%E6%88%B7"),
+    ],
+)
+def test_an_odd_id_stays_one_segment_and_one_value(value: str, encoded: str) -> None:
+    url = request_url(BASE, check_account(value, value))
+    assert url == f"{BASE}/agent-api/new/user/{encoded}/task/create?sub_user_id={encoded}"
+
+
+ODD_TEXT = st.one_of(
+    st.text(min_size=1),
+    st.text("./\\%2eEfF?#&=+;:@ \n\x00\u202e", min_size=1, max_size=8),
+    st.text(st.characters(categories=["Cs", "Cc", "Lo", "Po"]), min_size=1, max_size=4),
+)
+
+
+@settings(SETTINGS, max_examples=300)
+@given(ODD_TEXT, st.none() | ODD_TEXT, st.sampled_from([BASE, "https://h:8443/a/b%2Fc", "http://[::1]:1"]))
+def test_any_accepted_id_comes_back_from_the_url_as_one_segment_or_one_value(
+    user_id: str, sub_user_id: str | None, base: str
+) -> None:
+    try:
+        account = check_account(user_id, sub_user_id)
+    except WolfConfigError:
+        assume(False)
+        raise
+    url = request_url(check_base_url(base, allow_http=False), account)
+    assert url.isascii()
+    assert url.isprintable()
+    parts = urlsplit(url)
+    assert parts.path.count("/") == urlsplit(base).path.count("/") + 6
+    assert unquote(parts.path.split("/")[-3], errors="strict") == user_id
+    query = [] if sub_user_id is None else [("sub_user_id", sub_user_id)]
+    assert parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(query)) == query
+    assert parts.fragment == ""
+    # as the transport hands it to aiohttp
+    assert str(URL(url, encoded=True).raw_path_qs) == url.removeprefix(f"{parts.scheme}://{parts.netloc}")
+    assert unquote(URL(url, encoded=True).raw_parts[-3]) == user_id
+
+
+# --- the base URL ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given_url", "used"),
+    [
+        ("https://api.wolfsmartcloud.com", "https://api.wolfsmartcloud.com"),
+        ("https://api.example/", "https://api.example"),
+        ("https://api.example//", "https://api.example"),
+        ("https://api.example:8443/prefix/v1/", "https://api.example:8443/prefix/v1"),
+        ("https://api.example?", "https://api.example"),
+        ("https://api.example/#", "https://api.example"),
+        ("HTTPS://API.example", "HTTPS://API.example"),
+        ("https://10.0.0.7", "https://10.0.0.7"),
+        ("https://[2001:db8::1]:8443", "https://[2001:db8::1]:8443"),
+        ("http://localhost:8080/", "http://localhost:8080"),
+        ("http://LOCALHOST", "http://LOCALHOST"),
+        ("http://127.0.0.1:8080", "http://127.0.0.1:8080"),
+        ("http://127.8.9.10", "http://127.8.9.10"),
+        ("http://[::1]:8080/x", "http://[::1]:8080/x"),
+        ("http://[0:0:0:0:0:0:0:1]", "http://[0:0:0:0:0:0:0:1]"),
+    ],
+)
+def test_a_base_url_is_used_without_its_end(given_url: str, used: str) -> None:
+    assert check_base_url(given_url, allow_http=False) == used
+    path = urlsplit(used).path
+    assert (
+        URL(request_url(used, Account("u")), encoded=True).raw_path
+        == f"{path}/agent-api/new/user/u/task/create"
+    )
+
+
+NOT_LOOPBACK = [
+    "api.wolfsmartcloud.com",
+    "127.0.0.1.evil.example",
+    "localhost.evil.example",
+    "localhost.",
+    "evil-localhost",
+    "127.0.0.1-evil.example",
+    "evil.example/127.0.0.1",
+    "127.0.0.999",
+    "127.1",
+    "2130706433",
+    "0x7f.0.0.1",
+    "128.0.0.1",
+    "0.0.0.0",
+    "10.0.0.1",
+    "192.168.1.1",
+    "[::2]",
+    "[::]",
+    "[fe80::1]",
+    "[2001:db8::1]",
+]
+
+
+@pytest.mark.parametrize("host", NOT_LOOPBACK)
+def test_plain_http_is_refused_but_for_loopback_or_with_leave(host: str) -> None:
+    with pytest.raises(WolfConfigError, match="plain http would show the token"):
+        check_base_url(f"http://{host}", allow_http=False)
+    assert check_base_url(f"http://{host}", allow_http=True) == f"http://{host}"
+    assert check_base_url(f"https://{host}", allow_http=False) == f"https://{host}"
+
+
+BAD_BASE_URLS: list[Any] = [
+    *[None, 7, b"https://api.example", URL("https://api.example"), ["https://api.example"]],
+    *[
+        "",
+        "api.example",
+        "api.example:443",
+        "//api.example",
+        "/prefix",
+        "https://",
+        "https:///x",
+        "https:api.example",
+    ],
+    *[
+        "ftp://api.example",
+        "file:///etc/passwd",
+        "ws://api.example",
+        "httpss://api.example",
+        "javascript:alert(1)",
+    ],
+    *[
+        "https://user@api.example",
+        "https://user:pw@api.example",
+        "https://@api.example",
+        "https://:@api.example",
+    ],
+    *[
+        "https://127.0.0.1:80@evil.example",
+        "http://127.0.0.1\\@evil.example",
+        "https://api.example\\.evil.example",
+    ],
+    *[
+        "https://api.example?x=1",
+        "https://api.example/?x",
+        "https://api.example#x",
+        "https://api.example/??x",
+    ],
+    *[
+        "https://api.example:99999",
+        "https://api.example:-1",
+        "https://api.example:x",
+        "https://api.example:8 0",
+    ],
+    *["https://[::1", "https://::1]", "https://[api.example]", "https://[1.2.3.4]"],
+    *[
+        "https://api.example\n",
+        "\thttps://api.example",
+        "https://api. example",
+        "https://api.example/a\r\nX: y",
+    ],
+    *["https://bücher.example", "https://api.example/é", "https://api。example", "https://api\u2100example"],
+    *["https://api.example/\ud800", "https://api.example/\x00", "https://api.example\u202e"],
+]
+
+
+@pytest.mark.parametrize("base_url", BAD_BASE_URLS, ids=ascii)
+@pytest.mark.parametrize("allow_http", [False, True])
+def test_a_base_url_that_cannot_be_used_is_refused(base_url: Any, allow_http: bool) -> None:
+    with pytest.raises(WolfConfigError, match=r"^base_url must be like https://"):
+        check_base_url(base_url, allow_http)
+
+
+@pytest.mark.parametrize(
+    "base_url",
+    [
+        "https://user:hunter2@api.example",
+        "https://hunter2@api.example:x",
+        "https://u:hunter2@h\u2100",
+        "http://u:hunter2@a b",
+        "https://api.example/?token=hunter2",
+        "https://api.example/#hunter2",
+        "https://[x?hunter2",
+    ],
+)
+def test_no_error_shows_what_a_base_url_holds_besides_host_and_path(base_url: str) -> None:
+    with pytest.raises(WolfConfigError) as caught:
+        check_base_url(base_url, allow_http=False)
+    chain = [caught.value, caught.value.__cause__, caught.value.__context__]
+    assert "hunter2" not in "".join(map(repr, chain))
+
+
+@settings(SETTINGS, max_examples=300)
+@given(
+    st.one_of(st.text(), st.text("htps:/.?#@[]%\\ 127aé0", max_size=30).map("https://".__add__)),
+    st.booleans(),
+)
+def test_any_text_as_a_base_url_is_refused_or_can_be_sent(base_url: str, allow_http: bool) -> None:
+    try:
+        used = check_base_url(base_url, allow_http)
+    except WolfConfigError:
+        return
+    url = URL(request_url(used, Account("u", "s")), encoded=True)
+    assert url.raw_path.endswith("/agent-api/new/user/u/task/create")
+    assert url.raw_query_string == "sub_user_id=s"
+    assert (url.user, url.password, url.raw_fragment) == (None, None, "")
+    assert url.host
+    assert str(url).isascii()
+
+
+# --- what the server says --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [200, 201, 203, 302, 400, 401, 403, 404, 422, 429, 500, 503, 599])
+def test_a_success_is_an_answer_whatever_the_http_status(status: int) -> None:
+    init, deviations = parse(response(SAMPLE_BYTES, status))
+    assert init.caller_line_list[0].residue == 1
+    assert deviations == {}
+    assert refusal(response(SAMPLE_BYTES, status)) is None
+
+
+@pytest.mark.parametrize("status", [200, 422, 500])
+def test_a_success_on_the_repair_path_is_an_answer_whatever_the_http_status(status: int) -> None:
+    document = sample()
+    document["data"]["max_recycle_limit"] = "50"
+    init, deviations = parse(response(document, status))
+    assert init == parse(response(SAMPLE_BYTES))[0]
+    assert set(deviations) == {"$.data.max_recycle_limit"}
+
+
+@pytest.mark.parametrize(
+    ("code", "http_status", "expected"),
+    [
+        (401, 200, WolfAuthError),
+        (403, 200, WolfPermissionError),
+        (404, 200, WolfNotFoundError),
+        (429, 200, WolfRateLimitError),
+        (500, 200, WolfServerError),
+        (503, 200, WolfServerError),
+        (599, 200, WolfServerError),
+        (600, 200, WolfAPIError),
+        (499, 200, WolfAPIError),
+        (422, 200, WolfAPIError),
+        (6007, 200, WolfAPIError),
+        (0, 200, WolfAPIError),
+        (-1, 200, WolfAPIError),
+        (2**70, 200, WolfAPIError),
+        # where the code has no class of its own, the HTTP status may have one
+        (6007, 401, WolfAuthError),
+        (6007, 403, WolfPermissionError),
+        (6007, 404, WolfNotFoundError),
+        (6007, 429, WolfRateLimitError),
+        (422, 500, WolfServerError),
+        (422, 422, WolfAPIError),
+        # where both have one, the code decides
+        (404, 401, WolfNotFoundError),
+        (401, 503, WolfAuthError),
+        (429, 403, WolfRateLimitError),
+        (500, 404, WolfServerError),
+    ],
+)
+def test_the_code_decides_on_the_error_and_then_the_http_status(
+    code: int, http_status: int, expected: type[WolfAPIError]
+) -> None:
+    error = refused(error_body(code), http_status)
+    assert type(error) is expected
+    assert (error.code, error.status, error.http_status) == (code, "error", http_status)
+    assert error.api_message == "参数错误"
+    assert str(error) == f"the server said no (HTTP {http_status}, code {code}): 参数错误"
+
+
+@pytest.mark.parametrize(
+    ("code", "read", "expected"),
+    [
+        ("401", 401, WolfAuthError),
+        ("6007", 6007, WolfAPIError),
+        ("TOKEN_EXPIRED", None, WolfAPIError),
+        ("", None, WolfAPIError),
+        ("4e2", None, WolfAPIError),
+        ("٤٠١", None, WolfAPIError),
+        ("9" * 5000, None, WolfAPIError),
+        ("-1", None, WolfAPIError),
+    ],
+)
+def test_a_code_may_be_a_string(code: str, read: int | None, expected: type[WolfAPIError]) -> None:
+    error = refused(error_body(code))
+    assert type(error) is expected
+    assert error.code == read
+
+
+def test_a_success_with_its_code_as_a_string_is_an_answer_and_a_deviation() -> None:
+    init, deviations = parse(response(sample() | {"code": "200"}))
+    assert init == parse(response(SAMPLE_BYTES))[0]
+    assert deviations == {"$.code": "expected an int, got '200'"}
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "expected"),
+    [
+        (200, "error", WolfAPIError),
+        (200, "", WolfAPIError),
+        (200, "Success", WolfAPIError),
+        (200, " success", WolfAPIError),
+        (500, "success", WolfServerError),
+        (401, "success", WolfAuthError),
+        (0, "success", WolfAPIError),
+        (201, "success", WolfAPIError),
+        ("OK", "success", WolfAPIError),
+    ],
+)
+def test_an_envelope_that_contradicts_itself_is_no_success(
+    code: Any, status: str, expected: type[WolfAPIError]
+) -> None:
+    document = sample() | {"code": code, "status": status}
+    assert type(refused(document)) is expected
+
+
+@pytest.mark.parametrize(
+    "envelope",
+    [{"code": code} for code in (None, True, 200.0, [200], {"code": 200})]
+    + [{"status": status} for status in (None, True, 1, ["success"], {"": "success"})],
+)
+def test_a_code_or_status_of_another_type_makes_no_envelope(envelope: dict[str, Any]) -> None:
+    document = sample() | envelope
+    assert undecodable(document).path == "$"
+    error = refused(document, 401)
+    assert type(error) is WolfAuthError
+    assert (error.code, error.status) == (None, None)
+
+
+@pytest.mark.parametrize("missing", ["code", "status"])
+def test_without_code_or_status_it_is_no_envelope(missing: str) -> None:
+    document = sample()
+    del document[missing]
+    assert undecodable(document).path == "$"
+    assert type(refused(document, 500)) is WolfServerError
+
+
+@pytest.mark.parametrize("data", [[], {}, None, sample()["data"]])
+def test_an_error_is_one_whatever_its_data(data: Any) -> None:
+    assert type(refused(error_body(data=data))) is WolfAPIError
+
+
+@pytest.mark.parametrize(
+    ("message", "line"),
+    [
+        ("参数错误", "参数错误"),
+        (None, ""),
+        ("", ""),
+        ([], ""),
+        ({}, ""),
+        ({"user_id": []}, ""),
+        (["one", "two"], "one; two"),
+        (
+            {"user_id": ["不能为空", "无效"], "sub_user_id": ["无效"]},
+            "user_id: 不能为空, 无效; sub_user_id: 无效",
+        ),
+        ({"user_id": "无效"}, "user_id: 无效"),
+        ([{"user_id": ["无效"]}], "user_id: 无效"),
+        (42, "42"),
+        (False, "False"),
+        ("two\r\n lines\u2028and  more\x85", "two lines and more"),
+        ([[[["too deep"]]]], ""),
+    ],
+)
+def test_a_message_of_any_shape_is_one_line(message: Any, line: str) -> None:
+    error = refused(error_body(message=message))
+    assert error.api_message == line
+    assert str(error).endswith(f": {line or 'no message'}")
+
+
+def test_a_missing_message_is_none() -> None:
+    assert refused({"code": 6007, "status": "error"}).api_message == ""
+
+
+def test_a_long_message_is_cut() -> None:
+    error = refused(error_body(message="x" * 100_000))
+    assert error.api_message == "x" * 500
+    assert len(str(error)) < 600
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        (301, WolfAPIError),
+        (400, WolfAPIError),
+        (401, WolfAuthError),
+        (403, WolfPermissionError),
+        (404, WolfNotFoundError),
+        (408, WolfAPIError),
+        (418, WolfAPIError),
+        (429, WolfRateLimitError),
+        (500, WolfServerError),
+        (502, WolfServerError),
+        (503, WolfServerError),
+        (599, WolfServerError),
+        (600, WolfAPIError),
+        (199, WolfAPIError),
+        (999, WolfAPIError),
+    ],
+)
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"<html>\r\n<h1>502 Bad Gateway</h1>nginx</html>",
+        b"null",
+        b"[]",
+        b'"no"',
+        b"\xff\xfe",
+        b'{"code":1',
+        b"{}",
+    ],
+)
+def test_without_an_envelope_the_http_status_decides(
+    body: bytes, status: int, expected: type[WolfAPIError]
+) -> None:
+    error = refused(body, status)
+    assert type(error) is expected
+    assert (error.code, error.status, error.api_message) == (None, None, "")
+    assert (error.http_status, error.body) == (status, body)
+
+
+def test_a_body_with_a_message_alone_gives_the_error_its_words() -> None:
+    error = refused({"message": "Unauthenticated."}, 401)
+    assert type(error) is WolfAuthError
+    assert error.api_message == "Unauthenticated."
+    assert str(error) == "the server said no (HTTP 401): Unauthenticated."
+
+
+@pytest.mark.parametrize("status", [200, 201, 204, 205])
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b"", "an empty body"),
+        (b"<html><h1>Welcome to nginx!</h1></html>", "not JSON: JSON is malformed"),
+        (b'{"code":200,"status":"success","da', "not JSON: Input data was truncated"),
+        (SAMPLE_BYTES[:-20], "not JSON: Input data was truncated"),
+        (SAMPLE_BYTES + b"}", "not JSON: JSON is malformed: trailing characters"),
+        (with_limit(b"NaN"), "not JSON: JSON is malformed"),
+        (with_limit(b"1e999"), "not JSON: Number out of range"),
+        (with_limit(b"9" * 5000), "not JSON: Integer value out of range"),
+        (SAMPLE_BYTES.replace(b"fs-node1", b"fs\xffnode"), "not UTF-8: invalid start byte at byte "),
+        (SAMPLE_BYTES.decode().encode("gbk", "replace"), "not UTF-8: "),
+        (SAMPLE_BYTES.decode().encode("utf-16"), "not JSON: JSON is malformed"),
+        (b'{"message":"Unauthenticated."}', "no envelope with code and status at $"),
+        (b"[]", "no envelope with code and status at $"),
+        (b"null", "no envelope with code and status at $"),
+        (b"\xef\xbb\xbf", "not JSON: Input data was truncated"),
+    ],
+)
+def test_a_body_that_makes_no_sense_under_a_2xx_is_an_undecodable_answer(
+    body: bytes, reason: str, status: int
+) -> None:
+    error = undecodable(body, status)
+    assert error.path == "$"
+    assert f"(HTTP {status}): {reason}" in str(error)
+    assert error.body == body[:BODY_KEPT]
+
+
+@pytest.mark.parametrize("http_status", [200, 500])
+def test_an_error_in_another_charset_is_still_that_error(http_status: int) -> None:
+    body = json.dumps(error_body(401), ensure_ascii=False).encode("gbk")
+    error = refused(body, http_status)
+    assert type(error) is WolfAuthError
+    assert (error.code, error.status, error.api_message) == (401, "error", "")
+
+
+@pytest.mark.parametrize("http_status", [200, 302, 401, 500])
+def test_a_success_in_another_charset_is_undecodable_or_an_answer_but_no_refusal(http_status: int) -> None:
+    body = json.dumps(sample(), ensure_ascii=False).encode("gbk")
+    assert undecodable(body, http_status).path == "$"
+    # here it matters in the message alone, which is not looked at
+    message = json.dumps("成功", ensure_ascii=False).encode("gbk")
+    body = json.dumps(sample() | {"message": "?"}).encode().replace(b'"?"', message)
+    answer = response(body, http_status)
+    assert parse(answer)[0] == parse(response(SAMPLE_BYTES))[0]
+    assert refusal(answer) is None
+
+
+def test_an_undecodable_answer_names_the_byte_that_is_not_utf_8() -> None:
+    body = SAMPLE_BYTES.replace(b"fs-node1", b"fs\xff")
+    at = body.index(b"\xff") - body.index(b"fs\xff")  # counted from the start of its string
+    assert str(undecodable(body)).endswith(f"at byte {at}")
+
+
+@pytest.mark.parametrize(
+    "body", [SAMPLE_BYTES.replace(b"fs-node1", b"\xff"), b"\xff", b'{"data":{"background":0}}']
+)
+def test_no_error_keeps_the_whole_body(body: bytes) -> None:
+    big = body + b" " * 5000
+    error: BaseException | None = undecodable(big)
+    assert isinstance(error, WolfDecodeError)
+    assert error.body == big[:BODY_KEPT]
+    while error is not None:
+        assert not isinstance(error, UnicodeDecodeError)
+        assert len(str(error)) < 500
+        error = error.__cause__ or error.__context__
+
+
+def nested_in(where: str, opened: bytes, depth: int, closed: bytes) -> bytes:
+    nested = opened * depth + b"1" + closed * depth
+    return {
+        "configs": SAMPLE_BYTES.replace(b'"configs": []', b'"configs": {"a":' + nested + b"}"),
+        "configs, and a quirk": with_limit(b'"50"').replace(
+            b'"configs": []', b'"configs": {"a":' + nested + b"}"
+        ),
+        "an unknown key": SAMPLE_BYTES.replace(b'"code"', b'"new":' + nested + b',"code"'),
+        "a message": b'{"code":401,"status":"error","message":' + nested + b"}",
+        "an int": SAMPLE_BYTES.replace(b'"residue": 1', b'"residue":' + nested),
+    }[where]
+
+
+@pytest.mark.parametrize(
+    "where", ["configs", "configs, and a quirk", "an unknown key", "a message", "an int"]
+)
+@pytest.mark.parametrize(("opened", "closed"), [(b"[", b"]"), (b'{"a":', b"}")], ids=["arrays", "objects"])
+def test_deep_nesting_is_an_answer_or_an_error_but_no_crash(where: str, opened: bytes, closed: bytes) -> None:
+    with pytest.raises(WolfDecodeError, match=r"nested too deeply"):
+        parse(response(nested_in(where, opened, 1_000_000, closed)))
+    reasons: set[str] = set()
+    for depth in (*range(20, 1000, 20), 3000, 100_000):
+        try:
+            parse(response(nested_in(where, opened, depth, closed)))
+        except WolfAPIError as error:
+            reasons.add(error.api_message)
+        except WolfDecodeError as error:
+            reasons.add("nested too deeply" if "nested too deeply" in str(error) else error.path)
+    expected = {"a message": {""}, "an int": {"$.data.caller_line_list[0].residue"}}
+    assert reasons == {"nested too deeply"} | expected.get(where, set())
+
+
+def test_a_byte_order_mark_is_a_deviation() -> None:
+    init, deviations = parse(response(b"\xef\xbb\xbf" + SAMPLE_BYTES))
+    assert init == parse(response(SAMPLE_BYTES))[0]
+    assert set(deviations) == {"$"}
+    assert type(refused(b"\xef\xbb\xbf" + json.dumps(error_body(404)).encode())) is WolfNotFoundError
+
+
+def test_of_duplicate_keys_the_last_one_counts() -> None:
+    twice = SAMPLE_BYTES.replace(b'"residue": 1', b'"residue": 7, "residue": 8')
+    assert parse(response(twice))[0].caller_line_list[0].residue == 8
+    assert type(refused(SAMPLE_BYTES.rstrip()[:-1] + b',"code":500}')) is WolfServerError
+    first_is_wrong = SAMPLE_BYTES.replace(b'"residue": 1', b'"residue": {}, "residue": 8')
+    assert parse(response(first_is_wrong))[0].caller_line_list[0].residue == 8
+
+
+@pytest.mark.parametrize("number", [2**53 + 1, 2**63, 2**64 - 1, 2**64, 2**64 + 1, 10**30 + 1])
+@pytest.mark.parametrize("quirk", [False, True])
+def test_ints_of_any_size_stay_intact_on_both_paths(number: int, quirk: bool) -> None:
+    document = sample()
+    document["data"]["background"][0]["id"] = number
+    if quirk:
+        document["data"]["max_recycle_limit"] = "50"
+    init, deviations = parse(response(document))
+    assert init.background[0].id == number
+    assert bool(deviations) is quirk
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_is_an_error_that_says_so(status: int) -> None:
+    error = refused(b"<html>moved</html>", status, Location="https://evil.example/")
+    assert type(error) is WolfAPIError
+    assert "a redirect, which is not followed" in str(error)
+    assert "evil" not in str(error)
+
+
+def test_a_redirect_with_words_of_its_own_keeps_them() -> None:
+    assert refused({"message": "moved"}, 302).api_message == "moved"
+
+
+def test_an_error_has_the_gateways_request_id() -> None:
+    assert refused(error_body(), X_Request_ID="r-17").request_id == "r-17"
+    assert refused(error_body()).request_id is None
+
+
+def test_an_error_keeps_the_first_2_kib_of_the_body() -> None:
+    body = json.dumps(error_body(data=["x" * 5000])).encode()
+    assert refused(body).body == body[:2048]
+
+
+def test_a_response_shows_no_body_in_its_repr() -> None:
+    assert repr(response(b"secret", 502)) == "<RawResponse: status 502, 6 bytes, 1 attempts>"
+
+
+# --- Retry-After -----------------------------------------------------------------------------------------------
+
+NOW = 1_700_000_000.0
+
+
+def after(text: str, date: str | None = None) -> float | None:
+    headers = {"Retry-After": text} | ({} if date is None else {"Date": date})
+    return wire.retry_after(CIMultiDict(headers), now=NOW)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("0", 0.0), ("7", 7.0), (" 7 ", 7.0), ("1.5", 1.5), ("007", 7.0), ("86400", 86400.0), ("9" * 30, 1e30)],
+)
+def test_retry_after_in_seconds(text: str, seconds: float) -> None:
+    assert after(text) == seconds
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        " ",
+        "-1",
+        "-0",
+        "+5",
+        "1e999",
+        "1e3",
+        "nan",
+        "inf",
+        "Infinity",
+        "0x10",
+        "1_000",
+        "1,5",
+        "5 s",
+        "٣",
+        "soon",
+        "Wed, 99 Nov 2023 22:13:20 GMT",
+        "Wed, 15 Nov 99999 22:13:20 GMT",
+        "Wed",
+        ",",
+        "99999999999999999999 Jan 1 1:1:1",
+        "Wed, 15 Nov 2023 22:13:20 +99999999999",
+        "0 0 0 0:0:0",
+        "1 Jan , 1:1:1 GMT",
+        "\x00",
+    ],
+)
+def test_nonsense_in_retry_after_is_as_none(text: str) -> None:
+    assert after(text) is None
+    assert after(text, date=text) is None
+
+
+def test_no_retry_after_is_none() -> None:
+    assert wire.retry_after({}, now=NOW) is None
+
+
+def test_a_number_without_end_is_for_ever_and_not_at_once() -> None:
+    seconds = after("9" * 5000)
+    assert seconds is not None
+    assert seconds > 1e300
+
+
+def http_date(seconds: float) -> str:
+    return format_datetime(datetime.fromtimestamp(seconds, UTC), usegmt=True)
+
+
+def test_a_date_in_retry_after_counts_from_the_servers_own_date() -> None:
+    # the server's clock is a day off
+    assert after(http_date(NOW + 86_430), date=http_date(NOW + 86_400)) == 30.0
+
+
+@pytest.mark.parametrize("date", [None, "", "yesterday", "-1"])
+def test_a_date_in_retry_after_counts_from_now_where_the_server_names_no_date(date: str | None) -> None:
+    assert after(http_date(NOW + 30), date=date) == 30.0
+
+
+def test_a_date_that_has_passed_is_at_once() -> None:
+    assert after(http_date(NOW - 30)) == 0.0
+
+
+@pytest.mark.parametrize(
+    "text", ["Tuesday, 14-Nov-23 22:13:50 GMT", "Tue Nov 14 22:13:50 2023", "Tue, 14 Nov 2023 22:13:50 -0000"]
+)
+def test_the_older_forms_of_a_date_are_in_utc(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Asia/Shanghai")
+    time.tzset()
+    try:
+        assert after(text) == 30.0
+        assert after(text, date=http_date(NOW)) == 30.0
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+def test_an_error_counts_a_date_from_the_clock_on_the_wall() -> None:
+    until = datetime.now(UTC) + timedelta(seconds=100)
+    waited = refused(error_body(429), retry_after=format_datetime(until, usegmt=True)).retry_after
+    assert waited is not None
+    assert 50 < waited <= 100
+
+
+def test_every_error_of_the_server_carries_retry_after() -> None:
+    for status in (429, 500, 503, 403):
+        assert refused(b"", status, retry_after="12").retry_after == 12.0
+    assert refused(error_body(429), 200, retry_after="12").retry_after == 12.0
+    assert refused(error_body(429)).retry_after is None
+
+
+@settings(SETTINGS, max_examples=300)
+@given(
+    st.text(max_size=40) | st.text("0123456789 :,+-GMTJanWed", max_size=40),
+    st.text("0123456789 :+-Jan", max_size=30),
+)
+@example("0 0 0 0:0:0 +", "1 1 1 1:1:1 1")
+def test_any_text_in_retry_after_is_some_time_or_none(text: str, date: str) -> None:
+    seconds = after(text, date)
+    assert seconds is None or seconds >= 0
+    assert seconds is None or not math.isnan(seconds)
+
+
+# --- an echoed token -------------------------------------------------------------------------------------------
+
+TOKEN = "eyJhbGciOi/JIUzI1+NiJ9.SENTINEL_t0ken-abc=="
+WORDS = [TOKEN[:8], TOKEN[-12:], "SENTINEL"]
+
+
+def with_token(body: bytes | Any, status: int = 200, token: str = TOKEN, **headers: str) -> WolfError:
+    """The error of a body that holds the token, as a caller gets it."""
+    with pytest.raises(WolfError) as caught:
+        without_secret(token, response(body, status, **headers), parse)
+    return caught.value
+
+
+def everything_in(error: BaseException | None) -> str:
+    """All text that can be got out of an error, its causes included."""
+    said = ""
+    while error is not None:
+        body: bytes = getattr(error, "body", b"")
+        said += f"{error}{error!r}{error.args}{vars(error)}{body.decode(errors='replace')}"
+        said += pickle.dumps(error).decode("latin-1")
+        error = error.__cause__ or error.__context__
+    return said
+
+
+FORMS = {
+    "as it is": TOKEN,
+    "as PHP writes a slash": TOKEN.replace("/", "\\/"),
+    "as PHP writes a slash, twice": TOKEN.replace("/", "\\\\\\/"),
+    "as Java writes an equals sign": TOKEN.replace("=", "\\u003d"),
+    "as .NET writes a plus": TOKEN.replace("+", "\\u002B"),
+    "in a URL": TOKEN.replace("/", "%2F").replace("+", "%2B").replace("=", "%3D"),
+    "in a URL, in small letters": TOKEN.replace("/", "%2f").replace("+", "%2b").replace("=", "%3d"),
+    "in a URL in a URL": TOKEN.replace("/", "%252F").replace("+", "%252B").replace("=", "%253D"),
+    "in a URL's path": TOKEN.replace("+", "%2B").replace("=", "%3D"),
+    "in HTML": TOKEN.replace("=", "&#61;").replace("+", "&#x2B;").replace("/", "&#47;"),
+    "all ways at once": TOKEN.replace("/", "\\/").replace("+", "%2B").replace("=", "\\u003D"),
+}
+echoes = pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+
+
+def assert_clean(error: WolfError) -> None:
+    said = everything_in(error)
+    assert [word for word in WORDS if word in said] == []
+    assert "***" in said
+
+
+@echoes
+def test_a_token_in_the_message_is_in_no_error(form: str) -> None:
+    error = with_token(f'{{"code":401,"status":"error","message":"bad: Bearer {form}, ok"}}'.encode(), 401)
+    assert_clean(error)
+    assert isinstance(error, WolfAuthError)
+    assert error.api_message == "bad: Bearer ***, ok"
+    assert (error.code, error.http_status) == (401, 401)
+
+
+@echoes
+def test_a_token_in_a_page_is_in_no_error(form: str) -> None:
+    for status in (200, 502):
+        assert_clean(with_token(f"<html><pre>Authorization: Bearer {form}</pre>".encode(), status))
+
+
+@echoes
+@pytest.mark.parametrize("before", [2048 - 60, 2048 - 20, 2048 - 8, 2048 - 1])
+def test_a_token_across_the_cut_of_the_body_is_not_there_in_part(form: str, before: int) -> None:
+    body = b"<" + b"x" * (before - 1) + form.encode() + b"y" * 100
+    assert_clean_but_for_the_cut(with_token(body, 502))
+
+
+@pytest.mark.parametrize("before", [500 - 30, 500 - 8, 500 - 1])
+def test_a_token_across_the_cut_of_the_message_is_not_there_in_part(before: int) -> None:
+    body = {"code": 6007, "status": "error", "message": "x" * before + TOKEN}
+    assert_clean_but_for_the_cut(with_token(body))
+
+
+def assert_clean_but_for_the_cut(error: WolfError) -> None:
+    said = everything_in(error)
+    assert [word for word in (*WORDS, TOKEN[:4]) if word in said] == []
+
+
+def test_a_token_in_every_other_place_is_in_no_error() -> None:
+    bodies: list[Any] = [
+        error_body(status=TOKEN),
+        error_body(code=TOKEN),
+        error_body(message={TOKEN: [TOKEN]}),
+        error_body(message=[TOKEN, {"headers": [f"Bearer {TOKEN}"]}]),
+        {"message": TOKEN},
+        sample() | {"data": {"end_actions": {TOKEN: {}}}},
+        sample() | {"data": {"caller_line_list": TOKEN}},
+        sample() | {"data": {"background": [{"id": TOKEN, "name": TOKEN, "created_at": TOKEN}]}},
+        TOKEN,
+        [TOKEN],
+        TOKEN.encode() + b"\xff",
+        b"\xff" + TOKEN.encode() * 100,
+    ]
+    for body in bodies:
+        for status in (200, 401, 500):
+            assert_clean(with_token(body, status))
+
+
+def test_a_token_in_the_request_id_is_in_no_error() -> None:
+    error = with_token(b"", 502, X_Request_Id=f"r-{TOKEN}")
+    assert_clean(error)
+    assert isinstance(error, WolfServerError)
+    assert error.request_id == "r-***"
+    assert with_token(error_body(429, message=TOKEN), Retry_After="5").retry_after == 5  # type: ignore[attr-defined]
+
+
+def test_what_holds_no_token_is_left_as_it_is() -> None:
+    answer = response(SAMPLE_BYTES)
+    same, (init, _) = without_secret(TOKEN, answer, parse)
+    assert same is answer
+    assert init.caller_line_list
+    error = with_token(error_body(message="bad"), X_Request_Id="r-1")
+    assert error.body == response(error_body(message="bad")).body
+
+
+def test_an_answer_that_holds_the_token_is_kept_as_it_came() -> None:
+    document = sample()
+    document["data"]["background"][0]["name"] = TOKEN
+    answer = response(document)
+    same, (init, _) = without_secret(TOKEN, answer, parse)
+    assert same is answer
+    assert init.background[0].name == TOKEN
+
+
+@pytest.mark.parametrize("token", ["t", "e", "2", "00", "err", "token", "ata", "succes", "error."])
+def test_a_short_token_does_not_turn_one_error_into_another(token: str) -> None:
+    error = with_token(error_body(message=f"bad token {token}"), token=token)
+    assert type(error) is WolfAPIError
+    assert error.code == 6007
+    assert error.api_message in {"bad token ***", "bad *** ***"}
+
+
+def test_a_token_of_special_characters_is_found() -> None:
+    for token in (".*+?^$()[]{}|", "\\\\//\\\\//", "%2F%2F%2F%2F", "((((((((", '"quoted""'):
+        error = with_token(error_body(message=f"bad {token} !"), token=token)
+        assert isinstance(error, WolfAPIError)
+        assert error.api_message == "bad *** !"
+
+
+@pytest.mark.parametrize("filler", [b"\\", b"%25", b"eyJ", b"/", b"&#0"])
+def test_a_large_body_is_searched_in_no_time(filler: bytes) -> None:
+    body = filler * (2**22 // len(filler))
+    begun = time.perf_counter()
+    for token in (TOKEN, "/" + TOKEN):
+        without_secret_error = with_token(body, 502, token=token)
+        assert without_secret_error.body == body[:2048]
+    assert time.perf_counter() - begun < 5  # a search that goes back over it takes hours
+
+
+# --- anything at all -------------------------------------------------------------------------------------------
+
+STATUSES = st.one_of(
+    st.just(200), st.sampled_from([204, 302, 401, 403, 404, 422, 429, 500, 503]), st.integers(100, 999)
+)
+HEADERS = st.fixed_dictionaries(
+    {}, optional={"Retry-After": st.text(max_size=12), "X-Request-Id": st.text(max_size=4)}
+)
+DOCUMENTS = st.one_of(strategies.ANY_JSON, strategies.envelopes(), strategies.damaged_samples())
+BODIES = st.builds(json.dumps, DOCUMENTS, ensure_ascii=st.booleans()).map(str.encode)
+
+
+class Head(msgspec.Struct):
+    code: int | str
+    status: str
+    data: msgspec.Raw
+
+
+def check(answer: RawResponse) -> None:
+    """What holds for any response: it is an answer, or an error that says all it should, and nothing else."""
+    try:
+        init, deviations = parse(answer)
+    except WolfError as error:
+        check_error(error, answer)
+    else:
+        check_answer(init, answer)
+        assert all(path.startswith("$") and text for path, text in deviations.items())
+        assert refusal(answer) is None
+
+
+def check_error(error: WolfError, answer: RawResponse) -> None:
+    assert isinstance(error, WolfAPIError | WolfDecodeError)
+    assert error.body == answer.body[:BODY_KEPT]
+    assert "\n" not in str(error)
+    said_no = refusal(answer)
+    assert (said_no is None) == isinstance(error, WolfDecodeError)
+    if isinstance(error, WolfAPIError):
+        assert error.http_status == answer.status
+    else:
+        assert 200 <= answer.status < 300 or b"success" in answer.body
+    check_copies(error)
+
+
+def check_copies(error: WolfError) -> None:
+    assert isinstance(error, WolfAPIError | WolfDecodeError)
+    for twin in (pickle.loads(pickle.dumps(error)), copy.copy(error), copy.deepcopy(error)):
+        assert type(twin) is type(error)
+        assert (str(twin), vars(twin)) == (str(error), vars(error))
+
+
+def check_answer(init: TaskInit, answer: RawResponse) -> None:
+    # not the whole document: what is skipped, such as the message, need not be UTF-8
+    read = msgspec.json.decode(answer.body.removeprefix(b"\xef\xbb\xbf"), type=Head)
+    assert (int(read.code), read.status) == (200, "success")
+    assert any(f'"{name}"'.encode() in bytes(read.data) for name in TaskInit.__struct_fields__)
+    written = msgspec.json.encode(init)
+    again, deviations = parse(response(b'{"code":200,"status":"success","data":' + written + b"}"))
+    assert again == init
+    assert deviations == {}
+
+
+@settings(SETTINGS, max_examples=250)
+@given(BODIES, STATUSES, HEADERS)
+def test_any_json_is_an_answer_or_an_error_of_ours(body: bytes, status: int, headers: dict[str, str]) -> None:
+    check(RawResponse(status, CIMultiDict(headers), body))
+
+
+@settings(SETTINGS, max_examples=150)
+@given(strategies.damaged_samples())
+def test_a_damaged_sample_is_an_answer_or_an_error_of_ours(document: Any) -> None:
+    check(response(document))
+
+
+@settings(SETTINGS, max_examples=300)
+@given(st.binary() | strategies.damaged_bytes(), STATUSES)
+def test_any_bytes_are_an_answer_or_an_error_of_ours(body: bytes, status: int) -> None:
+    check(response(body, status))
+
+
+@settings(SETTINGS, max_examples=100)
+@given(
+    BODIES | strategies.damaged_bytes(),
+    STATUSES,
+    st.sampled_from(["s", "00", "success", "error", TOKEN, '"', "{"]),
+)
+def test_cleaning_an_error_never_makes_it_something_else_than_an_error(
+    body: bytes, status: int, token: str
+) -> None:
+    try:
+        without_secret(token, response(body, status), parse)
+    except WolfError as error:
+        check_copies(error)
