@@ -12,8 +12,10 @@ import click
 
 from wolf_async._version import __version__
 from wolf_async.cli.demo import demo
+from wolf_async.cli.fetch import fetch
 from wolf_async.cli.init import init
 from wolf_async.cli.sandbox import sandbox
+from wolf_async.cli.watch import watch
 from wolf_async.cli.widgets import plain
 from wolf_async.errors import WolfConfigError, WolfError
 
@@ -57,7 +59,7 @@ def cli() -> None:
     """What can an account of Wolf Smart Cloud (云蝠智能) build an outbound-call task from, right now?"""
 
 
-for _command in (init, sandbox, demo):
+for _command in (init, fetch, watch, sandbox, demo):
     cli.add_command(_command)
 
 
