@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 README = Path(__file__).parent.parent / "README.md"
-EXAMPLES = re.findall(r"^```python\n(.*?)^```$", README.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+EXAMPLES: list[str] = re.findall(
+    r"^```python\n(.*?)^```$", README.read_text("utf-8"), re.MULTILINE | re.DOTALL
+)
 SCRIPTS = [example for example in EXAMPLES if not example.startswith("# example:")]
 
 

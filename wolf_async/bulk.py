@@ -94,7 +94,7 @@ async def _result(item: AccountLike, ask: Callable[[Account], Awaitable[TaskInit
 def _account(item: Any) -> Account:
     if isinstance(item, str):
         return Account(item)
-    if isinstance(item, tuple) and len(item) == 2:
+    if isinstance(item, tuple) and len(cast("tuple[object, ...]", item)) == 2:
         return Account(*cast("tuple[str, str | None]", item))
     raise WolfConfigError(
         f"an account must be an Account, a pair of ids or a main account's id, not {item!r}"

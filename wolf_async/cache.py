@@ -27,7 +27,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
 import msgspec
 
@@ -405,9 +405,9 @@ class LoadingCache(Generic[K, V]):
 
     def _landed(self, flight: Flight[K, V], result: V | Loaded[V], current: bool) -> Landing[V]:
         assert flight.sent_at is not None
-        value, sent_at = (
-            (result.value, result.sent_at) if isinstance(result, Loaded) else (result, flight.sent_at)
-        )
+        value, sent_at = cast("V", result), flight.sent_at
+        if isinstance(result, Loaded):
+            value, sent_at = cast("Loaded[V]", result).value, result.sent_at
         if current and self._policy is not None:
             try:
                 size = 0 if self._sizeof is None else self._sizeof(value)

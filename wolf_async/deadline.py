@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from wolf_async.errors import WolfTimeoutError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
 
 __all__ = ["Deadline"]
 
@@ -34,7 +34,7 @@ class Deadline:
         return WolfTimeoutError(f"no answer within {self._total:g} s in total: time ran out while {doing}")
 
     @asynccontextmanager
-    async def while_(self, doing: str) -> AsyncIterator[None]:
+    async def while_(self, doing: str) -> AsyncGenerator[None, None]:
         """Cancel the block at the deadline, and raise `WolfTimeoutError` that says what it was ``doing``."""
         try:
             async with asyncio.timeout_at(None if math.isinf(self._when) else self._when):

@@ -171,8 +171,8 @@ class Flight(Generic[K, V]):
 
     def ancestry(self) -> Iterator[Flight[Any, Any]]:
         """This flight, and all that wait for it, directly or not."""
-        seen = {self}
-        queue = [self]
+        queue: list[Flight[Any, Any]] = [self]
+        seen = set(queue)
         while queue:
             flight = queue.pop()
             yield flight

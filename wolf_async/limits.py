@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 from aiolimiter import AsyncLimiter
 
@@ -25,12 +25,13 @@ def check_limits(max_concurrency: object, rate_limit: object) -> None:
     if not isinstance(rate_limit, tuple):
         seconds("rate_limit", rate_limit, above=True, finite=True)
         return
-    if len(rate_limit) != 2:
+    pair = cast("tuple[object, ...]", rate_limit)
+    if len(pair) != 2:
         raise WolfConfigError(
             f"rate_limit must be requests per second, or (per second, burst), not {rate_limit!r}"
         )
-    seconds("rate_limit[0]", rate_limit[0], above=True, finite=True)
-    whole("rate_limit[1]", rate_limit[1])
+    seconds("rate_limit[0]", pair[0], above=True, finite=True)
+    whole("rate_limit[1]", pair[1])
 
 
 class Limits:

@@ -450,6 +450,23 @@ async def test_a_success_ends_the_back_off() -> None:
     assert await attempts(b, until=8) == [1, 2, 4]
 
 
+@pytest.mark.parametrize("window", ["stale_while_revalidate", "stale_if_error"])
+async def test_a_back_off_does_not_keep_an_answer_alive_beyond_its_window(window: str) -> None:
+    """Line 20."""
+    b = bench(ttl=10, refresh_backoff=1000, **{window: 20})
+    await b.hold()
+    b.clock.advance(25)
+    b.upstream.always = Unwell
+    assert await b.at_once() == "a#1"
+    b.clock.advance(5)
+    assert await b.at_once() == "a#1"
+    assert len(b.calls) == 2
+    b.clock.advance(0.125)
+    with pytest.raises(Unwell):
+        await b.at_once()
+    assert len(b.calls) == 3
+
+
 async def test_without_a_back_off_every_stale_read_may_refresh() -> None:
     b = bench(ttl=10, stale_while_revalidate=1000, refresh_backoff=0)
     await b.hold()

@@ -165,6 +165,19 @@ async def test_a_loader_may_close_the_cache() -> None:
     assert b.cache.stats().in_flight == 0
 
 
+async def test_a_load_that_was_left_may_close_the_cache_as_it_cleans_up() -> None:
+    async def load(key: str) -> Any:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await b.cache.aclose()
+
+    b = bench(load)
+    await cancel(await b.waiting())
+    assert b.cache.stats().in_flight == 0
+    assert "closed" in repr(b.cache)
+
+
 @pytest.mark.parametrize("turns", range(6))
 @pytest.mark.parametrize("failing", [False, True])
 async def test_closing_while_a_load_ends_leaves_nobody_waiting(turns: int, failing: bool) -> None:

@@ -311,6 +311,25 @@ async def readers_outlive_an_outage_on_a_stale_answer() -> None:
     await closed(b)
 
 
+async def an_outage_longer_than_the_window_shows() -> None:
+    """A pause after a failed refresh does not stretch ``stale_if_error``."""
+    b = bench(ttl=10, stale_if_error=20, refresh_backoff=60, is_unwell=is_unwell)
+    [first] = await waiting(b)
+    b.calls[0].answer()
+    await ended(first)
+    b.clock.advance(15)
+    [reader] = await waiting(b)
+    soon(lambda: b.calls[1].fail(Unwell("down")))
+    assert await ended(reader) == ["a#1"]
+    b.clock.advance(15)
+    assert await ended(b.get()) == ["a#1"]
+    b.clock.advance(0.5)
+    late = await waiting(b, 3)
+    soon(lambda: b.calls[2].fail(Unwell("down")))
+    assert {type(error) for error in await ended(*late)} == {Unwell}
+    await closed(b)
+
+
 async def closing_ends_everything() -> None:
     b = bench(ttl=10, stale_while_revalidate=10)
     [first] = await waiting(b)
@@ -392,6 +411,7 @@ SCENARIOS: Final[tuple[Callable[[], Awaitable[None]], ...]] = (
     one_refresh_serves_all_readers_of_a_stale_answer,
     a_refresh_overtaken_by_an_invalidation_is_not_kept,
     readers_outlive_an_outage_on_a_stale_answer,
+    an_outage_longer_than_the_window_shows,
     closing_ends_everything,
     loads_that_wait_for_each_other_are_told,
     anything_at_all,
