@@ -11,6 +11,7 @@ for a while::
 
 from wolf_async._version import __version__
 from wolf_async.account import Account
+from wolf_async.bulk import AccountResult
 from wolf_async.client import ClientStats, WolfClient
 from wolf_async.errors import (
     WolfAPIError,
@@ -51,6 +52,7 @@ from wolf_async.wire import RawResponse
 
 __all__ = [
     "Account",
+    "AccountResult",
     "AutoRecycleDetail",
     "AutoRecycleRule",
     "Background",
