@@ -192,7 +192,7 @@ class Flight(Generic[K, V]):
     @property
     def under_way(self) -> bool:
         """Whether the load has begun and not ended."""
-        return self._task is not None
+        return self.sent_at is not None and not self.ended
 
     @property
     def waiters(self) -> int:

@@ -20,10 +20,19 @@ def seconds(
 ) -> None:
     """Refuse ``value`` unless it is a number from ``least`` (excluded with ``above``), finite on demand."""
     expected = f"{'a finite' if finite else 'a'} number {'above' if above else 'from'} {least:g}"
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or math.isnan(value):
+    number = _as_float(value)
+    if math.isnan(number) or number < least or (above and number == least) or (finite and math.isinf(number)):
         raise WolfConfigError(f"{name} must be {expected}, not {value!r}")
-    if value < least or (above and value == least) or (finite and math.isinf(value)):
-        raise WolfConfigError(f"{name} must be {expected}, not {value!r}")
+
+
+def _as_float(value: object) -> float:
+    """``value`` if it is a number that a float can hold, else NaN."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return math.nan
+    try:
+        return float(value)
+    except OverflowError:
+        return math.nan
 
 
 def whole(name: str, value: object, *, least: int = 1) -> None:

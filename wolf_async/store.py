@@ -28,6 +28,8 @@ CHANCES: Final = 8
 """Entries that one eviction passes over because they were used."""
 SWEPT: Final = 2
 """Entries of no more use that one `Store.put` reclaims."""
+EVICTED: Final = 64
+"""Entries that one `Store.put` drops at most to make room; what needs more finds it at a later try."""
 LONG_AGO: Final = float("-inf")
 
 
@@ -87,7 +89,7 @@ class Store(Generic[K, V]):
             raise WolfConfigError(f"a key must be hashable, not {key!r}") from error
 
     def put(self, key: K, entry: Entry[V], now: float) -> None:
-        """Keep ``entry``; one that is larger than the whole store may get is not kept."""
+        """Keep ``entry``, unless it is larger than the whole store may get, or there is no room for it in reach."""
         self.drop(key)
         self._sweep(now)
         # room is made before the newcomer is in, or it could be the one that has to leave
@@ -128,12 +130,18 @@ class Store(Generic[K, V]):
         return [item for item, _ in zip(self.entries.items(), range(count), strict=False)]
 
     def _make_room(self, size: int) -> bool:
-        limit = float("inf") if self.max_bytes is None else self.max_bytes
-        if size > limit:
+        if self.max_bytes is not None and size > self.max_bytes:
             return False
-        while len(self.entries) >= self.max_entries or self._bytes + size > limit:
+        for _ in range(EVICTED):
+            if self._has_room(size):
+                return True
             self._evict()
-        return True
+        return self._has_room(size)
+
+    def _has_room(self, size: int) -> bool:
+        return len(self.entries) < self.max_entries and (
+            self.max_bytes is None or self._bytes + size <= self.max_bytes
+        )
 
     def _evict(self) -> None:
         """Drop the oldest entry that was not used since it was last passed over."""

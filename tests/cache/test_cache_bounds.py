@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from upstream import Unwell, bench, settle, soon
 
-from wolf_async.store import CHANCES, SWEPT, Entry, Store
+from wolf_async.store import CHANCES, EVICTED, SWEPT, Entry, Store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -287,3 +287,25 @@ def test_dropping_tells_whether_it_was_there() -> None:
     store.put(0, entry(), now=0.0)
     assert store.drop(0)
     assert not store.drop(0)
+
+
+def test_one_large_value_drops_a_bounded_number_of_small_ones_at_a_time() -> None:
+    store: Store[int, str] = Store(max_entries=10_000, max_bytes=1_000)
+    for key in range(1_000):
+        store.put(key, Entry("small", sent_at=0, gone_at=1, size=1), 0)
+    large = Entry("large", sent_at=0, gone_at=1, size=EVICTED + 1)
+    store.put(-1, large, 0)
+    assert store.get(-1) is None
+    assert len(store) == 1_000 - EVICTED
+    store.put(-1, large, 0)  # the next try finds the room that the first one made
+    assert store.get(-1) is large
+    assert len(store) == 1_000 - EVICTED - 1 + 1
+
+
+def test_room_that_the_last_eviction_makes_is_used() -> None:
+    store: Store[int, str] = Store(max_entries=10_000, max_bytes=EVICTED)
+    for key in range(EVICTED):
+        store.put(key, Entry("small", sent_at=0, gone_at=1, size=1), 0)
+    large = Entry("large", sent_at=0, gone_at=1, size=EVICTED)
+    store.put(-1, large, 0)
+    assert store.get(-1) is large
