@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import time
+import traceback
 import warnings
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
@@ -15,21 +16,24 @@ from wolf_async import wire
 from wolf_async._version import __version__
 from wolf_async.account import Account
 from wolf_async.auth import Credential, TokenProvider, Tokens
+from wolf_async.bulk import AccountResult, Accounts, check_accounts, results
 from wolf_async.cache import CacheStats, Loaded, LoadingCache
 from wolf_async.deadline import Deadline
 from wolf_async.errors import WolfAPIError, WolfAuthError, WolfConfigError, WolfDecodeError, WolfError
+from wolf_async.flight import loading
 from wolf_async.limits import Limits, RateLimit, check_limits
 from wolf_async.logs import Sparingly, logger
 from wolf_async.models import TaskInit
-from wolf_async.policy import CachePolicy, RetryPolicy, Timeouts, whole
+from wolf_async.policy import CachePolicy, RetryPolicy, Timeouts, seconds, whole
 from wolf_async.retry import Retry, is_transient
 from wolf_async.store import PairStore
 from wolf_async.transport import Transport
+from wolf_async.watching import Naps, watch
 from wolf_async.wire import RawResponse
 
 if TYPE_CHECKING:
     import ssl as ssl_module
-    from collections.abc import Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable
 
     import aiohttp
 
@@ -131,6 +135,7 @@ class WolfClient:
             _setting(base_url, "WOLF_BASE_URL", wire.DEFAULT_BASE_URL), allow_http
         )
         self._tokens = Tokens(_token(token), _HEADERS)
+        self._policy = cache
         self._timeouts = timeouts
         self._max_concurrency = max_concurrency
         self._rate_limit: RateLimit | None = rate_limit
@@ -141,15 +146,17 @@ class WolfClient:
         self._clock = clock
         self._log = Sparingly()
         self._retry = Retry(retry, self._log)
-        store: PairStore[str, str | None, _Answer] = PairStore.of(cache)
+        store = PairStore[str, str | None, _Answer].of(cache)
         self._held = store.by_parts
         self._cache = LoadingCache(
             self._load, policy=cache, sizeof=_sizeof, clock=clock, is_unwell=self._is_unwell, store=store
         )
         # raw answers are shared among those who ask at once, and never kept
         self._raw: LoadingCache[Account, RawResponse] = LoadingCache(self._load_raw, policy=None, clock=clock)
+        self._naps = Naps()
         self._hits = 0
         self._requests = 0
+        self._retries = 0
         self._repaired = 0
 
     # --- the callers' side -------------------------------------------------------------------------------------
@@ -216,13 +223,58 @@ class WolfClient:
         """Forget all answers, as `invalidate` does for one account."""
         self._cache.clear()
 
+    def task_init_many(
+        self, accounts: Accounts, *, concurrency: int | None = None, max_age: float | None = None
+    ) -> AsyncGenerator[AccountResult, None]:
+        """Results for any number of accounts as they complete, each with its answer or its error.
+
+        ``accounts`` is an iterable or an asynchronous one, of accounts, pairs of ids, or ids of main accounts; it is read
+        as results are taken, and never held. At most ``concurrency`` accounts (``max_concurrency`` by default) are
+        asked for at once. ``max_age`` is that of `task_init`. Accounts that are named twice share what can be shared.
+        Leaving early ends everything that was begun; use `contextlib.aclosing` to have that happen at once.
+
+        Raises `WolfConfigError` for arguments that make no sense, `WolfClosedError` if the client is or gets closed, and
+        whatever ``accounts`` raises, after the results of what was under way. All else is in the results.
+        """
+        check_accounts(accounts)
+        if concurrency is not None:
+            whole("concurrency", concurrency)
+        if max_age is not None:
+            seconds("max_age", max_age)
+
+        def ask(account: Account) -> Awaitable[TaskInit]:
+            return self.task_init(*account, max_age=max_age)
+
+        return results(accounts, ask, concurrency or self._max_concurrency)
+
+    def watch(
+        self, user_id: str, sub_user_id: str | None = None, *, every: float
+    ) -> AsyncGenerator[TaskInit, None]:
+        """The account's answer now, and then each that differs, asked for ``every`` so many seconds.
+
+        An answer that the server repeats byte for byte is the same object, and no change. However many watch one account
+        with the same period, one request a period serves them all, as long as the client keeps answers.
+
+        While the upstream is unwell the watch goes on with the last answer, as long as that is within the policy's
+        stale windows; after that, and at once if the server says no, it raises as `task_init` does.
+        """
+        account = wire.check_account(user_id, sub_user_id)
+        seconds("every", every, above=True, finite=True)
+
+        async def ask(max_age: float) -> tuple[TaskInit, float]:
+            began = self._clock()
+            init = await self.task_init(*account, max_age=max_age)
+            return init, self._cache.sent_at(account, began)
+
+        return watch(ask, every=every, clock=self._clock, nap=self._naps.nap, outlives=self._outlives)
+
     def stats(self) -> ClientStats:
         """What this client has done since it was made."""
         cache = self._cache.stats()
         return ClientStats(
             **msgspec.structs.asdict(msgspec.structs.replace(cache, hits=cache.hits + self._hits)),
             requests=self._requests,
-            retries=self._retry.retries,
+            retries=self._retries,
             repaired=self._repaired,
         )
 
@@ -232,11 +284,13 @@ class WolfClient:
         Who waits gets `WolfClosedError`. Twice is once; a client that was never used has nothing to close.
         """
         await self._cache.aclose()
+        # after that, so that who wakes finds it closed
+        self._naps.wake_all()
         await self._raw.aclose()
         await self._tokens.aclose()
-        if self._wiring is not None and not self._wiring.loop.is_closed():
-            await self._wiring.transport.close()
-        self._wiring = None
+        wiring, self._wiring = self._wiring, None
+        if wiring is not None and not wiring.loop.is_closed():
+            await wiring.transport.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -289,6 +343,7 @@ class WolfClient:
         except WolfError as error:
             error.account = account
             error.attempts = ask.attempts
+            _forget_frames(error)
             raise
 
     async def _attempt(
@@ -313,8 +368,12 @@ class WolfClient:
         await wiring.limits.enter(ask.deadline)
         ask.attempts += 1
         self._requests += 1
-        begun = time.perf_counter()
+        self._retries += ask.attempts > 1
+        debug = logger.isEnabledFor(logging.DEBUG)
+        begun = time.perf_counter() if debug else 0.0
         outcome: object = "cancelled"
+        # a kept connection keeps the context it was made in, and by that would keep a dropped client alive
+        within = loading.set(None)
         try:
             response = await wiring.transport.get(ask.url, credential.headers, ask.deadline)
             outcome = response.status
@@ -322,15 +381,20 @@ class WolfClient:
             outcome = type(error).__name__
             raise
         finally:
+            loading.reset(within)
             wiring.limits.leave()
-            if logger.isEnabledFor(logging.DEBUG):
+            if debug:
                 milliseconds = (time.perf_counter() - begun) * 1000
                 logger.debug("%s attempt %d: %s in %.1f ms", ask.account, ask.attempts, outcome, milliseconds)
+        if ask.attempts > 1:
+            response = msgspec.structs.replace(response, attempts=ask.attempts)
         return wire.without_secret(credential.token, response, read)
 
     def _wire(self) -> _Wiring:
         """The session and the limits of the running loop; made here, without a pause, so that there is one of each."""
         loop = asyncio.get_running_loop()
+        if self._wiring is not None and self._wiring.loop is not loop and not self._wiring.loop.is_closed():
+            raise WolfConfigError("in use on another event loop that is still open: make one for each loop")
         if self._wiring is None or self._wiring.loop is not loop:
             transport = Transport(
                 self._base_url,
@@ -350,15 +414,32 @@ class WolfClient:
         """Asked by the cache when a load failed for which an answer is held."""
         unwell = is_unwell(error)
         if unwell:
-            self._log(
-                logging.WARNING, "stale", "answers that are held stand in, the upstream is unwell: %s", error
-            )
+            # as text: a record outlives the call, and an error holds its frames
+            message = "answers that are held stand in, the upstream is unwell: %s"
+            self._log(logging.WARNING, "stale", message, str(error))
         return unwell
+
+    def _outlives(self, error: Exception, age: float) -> bool:
+        """Whether an answer of that age may stay what a watcher has, although a newer one could not be got."""
+        policy = self._policy
+        window = max(policy.stale_while_revalidate, policy.stale_if_error) if policy else 0.0
+        return policy is not None and is_unwell(error) and age <= policy.ttl + window
 
     def _note_repair(self, account: Account, deviations: dict[str, str]) -> None:
         self._repaired += 1
         for path, found in deviations.items():
             self._log(logging.WARNING, path, "repaired an answer for %s: %s: %s", account, path, found)
+
+
+def _forget_frames(error: BaseException) -> None:
+    """Clear the variables of the frames that ``error`` and its causes went through.
+
+    They hold the whole body, the request's headers and the error itself, for as long as somebody keeps the error.
+    """
+    link: BaseException | None = error
+    while link is not None:
+        traceback.clear_frames(link.__traceback__)
+        link = link.__cause__ or link.__context__
 
 
 def is_unwell(error: BaseException) -> bool:

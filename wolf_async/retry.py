@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from tenacity import (
@@ -50,7 +51,7 @@ class Budget:
 
     def __init__(self, fraction: float) -> None:
         self._fraction = fraction
-        self._left = _RESERVE
+        self._left = math.inf if math.isinf(fraction) else _RESERVE
 
     def earn(self) -> None:
         """Count a first attempt."""
@@ -83,7 +84,6 @@ class Retry:
         self._sleep = sleep
         self._budget = Budget(policy.budget)
         self._jitter = wait_random_exponential(multiplier=policy.backoff, max=policy.max_backoff)
-        self.retries = 0
 
     async def call(self, attempt: Callable[[], Awaitable[T]], deadline: Deadline) -> T:
         """What ``attempt`` returns, or the error of its last try."""
@@ -101,7 +101,6 @@ class Retry:
             if failed is not None:
                 first, failed = failed, None
                 raise first
-            self.retries += 1
             return await attempt()
 
         retrying = AsyncRetrying(

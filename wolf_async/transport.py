@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import math
+import re
+import socket
 import ssl as ssl_module
 import urllib.request
+from contextlib import suppress
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 import aiohttp
+from aiohttp.http_exceptions import ContentEncodingError
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
@@ -22,7 +27,7 @@ from wolf_async.errors import (
 from wolf_async.wire import RawResponse
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncGenerator, Callable
 
     from wolf_async.deadline import Deadline
     from wolf_async.policy import Timeouts
@@ -30,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["Transport"]
 
 _NEVER: Final = math.inf
+_NO_ANSWER: Final = "the server closed the connection without an answer"
 _NO_HEADERS: Final[CIMultiDict[str]] = CIMultiDict()
 
 
@@ -58,12 +64,16 @@ class Transport:
         self._proxy = _proxy_for(base_url) if trust_env else None
         self._session = self._new_session() if session is None else session
         self._usual = self._client_timeout(timeouts.attempt)
+        if self._owned:
+            self._keeper = _until_the_loop_ends(self._session)
+            _begin(self._keeper)
 
     def _new_session(self) -> aiohttp.ClientSession:
         # no limit here: the place that a request takes is counted before it comes this far, for every kind of session
         return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0),
+            connector=aiohttp.TCPConnector(limit=0, socket_factory=_new_socket),
             cookie_jar=aiohttp.DummyCookieJar(),
+            middlewares=[_unrepeated],
         )
 
     def _client_timeout(self, attempt: float) -> aiohttp.ClientTimeout:
@@ -97,65 +107,74 @@ class Transport:
                 ssl=self._ssl,
             )
             body = await self._read(response)
+        except WolfDecodeError:
+            raise
         except Exception as error:
-            raise self._ours(error, None if whole else deadline) from _without_headers(error)
+            raise self._ours(error, None if whole else deadline) from _bare(error)
         return RawResponse(response.status, response.headers, body, sent_at)
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
         length = response.content_length
-        if length is not None and length <= self._max_body and "Content-Encoding" not in response.headers:
-            return await response.read()
         try:
-            return await self._read_bounded(response)
+            if length is None or length > self._max_body or "Content-Encoding" in response.headers:
+                return await self._read_bounded(response, length or 0)
+            return await response.read()
         except BaseException:
             response.close()
             raise
 
-    async def _read_bounded(self, response: aiohttp.ClientResponse) -> bytes:
+    async def _read_bounded(self, response: aiohttp.ClientResponse, length: int) -> bytes:
         """Read what may turn out larger than its length says, and stop as soon as it does."""
         chunks: list[bytes] = []
         size = 0
+        if length > self._max_body:
+            raise self._too_large()
         async for chunk in response.content.iter_any():
             chunks.append(chunk)
             size += len(chunk)
             if size > self._max_body:
-                raise WolfDecodeError(
-                    f"the answer is larger than {self._max_body} bytes", body=b"".join(chunks)
-                )
+                # not all of it: the error lives on, and its traceback holds what is here
+                del chunks[1:]
+                raise self._too_large(chunks.pop())
         return b"".join(chunks)
 
-    def _ours(self, error: Exception, deadline: Deadline | None) -> Exception:  # noqa: C901, PLR0911 (a table)
+    def _too_large(self, body: bytes = b"") -> WolfDecodeError:
+        return WolfDecodeError(f"the answer is larger than {self._max_body} bytes", body=body)
+
+    def _ours(self, error: Exception, deadline: Deadline | None) -> Exception:  # noqa: C901, PLR0911, PLR0912 (a table)
         """The error of ours for one of aiohttp's; ``deadline`` if that, not the attempt's own timeout, was the bound."""
+        if self._session.closed:
+            return WolfClosedError("the session is closed")
         match error:
-            case WolfDecodeError():
-                return error
-            case aiohttp.ServerTimeoutError() if deadline is None:
+            case _Broken():
+                return self._ours(error.how, deadline)
+            case aiohttp.ServerTimeoutError() if deadline is None or deadline.left() > 0:
                 return WolfTimeoutError(f"no connection within {self._timeouts.connect:g} s")
             case TimeoutError():
                 if deadline is not None:
                     return deadline.passed("waiting for the answer to a request")
                 return WolfTimeoutError(f"no complete answer within {self._timeouts.attempt:g} s")
-            case aiohttp.ClientPayloadError() if isinstance(
-                error.__cause__, aiohttp.http_exceptions.ContentEncodingError
-            ):
-                return WolfDecodeError("the answer's compression is broken")
+            case aiohttp.ClientPayloadError() | aiohttp.ClientResponseError() if _is_garbled(error):
+                return WolfDecodeError("the answer's compression is broken, or none that was asked for")
             case aiohttp.ClientPayloadError():
                 return WolfConnectionError("the answer was cut short")
             case aiohttp.ClientResponseError():
-                return WolfConnectionError(f"the answer is not HTTP: {error.message}")
+                return WolfConnectionError(f"the answer is not HTTP: {_unquoted(error.message)}")
+            case aiohttp.ServerDisconnectedError():
+                return WolfConnectionError(_NO_ANSWER)
             case aiohttp.InvalidURL():
                 return WolfConfigError(f"aiohttp refuses the URL: {error}")
-            case RuntimeError() if self._session.closed:
-                return WolfClosedError("the session is closed")
             case aiohttp.ClientError() | OSError():
                 return WolfConnectionError(f"no answer: {type(error).__name__}: {error}")
+            case RuntimeError() | ValueError() if not self._owned:
+                return WolfConfigError(f"the session that was handed in cannot be used here: {error}")
             case _:
-                return error
+                return WolfConnectionError(f"no answer: {type(error).__name__}")
 
     async def close(self) -> None:
         """Close the session if it is ours."""
         if self._owned:
-            await self._session.close()
+            await self._keeper.aclose()
 
     @property
     def closed(self) -> bool:
@@ -176,11 +195,105 @@ def _proxy_for(base_url: str) -> str | None:
     return urllib.request.getproxies().get(parts.scheme)
 
 
-def _without_headers(error: Exception) -> Exception:
-    """The error as a cause: without the request's headers, which hold the token."""
-    if isinstance(error, aiohttp.ClientResponseError):
-        info = error.request_info
-        bare = aiohttp.RequestInfo(info.url, info.method, CIMultiDictProxy(_NO_HEADERS), info.real_url)
-        error.request_info = bare
-        error.args = (bare, *error.args[1:])
+class _Connecting:
+    """Whether one request needed a connection of its own."""
+
+    __slots__ = ("new",)
+
+    def __init__(self) -> None:
+        self.new = False
+
+
+_connecting: Final[ContextVar[_Connecting | None]] = ContextVar("wolf_async.connecting", default=None)
+
+
+def _new_socket(address: aiohttp.AddrInfoType) -> socket.socket:  # pyright: ignore[reportUnknownParameterType]
+    connecting = _connecting.get()
+    if connecting is not None:
+        connecting.new = True
+    return socket.socket(*address[:3])
+
+
+class _Broken(aiohttp.ClientError):
+    """A new connection broke: of a class that makes aiohttp not try again."""
+
+    def __init__(self, how: Exception) -> None:
+        super().__init__()
+        self.how = how
+
+
+async def _unrepeated(
+    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    """Keep aiohttp from sending a GET once more when a new connection breaks: nobody would count that attempt.
+
+    For a connection kept from an earlier request, which the server may have closed meanwhile, once more is right.
+    """
+    connecting = _Connecting()
+    _connecting.set(connecting)
+    try:
+        return await handler(request)
+    except aiohttp.ClientConnectorError:
+        raise
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        if not connecting.new:
+            raise
+        raise _Broken(error) from error
+
+
+async def _until_the_loop_ends(session: aiohttp.ClientSession) -> AsyncGenerator[None]:
+    """Holds an open session, and closes it when it is closed itself, at the latest by the end of its event loop.
+
+    `asyncio.run` ends asynchronous generators before it closes their loop. So a client that moves on to another loop
+    leaves no connections behind, which nobody could close any more.
+    """
+    try:
+        yield
+    finally:
+        await session.close()
+
+
+def _begin(generator: AsyncGenerator[None]) -> None:
+    """Run a generator up to its ``yield``, before which it waits for nothing."""
+    with suppress(StopIteration):
+        generator.__anext__().send(None)
+
+
+def _is_garbled(error: BaseException | None) -> bool:
+    """Whether it was the Content-Encoding that aiohttp could not undo."""
+    while error is not None and not isinstance(error, ContentEncodingError):
+        error = error.__cause__ or error.__context__
+    return error is not None
+
+
+def _unquoted(message: str) -> str:
+    """A message of aiohttp's up to where it quotes what the server sent."""
+    return re.split(r"[\n:'\"]", message)[0].strip()
+
+
+def _bare(error: Exception) -> Exception:
+    """The error as a cause, without the token.
+
+    That is in the headers of the request, and in what the error quotes of the answer if the server echoed it.
+    """
+    match error:
+        case _Broken():
+            return _bare(error.how)
+        case aiohttp.ClientResponseError():
+            info = error.request_info
+            error.request_info = aiohttp.RequestInfo(
+                info.url, info.method, CIMultiDictProxy(_NO_HEADERS), info.real_url
+            )
+            error.args = (error.request_info, error.history)
+            error.message = _unquoted(error.message)
+            error.headers = None
+        case aiohttp.ServerDisconnectedError():
+            error.args = (_NO_ANSWER,)
+            error.message = _NO_ANSWER
+        case aiohttp.ClientPayloadError():
+            error.args = (_unquoted(str(error)),)
+        case _:
+            return error
+    # what is behind it quotes the same
+    error.__cause__ = error.__context__ = None
     return error

@@ -68,7 +68,7 @@ class Bench:
         try:
             async with aclosing(self.wolf.watch(self.user, every=every)) as answers:
                 async for init in answers:
-                    into.append(init)  # noqa: PERF401 (seen while it grows)
+                    into.append(init)
         except Exception as failure:
             into.append(failure)
 
@@ -82,6 +82,14 @@ async def clock() -> FakeClock:
 async def still_box(clock: FakeClock) -> AsyncIterator[Sandbox]:
     async with Sandbox(accounts=2, token=TOKEN, clock=clock, period=1e9) as sandbox:
         yield sandbox
+
+
+async def until_napping(wolf: WolfClient) -> None:
+    for _ in range(10_000):
+        if wolf._naps._naps:
+            return
+        await asyncio.sleep(0)
+    raise AssertionError("no watcher sleeps")
 
 
 def change(bench: Bench, residue: int) -> None:
@@ -126,7 +134,9 @@ async def test_one_request_a_period_serves_all_watchers_of_an_account(
         await bench.advance(10, watchers=20)
         await bench.until_asleep(20)
         assert len(still_box.calls) == 1 + period
-    assert all([init.caller_line_list[0].residue for init in answers][1:] == [1, 2, 3, 4, 5] for answers in seen)
+    assert all(
+        [init.caller_line_list[0].residue for init in answers][1:] == [1, 2, 3, 4, 5] for answers in seen
+    )
     for task in tasks:
         task.cancel()
     await asyncio.wait(tasks)
@@ -187,8 +197,7 @@ async def test_closing_the_client_wakes_and_ends_a_watch(still_box: Sandbox, cli
     stream = wolf.watch(still_box.users[0], every=3600)
     assert isinstance(await anext(stream), TaskInit)
     waiting = asyncio.ensure_future(anext(stream))
-    while not wolf._naps._naps:
-        await asyncio.sleep(0)
+    await until_napping(wolf)
     await wolf.aclose()
     with pytest.raises(WolfClosedError):
         await waiting
@@ -199,8 +208,7 @@ async def test_leaving_a_watch_leaves_no_task_and_no_timer(still_box: Sandbox, c
     async with aclosing(wolf.watch(still_box.users[0], every=3600)) as stream:
         await anext(stream)
         waiting = asyncio.ensure_future(anext(stream))
-        while not wolf._naps._naps:
-            await asyncio.sleep(0)
+        await until_napping(wolf)
         waiting.cancel()
         await asyncio.wait([waiting])
     assert not wolf._naps._naps

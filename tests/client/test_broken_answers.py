@@ -1,0 +1,267 @@
+"""Whatever comes over the wire: an answer or a named error, in bounded time."""
+
+# pyright: reportUnknownMemberType=false
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gzip
+import time
+from typing import TYPE_CHECKING
+from unittest.mock import Mock
+
+import aiohttp
+import pytest
+from aioresponses import aioresponses
+
+from wolf_async import (
+    Timeouts,
+    WolfAPIError,
+    WolfConnectionError,
+    WolfDecodeError,
+    WolfError,
+    WolfPermissionError,
+    WolfServerError,
+    WolfTimeoutError,
+)
+from wolf_async.testing import Sandbox, drip, empty, gzip_garbage, html, respond
+
+from .conftest import AT_ONCE, ONCE
+from .raw_server import Line, chunked, http, in_turn, success
+
+if TYPE_CHECKING:
+    from wolf_async.testing import Step
+
+    from .conftest import MakeClient, Serve
+
+BODY = success()
+GZIP = gzip.compress(BODY)
+HEAD = b"HTTP/1.1 200 OK\r\n"
+
+UNUSABLE = {
+    "nothing": b"",
+    "one byte": b"H",
+    "not HTTP": b"hello\r\n\r\n",
+    "HTTP/0.9": BODY,
+    "half a status line": b"HTTP/1.1 2",
+    "status out of range": b"HTTP/1.1 99999 OK\r\n\r\n",
+    "half the headers": HEAD + b"Content-Type: appl",
+    "headers then a dropped body": HEAD + b"Content-Length: 10\r\n\r\n",
+    "a truncated body": http(BODY[:50], Content_Length=str(len(BODY))),
+    "a truncated gzip body": http(GZIP[:50], Content_Length=str(len(GZIP)), Content_Encoding="gzip"),
+    "a chunk cut short": HEAD + b"Transfer-Encoding: chunked\r\n\r\n50\r\nabc",
+    "no last chunk": HEAD + b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n",
+    "a chunk size that is none": HEAD + b"Transfer-Encoding: chunked\r\n\r\nxyz\r\nabc\r\n0\r\n\r\n",
+    "a length that is none": http(BODY, Content_Length="many"),
+    "a negative length": http(BODY, Content_Length="-5"),
+    "a length beyond 64 bits": http(BODY, Content_Length="9" * 30),
+    "a length that is too short": http(BODY, Content_Length="5"),
+    "two lengths": HEAD + b"Content-Length: 3\r\nContent-Length: 4\r\n\r\nabcd",
+    "a header without end": HEAD + b"X-Long: " + b"a" * 100_000 + b"\r\n\r\n",
+    "too many headers": HEAD + b"X-A: b\r\n" * 50_000 + b"\r\n",
+    "a null byte in a header": HEAD + b"X-A: b\0c\r\nContent-Length: 0\r\n\r\n",
+    "only an interim answer": b"HTTP/1.1 100 Continue\r\n\r\n",
+}
+
+UNDECODABLE = {
+    "an empty body": http(b""),
+    "204": b"HTTP/1.1 204 No Content\r\n\r\n",
+    "205": http(b"", "205 Reset Content"),
+    "an HTML page": http(b"<html>busy</html>", Content_Type="text/html"),
+    "half a document": http(BODY[:50]),
+    "two documents": http(BODY + BODY),
+    "not UTF-8": http(success("用户").decode().encode("gbk"), Content_Type="application/json; charset=gbk"),
+    "UTF-16": http(BODY.decode().encode("utf-16"), Content_Type="application/json; charset=utf-16"),
+    "bytes of nothing": http(bytes(range(256))),
+    "null": http(b"null"),
+    "a number": http(b"5"),
+    "no envelope": http(b"{}"),
+    "no data": http(b'{"code": 200, "status": "success"}'),
+    "garbage for gzip": http(b"this is not gzip", Content_Encoding="gzip"),
+    "garbage for deflate": http(b"this is not deflate", Content_Encoding="deflate"),
+    "garbage after some gzip": http(GZIP[:60] + b"garbage" * 9, Content_Encoding="gzip"),
+    "gzip that ends early": http(GZIP[:60], Content_Encoding="gzip"),
+    "gzip that is not announced": http(GZIP),
+    "brotli": http(BODY, Content_Encoding="br"),
+    "zstd": http(BODY, Content_Encoding="zstd"),
+    "an unknown encoding": http(b"\x00\x01", Content_Encoding="rot13"),
+}
+
+GOOD = {
+    "chunks": chunked(BODY[:1], BODY[1:30], BODY[30:]),
+    "gzip": http(GZIP, Content_Encoding="gzip"),
+    "gzip in chunks": chunked(GZIP[:9], GZIP[9:], Content_Encoding="gzip"),
+    "until closed": HEAD + b"\r\n" + BODY,
+    "an interim answer first": b"HTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\n" + http(BODY),
+    "a byte order mark": http(b"\xef\xbb\xbf" + BODY),
+    "a wrong content type": http(BODY, Content_Type="text/html; charset=gbk"),
+    "a wrong charset": http(success("用户"), Content_Type="application/json; charset=no-such"),
+    "a status that is odd": http(BODY, "299 Whatever"),
+}
+
+
+@pytest.mark.parametrize("reply", UNUSABLE.values(), ids=UNUSABLE.keys())
+async def test_an_answer_that_is_unusable_is_a_connection_error_and_tried_again(
+    serve: Serve, client: MakeClient, reply: bytes
+) -> None:
+    server = await serve(in_turn(reply, reply, b"HTTP/1.1 200 OK\r\n\r\n" + BODY))
+    wolf = client(server.base_url, cache=None, timeouts=Timeouts(attempt=5))
+    with pytest.raises(WolfConnectionError) as caught:
+        await client(server.base_url, retry=ONCE).task_init("u")
+    assert caught.value.attempts == len(server.requests) == 1
+    assert await wolf.task_init("u")
+    assert len(server.requests) == 3
+
+
+@pytest.mark.parametrize("reply", UNDECODABLE.values(), ids=UNDECODABLE.keys())
+async def test_an_answer_that_means_nothing_is_a_decode_error(
+    serve: Serve, client: MakeClient, reply: bytes
+) -> None:
+    server = await serve(in_turn(reply))
+    with pytest.raises(WolfDecodeError) as caught:
+        await client(server.base_url).task_init("u")
+    assert caught.value.attempts == len(server.requests) == 1
+    assert caught.value.path.startswith("$")
+
+
+@pytest.mark.parametrize("reply", GOOD.values(), ids=GOOD.keys())
+async def test_an_answer_that_is_only_unusual_is_an_answer(
+    serve: Serve, client: MakeClient, reply: bytes
+) -> None:
+    server = await serve(in_turn(reply))
+    wolf = client(server.base_url, retry=ONCE, cache=None)
+    assert (await wolf.task_init("u")).background[0].id == 1
+    assert (await wolf.raw_task_init("u")).body.endswith(BODY[-20:])
+
+
+@pytest.mark.parametrize("fault", [gzip_garbage(), html(200), empty(200), respond(200, b"\xff")])
+async def test_the_same_from_the_sandbox(box: Sandbox, client: MakeClient, fault: Step) -> None:
+    box.always(fault)
+    with pytest.raises(WolfDecodeError):
+        await client(box.base_url).task_init(box.users[0])
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"), [(502, WolfServerError), (403, WolfPermissionError), (400, WolfAPIError)]
+)
+async def test_a_gateways_page_is_judged_by_its_status(
+    box: Sandbox, client: MakeClient, status: int, expected: type[WolfAPIError]
+) -> None:
+    box.always(html(status))
+    with pytest.raises(expected) as caught:
+        await client(box.base_url, retry=ONCE).task_init(box.users[0])
+    assert (caught.value.http_status, caught.value.code) == (status, None)
+    assert caught.value.body.startswith(b"<html>")
+
+
+async def test_a_slow_drip_of_a_body_ends_with_the_attempt(box: Sandbox, client: MakeClient) -> None:
+    box.always(drip(0.01, chunk=1))
+    began = time.monotonic()
+    with pytest.raises(WolfTimeoutError, match=r"no complete answer within 0\.1 s"):
+        await client(box.base_url, retry=ONCE, timeouts=Timeouts(attempt=0.1)).task_init(box.users[0])
+    assert time.monotonic() - began < 2
+    await box.wait_until_idle()
+
+
+@pytest.mark.parametrize("what", [b"HTTP/1.1 200 OK\r\n" + b"X-A: b\r\n" * 500, http(BODY * 99), b""])
+async def test_a_slow_drip_of_anything_ends_with_the_attempt(
+    serve: Serve, client: MakeClient, what: bytes
+) -> None:
+    async def script(line: Line) -> None:
+        await line.request()
+        await line.drip(what, 0.01)
+        await line.gone()
+
+    server = await serve(script)
+    with pytest.raises(WolfTimeoutError, match=r"no complete answer within 0\.1 s"):
+        await client(server.base_url, retry=ONCE, timeouts=Timeouts(attempt=0.1)).task_init("u")
+
+
+async def test_a_refusal_is_known_even_if_the_body_is_odd(serve: Serve, client: MakeClient) -> None:
+    for body in (b"", b"\xff\xfe", b"[" * 100_000, b"null", b'"no"', b"<html>"):
+        server = await serve(in_turn(http(body, "403 Forbidden")))
+        for ask in (client(server.base_url).task_init, client(server.base_url).raw_task_init):
+            with pytest.raises(WolfPermissionError) as caught:
+                await ask("u")
+            assert caught.value.body == body[:2048]
+
+
+async def test_a_raw_response_is_returned_whatever_its_body(serve: Serve, client: MakeClient) -> None:
+    server = await serve(in_turn(http(b"<html>", X_Odd="\xe9")))
+    response = await client(server.base_url).raw_task_init("u")
+    assert (response.status, response.body, response.attempts) == (200, b"<html>", 1)
+    assert response.headers["x-odd"] == "\xe9" or response.headers["X-ODD"]
+
+
+async def test_answers_never_cross_from_one_call_to_another(serve: Serve, client: MakeClient) -> None:
+    # an answer that comes too late for its own request must not serve the next one on that connection
+    async def script(line: Line) -> None:
+        while True:
+            user = (await line.request()).split(b"/")[4].decode()
+            if user == "slow":
+                await asyncio.sleep(0.1)
+            await line.send(http(success(user)))
+
+    server = await serve(script)
+    wolf = client(server.base_url, retry=ONCE, timeouts=Timeouts(attempt=0.05), max_concurrency=1, cache=None)
+    with pytest.raises(WolfTimeoutError):
+        await wolf.task_init("slow")
+    for user in ("a", "b"):
+        assert (await wolf.task_init(user)).background[0].name == user
+
+
+async def test_a_second_answer_on_the_connection_is_not_taken_for_the_next_one(
+    serve: Serve, client: MakeClient
+) -> None:
+    async def script(line: Line) -> None:
+        while True:
+            user = (await line.request()).split(b"/")[4].decode()
+            await line.send(http(success(user)) + http(success("smuggled")))
+
+    server = await serve(script)
+    wolf = client(server.base_url, retry=AT_ONCE, cache=None)
+    for user in ("a", "b", "c"):
+        # without the connection, or with an error by name; never with the answer that nobody asked for
+        with contextlib.suppress(WolfError):
+            assert (await wolf.task_init(user)).background[0].name == user
+
+
+# --- what a real server cannot bring about ------------------------------------------------------------------------
+
+
+class Response(aiohttp.ClientResponse):
+    """aioresponses 0.7.9 does not know of the ``stream_writer`` that aiohttp wants from 3.14 on."""
+
+    def __init__(self, *args: object, **settings: object) -> None:
+        super().__init__(*args, **{"stream_writer": Mock(output_size=0), **settings})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("raised", "expected", "saying"),
+    [
+        (aiohttp.ClientOSError(5, "I/O"), WolfConnectionError, "ClientOSError"),
+        (aiohttp.ServerDisconnectedError(), WolfConnectionError, "closed the connection"),
+        (aiohttp.SocketTimeoutError(), WolfTimeoutError, "within"),
+        (OSError(24, "Too many open files"), WolfConnectionError, "Too many open files"),
+        (UnicodeError("label empty or too long"), WolfConnectionError, "UnicodeError"),
+        (AssertionError(), WolfConnectionError, "AssertionError"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
+)
+async def test_whatever_the_connector_raises_is_a_named_error(
+    client: MakeClient, raised: Exception, expected: type[WolfError], saying: str
+) -> None:
+    with aioresponses() as mocked:
+        mocked.get("http://127.0.0.1:1/agent-api/new/user/u/task/create", exception=raised, repeat=True)
+        with pytest.raises(expected, match=saying) as caught:
+            await client("http://127.0.0.1:1", retry=ONCE).task_init("u")
+    shared = caught.value.__cause__
+    assert shared is not None
+    assert shared.__cause__ is raised
+
+
+async def test_the_mock_answers_too(client: MakeClient) -> None:
+    with aioresponses() as mocked:
+        url = "http://127.0.0.1:1/agent-api/new/user/u/task/create"
+        mocked.get(url, body=BODY, response_class=Response)
+        assert (await client("http://127.0.0.1:1").task_init("u")).background[0].id == 1

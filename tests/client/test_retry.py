@@ -1,0 +1,442 @@
+"""Which failures are tried again, when, and what the errors say."""
+
+# pyright: reportPrivateUsage=false
+from __future__ import annotations
+
+import asyncio
+import copy
+import logging
+import math
+import pickle
+import time
+from typing import TYPE_CHECKING
+
+import aiohttp
+import pytest
+
+from wolf_async import (
+    CachePolicy,
+    RetryPolicy,
+    Timeouts,
+    WolfAPIError,
+    WolfConnectionError,
+    WolfDecodeError,
+    WolfError,
+    WolfNotFoundError,
+    WolfRateLimitError,
+    WolfServerError,
+    WolfTimeoutError,
+)
+from wolf_async.deadline import Deadline
+from wolf_async.testing import (
+    Sandbox,
+    Step,
+    disconnect,
+    empty,
+    error,
+    hold,
+    html,
+    respond,
+    truncate,
+)
+
+from .conftest import ONCE, TOKEN
+from .raw_server import Line, http, in_turn, success
+
+if TYPE_CHECKING:
+    from wolf_async import WolfClient
+
+    from .conftest import Canary, MakeClient, Serve
+
+BIG = b"x" * 2_000_000
+
+
+@pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
+async def test_a_transient_status_is_tried_again(box: Sandbox, client: MakeClient, status: int) -> None:
+    user = box.users[0]
+    box.script(user, respond(status), respond(status))
+    wolf = client(box.base_url)
+    assert (await wolf.task_init(user)).caller_line_list
+    assert [call.status for call in box.calls] == [status, status, 200]
+    assert (wolf.stats().requests, wolf.stats().retries) == (3, 2)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [disconnect(), disconnect(reset=True), truncate(100), truncate(0), error(503), error(500, status=500)],
+    ids=["closed", "reset", "truncated", "no body", "code 503", "code 500"],
+)
+async def test_a_broken_exchange_is_tried_again(box: Sandbox, client: MakeClient, fault: Step) -> None:
+    user = box.users[0]
+    box.script(user, fault)
+    assert (await client(box.base_url).task_init(user)).caller_line_list
+    assert len(box.calls) == 2
+
+
+@pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 405, 409, 410, 418, 422, 451, 501, 505, 302])
+async def test_another_status_is_not_tried_again(box: Sandbox, client: MakeClient, status: int) -> None:
+    box.always(respond(status))
+    with pytest.raises(WolfAPIError) as caught:
+        await client(box.base_url).task_init(box.users[0])
+    assert caught.value.http_status == status
+    assert caught.value.attempts == len(box.calls) == 1
+
+
+@pytest.mark.parametrize("fault", [error(6007), html(200), empty(200)], ids=["API error", "HTML", "empty"])
+async def test_an_answer_that_would_come_again_is_not_tried_again(
+    box: Sandbox, client: MakeClient, fault: Step
+) -> None:
+    box.always(fault)
+    with pytest.raises((WolfAPIError, WolfDecodeError)) as caught:
+        await client(box.base_url).task_init(box.users[0])
+    assert caught.value.attempts == len(box.calls) == 1
+
+
+async def test_an_attempt_that_takes_too_long_is_tried_again(box: Sandbox, client: MakeClient) -> None:
+    never = asyncio.Event()
+    box.script(None, hold(never))
+    wolf = client(box.base_url, timeouts=Timeouts(attempt=0.1))
+    assert (await wolf.task_init(box.users[0])).caller_line_list
+    assert [call.status for call in box.calls] == [None, 200]
+    await box.wait_until_idle()
+
+
+async def test_a_refused_connection_is_tried_again_and_names_itself(client: MakeClient) -> None:
+    async with Sandbox() as gone:
+        pass
+    with pytest.raises(WolfConnectionError, match="Connect call failed") as caught:
+        await client(gone.base_url).task_init("u")
+    assert caught.value.attempts == 3
+    assert _is_caused_by(caught.value, aiohttp.ClientConnectorError)
+
+
+async def test_attempts_bounds_the_requests_for_one_answer(box: Sandbox, client: MakeClient) -> None:
+    box.always(respond(503))
+    for attempts in (1, 2, 5):
+        box.reset_calls()
+        wolf = client(box.base_url, retry=RetryPolicy(attempts=attempts, backoff=0.0))
+        with pytest.raises(WolfServerError) as caught:
+            await wolf.task_init(box.users[0])
+        assert caught.value.attempts == len(box.calls) == attempts
+
+
+async def test_a_lost_new_connection_counts_as_one_attempt(serve: Serve, client: MakeClient) -> None:
+    # aiohttp would send each GET twice
+    server = await serve(in_turn(b""))
+    with pytest.raises(WolfConnectionError, match="closed the connection without an answer") as caught:
+        await client(server.base_url).task_init("u")
+    assert caught.value.attempts == len(server.requests) == 3
+
+
+async def test_a_reset_new_connection_counts_as_one_attempt(serve: Serve, client: MakeClient) -> None:
+    async def script(line: Line) -> None:
+        await line.request()
+        line.reset()
+
+    server = await serve(script)
+    with pytest.raises(WolfConnectionError, match=r"reset|closed the connection") as caught:
+        await client(server.base_url, retry=ONCE).task_init("u")
+    assert caught.value.attempts == len(server.requests) == 1
+
+
+async def test_every_error_and_raw_response_tells_its_attempts_and_account(
+    box: Sandbox, client: MakeClient
+) -> None:
+    user = box.users[0]
+    wolf = client(box.base_url)
+    assert (await wolf.raw_task_init(user)).attempts == 1
+    box.script(user, respond(503), respond(503))
+    assert (await wolf.raw_task_init(user)).attempts == 3
+    box.script(user, respond(503), respond(503), respond(404))
+    with pytest.raises(WolfNotFoundError) as caught:
+        await wolf.raw_task_init(user)
+    assert (caught.value.attempts, caught.value.account) == (3, (user, None))
+    sub_user = box.accounts[-1]
+    box.script(sub_user, respond(503), html(200))
+    with pytest.raises(WolfDecodeError) as undecodable:
+        await wolf.task_init(*sub_user)
+    assert (undecodable.value.attempts, undecodable.value.account) == (2, sub_user)
+
+
+# --- Retry-After -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [429, 503])
+async def test_retry_after_is_waited_for_in_both_forms(
+    box: Sandbox, client: MakeClient, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    dates = {"Date": "Sun, 06 Nov 1994 08:49:30 GMT", "Retry-After": "Sun, 06 Nov 1994 08:49:37 GMT"}
+    for headers, pause in (({"Retry-After": "7"}, 7.0), (dates, 7.0), ({"Retry-After": "0"}, 0.0)):
+        box.reset_calls()
+        box.script(None, respond(status, headers=headers))
+        wolf = client(box.base_url, retry=RetryPolicy())
+        pauses = _record_pauses(wolf, monkeypatch)
+        await wolf.task_init(box.users[0])
+        assert pauses == [pause]
+        assert len(box.calls) == 2
+
+
+@pytest.mark.parametrize("value", ["-1", "1e999", "nan", "inf", "soon", "", "١", "1,5", "0x10"])
+async def test_a_retry_after_that_makes_no_sense_is_ignored(
+    box: Sandbox, client: MakeClient, monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    box.script(None, respond(503, headers={"Retry-After": value}))
+    wolf = client(box.base_url, retry=RetryPolicy(backoff=0.5))
+    pauses = _record_pauses(wolf, monkeypatch)
+    await wolf.task_init(box.users[0])
+    assert len(pauses) == 1
+    assert 0 <= pauses[0] <= 0.5
+
+
+@pytest.mark.parametrize(("value", "seconds"), [("31", 31.0), ("9" * 400, math.inf)])
+async def test_a_retry_after_above_the_cap_is_raised_at_once(
+    box: Sandbox, client: MakeClient, value: str, seconds: float
+) -> None:
+    box.always(respond(429, headers={"Retry-After": value}))
+    with pytest.raises(WolfRateLimitError) as caught:
+        await client(box.base_url, timeouts=Timeouts(total=100)).task_init(box.users[0])
+    assert caught.value.retry_after == seconds
+    assert caught.value.attempts == len(box.calls) == 1
+
+
+async def test_a_retry_after_beyond_the_deadline_is_raised_at_once(box: Sandbox, client: MakeClient) -> None:
+    box.always(respond(503, headers={"Retry-After": "5"}))
+    with pytest.raises(WolfServerError) as caught:
+        await client(box.base_url, timeouts=Timeouts(total=4)).task_init(box.users[0])
+    assert caught.value.retry_after == 5
+    assert len(box.calls) == 1
+
+
+# --- one deadline ------------------------------------------------------------------------------------------------
+
+
+async def test_the_deadline_bounds_an_attempt(box: Sandbox, client: MakeClient) -> None:
+    box.always(hold(asyncio.Event()))
+    wolf = client(box.base_url, timeouts=Timeouts(total=0.08))
+    await _times_out(
+        wolf, box.users[0], "0.08 s in total: time ran out while waiting for the answer", attempts=1
+    )
+
+
+async def test_the_deadline_bounds_all_attempts_together(box: Sandbox, client: MakeClient) -> None:
+    box.always(hold(asyncio.Event()))
+    wolf = client(
+        box.base_url, timeouts=Timeouts(total=0.3, attempt=0.1), retry=RetryPolicy(attempts=50, backoff=0)
+    )
+    await _times_out(wolf, box.users[0], "0.3 s in total: time ran out while waiting for the answer")
+    assert len(box.calls) in (2, 3)
+
+
+async def test_the_deadline_bounds_the_wait_for_a_place(box: Sandbox, client: MakeClient) -> None:
+    wolf = client(box.base_url, max_concurrency=1, timeouts=Timeouts(total=0.08))
+    await wolf._wire().limits.enter(Deadline(asyncio.get_running_loop(), math.inf))
+    await _times_out(wolf, box.users[1], "waiting for one of max_concurrency places", attempts=0)
+    assert not box.calls
+
+
+async def test_the_deadline_bounds_the_wait_for_the_rate_limit(box: Sandbox, client: MakeClient) -> None:
+    wolf = client(box.base_url, rate_limit=0.01, timeouts=Timeouts(total=0.08))
+    await wolf.task_init(box.users[0])
+    await _times_out(wolf, box.users[1], "waiting for the rate limit", attempts=0)
+
+
+async def test_the_deadline_bounds_the_wait_for_a_token(box: Sandbox, client: MakeClient) -> None:
+    async def provider() -> str:
+        await asyncio.Event().wait()
+        return TOKEN
+
+    wolf = client(box.base_url, token=provider, timeouts=Timeouts(total=0.05))
+    await _times_out(wolf, box.users[0], "waiting for the token provider", attempts=0)
+    assert not box.calls
+
+
+async def test_a_back_off_that_does_not_fit_is_not_begun(
+    box: Sandbox, client: MakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    box.always(respond(503))
+    monkeypatch.setattr("random.uniform", _the_longest)
+    wolf = client(box.base_url, retry=RetryPolicy(backoff=4.0), timeouts=Timeouts(total=3.0))
+    began = time.monotonic()
+    with pytest.raises(WolfServerError):
+        await wolf.task_init(box.users[0])
+    assert time.monotonic() - began < 1.0
+    assert len(box.calls) == 1
+
+
+async def test_a_connection_that_takes_too_long_says_so(client: MakeClient) -> None:
+    # a listening socket whose queue is full takes no further connection
+    import socket
+
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        with socket.socket() as first, socket.socket() as second:
+            for other in (first, second):
+                other.setblocking(False)
+                other.connect_ex(listener.getsockname())
+            for timeouts in (Timeouts(connect=0.05), Timeouts(total=5.0, attempt=9.0, connect=0.05)):
+                wolf = client(f"http://127.0.0.1:{listener.getsockname()[1]}", retry=ONCE, timeouts=timeouts)
+                with pytest.raises(WolfTimeoutError, match=r"no connection within 0\.05 s"):
+                    await wolf.task_init("u")
+
+
+# --- releasing ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [429, 503])
+async def test_a_retry_with_one_connection_in_the_pool_does_not_hang(
+    box: Sandbox, client: MakeClient, status: int
+) -> None:
+    box.script(None, respond(status, BIG), respond(status, BIG))
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=1)) as session:
+        wolf = client(box.base_url, session=session, timeouts=Timeouts(total=5))
+        assert (await wolf.task_init(box.users[0])).caller_line_list
+    assert len(box.calls) == 3
+
+
+async def test_the_failed_response_and_the_place_are_released_before_the_pause(
+    box: Sandbox, client: MakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    box.script(box.users[0], respond(503, BIG, {"Retry-After": "9"}))
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=1)) as session:
+        wolf = client(box.base_url, session=session, max_concurrency=1)
+
+        async def pause(seconds: float) -> None:
+            # with nothing released, this would wait for ever
+            await wolf.task_init(box.users[1])
+
+        monkeypatch.setattr(wolf._retry, "_sleep", pause)
+        await wolf.task_init(box.users[0])
+    assert [call.account.user_id for call in box.calls if call.account] == [
+        box.users[0],
+        box.users[1],
+        box.users[0],
+    ]
+
+
+# --- the budget --------------------------------------------------------------------------------------------------
+
+
+async def test_an_outage_under_load_does_not_multiply_the_load(client: MakeClient, canary: Canary) -> None:
+    # debug mode makes each call several times as slow
+    calls = 1_000 if asyncio.get_running_loop().get_debug() else 10_000
+    logging.getLogger("wolf_async").setLevel(logging.INFO)
+    began = time.monotonic()
+    async with Sandbox(accounts=calls, sub_accounts=0, token=TOKEN) as box:
+        box.always(respond(503))
+        wolf = client(box.base_url, cache=None, timeouts=Timeouts(total=math.inf, attempt=math.inf))
+        attempts = 0
+        users = iter(box.users)
+
+        async def worker() -> None:
+            nonlocal attempts
+            for user in users:
+                with pytest.raises(WolfServerError) as caught:
+                    await wolf.task_init(user)
+                attempts += caught.value.attempts
+
+        await asyncio.gather(*(worker() for _ in range(100)))
+        assert attempts == len(box.calls)
+        assert calls < len(box.calls) <= 1.1 * calls + 10
+    first, *others = canary.messages(logging.WARNING)
+    assert first == "the retry budget is spent: failures are raised at once"
+    assert len(others) <= (time.monotonic() - began) / 60
+
+
+async def test_a_drip_of_calls_earns_a_tenth_of_further_attempts(box: Sandbox, client: MakeClient) -> None:
+    wolf = client(box.base_url, cache=None)
+    box.always(respond(503))
+    for _ in range(100):
+        with pytest.raises(WolfServerError):
+            await wolf.task_init(box.users[0])
+    # the reserve of 10, and a tenth of 100
+    assert 118 <= len(box.calls) <= 120
+
+
+async def test_an_infinite_budget_is_none(box: Sandbox, client: MakeClient) -> None:
+    box.always(respond(503))
+    wolf = client(box.base_url, retry=RetryPolicy(attempts=200, backoff=0.0, budget=math.inf))
+    with pytest.raises(WolfServerError):
+        await wolf.task_init(box.users[0])
+    assert len(box.calls) == 200
+
+
+# --- what errors are like ----------------------------------------------------------------------------------------
+
+
+async def test_errors_survive_pickling_and_copying_and_keep_their_cause(
+    box: Sandbox, serve: Serve, client: MakeClient
+) -> None:
+    truncated = await serve(in_turn(http(success(), Content_Length="9999")))
+    async with Sandbox() as gone:
+        pass
+    box.script(box.users[0], error(6007, {"line": ["太长"]}, status=422))
+    box.script(box.users[1], respond(429, headers={"Retry-After": "99", "X-Request-Id": "abc"}))
+    box.script(box.users[2], html(200))
+    box.script(box.users[3], hold(asyncio.Event()))
+    cases: list[tuple[str, str, bool]] = [
+        (box.base_url, box.users[0], False),
+        (box.base_url, box.users[1], False),
+        (box.base_url, box.users[2], False),
+        (box.base_url, box.users[3], True),
+        (truncated.base_url, "u", True),
+        (gone.base_url, "u", True),
+    ]
+    for base_url, user, has_cause in cases:
+        wolf = client(base_url, retry=ONCE, timeouts=Timeouts(attempt=0.2))
+        with pytest.raises(WolfError) as caught:
+            await wolf.task_init(user)
+        failed = caught.value
+        for twin in (pickle.loads(pickle.dumps(failed)), copy.copy(failed), copy.deepcopy(failed)):
+            assert type(twin) is type(failed)
+            assert (str(twin), vars(twin)) == (str(failed), vars(failed))
+        assert failed.account == (user, None)
+        assert failed.attempts == 1
+        shared = failed.__cause__
+        assert isinstance(shared, WolfError)
+        assert (shared.__cause__ is not None) == has_cause
+
+
+async def test_a_stale_answer_stands_in_and_says_so_once(
+    box: Sandbox, client: MakeClient, canary: Canary
+) -> None:
+    policy = CachePolicy(ttl=1e-9, stale_if_error=60, refresh_backoff=0)
+    wolf = client(box.base_url, cache=policy, retry=ONCE)
+    held = await wolf.task_init(box.users[0])
+    box.always(respond(503))
+    for _ in range(5):
+        assert await wolf.task_init(box.users[0]) is held
+    assert len(canary.messages(30)) == 1
+    assert "stand in" in canary.messages(30)[0]
+
+
+# --- helpers -----------------------------------------------------------------------------------------------------
+
+
+def _record_pauses(wolf: WolfClient, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    pauses: list[float] = []
+
+    async def pause(seconds: float) -> None:
+        pauses.append(seconds)
+
+    monkeypatch.setattr(wolf._retry, "_sleep", pause)
+    return pauses
+
+
+async def _times_out(wolf: WolfClient, user: str, saying: str, *, attempts: int | None = None) -> None:
+    began = time.monotonic()
+    with pytest.raises(WolfTimeoutError, match=saying) as caught:
+        await wolf.task_init(user)
+    assert isinstance(caught.value, TimeoutError)
+    assert time.monotonic() - began < 1.0
+    assert attempts is None or caught.value.attempts == attempts
+
+
+def _is_caused_by(error: BaseException | None, kind: type[BaseException]) -> bool:
+    while error is not None and not isinstance(error, kind):
+        error = error.__cause__
+    return error is not None
+
+
+def _the_longest(low: float, high: float) -> float:
+    return high

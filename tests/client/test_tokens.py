@@ -1,0 +1,293 @@
+"""Where the token comes from: a string, the environment, or a provider that is asked again after a 401."""
+
+# pyright: reportPrivateUsage=false
+from __future__ import annotations
+
+import asyncio
+import pickle
+from typing import Any
+
+import pytest
+
+from wolf_async import WolfAuthError, WolfClient, WolfConfigError
+from wolf_async.testing import Sandbox, hold, unauthorized
+
+from .conftest import TOKEN, Canary, MakeClient
+
+
+class Provider:
+    """Gives the sandbox's token, or does what a test tells it to."""
+
+    def __init__(self, box: Sandbox) -> None:
+        self.box = box
+        self.calls = 0
+        self.called = asyncio.Event()
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.fails_with: list[BaseException] = []
+        self.gives: list[Any] = []
+
+    async def __call__(self) -> str:
+        self.calls += 1
+        self.called.set()
+        await self.gate.wait()
+        if self.fails_with:
+            raise self.fails_with.pop(0)
+        token: str = self.gives.pop(0) if self.gives else self.box.token
+        return token
+
+
+async def test_a_provider_is_called_once_for_all_who_need_the_first_token(
+    box: Sandbox, client: MakeClient
+) -> None:
+    provider = Provider(box)
+    wolf = client(box.base_url, token=provider)
+    assert provider.calls == 0
+    await asyncio.gather(*(wolf.task_init(user) for user in box.users))
+    assert provider.calls == 1
+    assert len(box.calls) == 20
+
+
+async def test_a_storm_of_401_calls_the_provider_once_more(box: Sandbox, client: MakeClient) -> None:
+    provider = Provider(box)
+    wolf = client(box.base_url, token=provider, cache=None)
+    await wolf.task_init(box.users[0])
+    box.reset_calls()
+    box.expire_token("next/" + TOKEN)
+    await asyncio.gather(*(wolf.task_init(user) for user in box.users))
+    assert provider.calls == 2
+    assert sorted(call.status or 0 for call in box.calls) == [200] * 20 + [401] * 20
+    assert (wolf.stats().requests, wolf.stats().retries) == (41, 20)
+
+
+async def test_late_news_of_a_401_does_not_call_the_provider_again(box: Sandbox, client: MakeClient) -> None:
+    provider = Provider(box)
+    wolf = client(box.base_url, token=provider, cache=None)
+    await wolf.task_init(box.users[0])
+    late = asyncio.Event()
+    box.script(box.users[1], hold(late) + unauthorized())
+    waiting = asyncio.ensure_future(wolf.task_init(box.users[1]))
+    await box.wait_for_calls(2)
+    box.expire_token("next/" + TOKEN)
+    await wolf.task_init(box.users[0])
+    late.set()
+    await waiting
+    assert provider.calls == 2
+
+
+async def test_a_second_401_is_raised(box: Sandbox, client: MakeClient) -> None:
+    provider = Provider(box)
+    box.always(unauthorized())
+    with pytest.raises(WolfAuthError) as caught:
+        await client(box.base_url, token=provider).task_init(box.users[0])
+    assert (caught.value.http_status, caught.value.attempts) == (401, 2)
+    assert provider.calls == len(box.calls) == 2
+
+
+async def test_a_string_that_is_refused_is_raised_at_once(box: Sandbox, client: MakeClient) -> None:
+    box.expire_token("another")
+    with pytest.raises(WolfAuthError) as caught:
+        await client(box.base_url).task_init(box.users[0])
+    assert (caught.value.http_status, caught.value.attempts) == (401, 1)
+
+
+async def test_a_failing_provider_raises_with_its_cause_and_is_not_remembered(
+    box: Sandbox, client: MakeClient
+) -> None:
+    provider = Provider(box)
+    cause = RuntimeError("the vault is shut")
+    provider.fails_with = [cause]
+    wolf = client(box.base_url, token=provider)
+    with pytest.raises(WolfAuthError, match="the token provider failed: RuntimeError") as caught:
+        await wolf.task_init(box.users[0])
+    assert cause in _causes(caught.value)
+    assert (caught.value.attempts, caught.value.account) == (0, (box.users[0], None))
+    assert not box.calls
+    await wolf.task_init(box.users[0])
+    assert provider.calls == 2
+
+
+async def test_a_refresh_that_fails_is_not_remembered(box: Sandbox, client: MakeClient) -> None:
+    provider = Provider(box)
+    wolf = client(box.base_url, token=provider, cache=None)
+    await wolf.task_init(box.users[0])
+    box.expire_token("next/" + TOKEN)
+    provider.fails_with = [OSError("no route")]
+    provider.gate.clear()
+    calls = asyncio.gather(*(wolf.task_init(user) for user in box.users), return_exceptions=True)
+    await _all_wait_for_the_token(wolf, 20)
+    provider.gate.set()
+    outcomes = await calls
+    assert all(isinstance(outcome, WolfAuthError) for outcome in outcomes)
+    assert provider.calls == 2
+    await wolf.task_init(box.users[0])
+    assert provider.calls == 3
+
+
+@pytest.mark.parametrize("timeout", [TimeoutError("slow"), TimeoutError()])
+async def test_a_timeout_of_the_provider_is_a_failure_of_the_provider(
+    box: Sandbox, client: MakeClient, timeout: Exception
+) -> None:
+    provider = Provider(box)
+    provider.fails_with = [timeout]
+    with pytest.raises(WolfAuthError, match="the token provider failed: TimeoutError"):
+        await client(box.base_url, token=provider).task_init(box.users[0])
+
+
+@pytest.mark.parametrize("who", [0, 1])
+async def test_a_cancelled_caller_does_not_fail_the_others(
+    box: Sandbox, client: MakeClient, who: int
+) -> None:
+    provider = Provider(box)
+    provider.gate.clear()
+    wolf = client(box.base_url, token=provider)
+    calls = [asyncio.ensure_future(wolf.task_init(user)) for user in box.users[:3]]
+    await provider.called.wait()
+    calls[who].cancel()
+    await asyncio.wait([calls[who]])
+    provider.gate.set()
+    outcomes = await asyncio.gather(*calls, return_exceptions=True)
+    assert isinstance(outcomes.pop(who), asyncio.CancelledError)
+    assert not any(isinstance(outcome, BaseException) for outcome in outcomes)
+    assert provider.calls == 1
+
+
+async def test_a_caller_cancelled_in_a_refresh_does_not_fail_the_others(
+    box: Sandbox, client: MakeClient
+) -> None:
+    provider = Provider(box)
+    wolf = client(box.base_url, token=provider, cache=None)
+    await wolf.task_init(box.users[0])
+    box.expire_token("next/" + TOKEN)
+    provider.gate.clear()
+    calls = [asyncio.ensure_future(wolf.task_init(user)) for user in box.users[:5]]
+    await _all_wait_for_the_token(wolf, 5)
+    calls[0].cancel()
+    await asyncio.wait(calls[:1])
+    provider.gate.set()
+    await asyncio.gather(*calls[1:])
+    assert provider.calls == 2
+
+
+async def test_when_all_callers_have_left_the_provider_is_cancelled(box: Sandbox, client: MakeClient) -> None:
+    provider = Provider(box)
+    provider.gate.clear()
+    wolf = client(box.base_url, token=provider)
+    call = asyncio.ensure_future(wolf.task_init(box.users[0]))
+    await provider.called.wait()
+    call.cancel()
+    await asyncio.wait([call])
+    provider.gate.set()
+    await wolf.task_init(box.users[0])
+    assert provider.calls == 2
+
+
+BAD = [
+    "",
+    "two\nlines",
+    "carriage\rreturn",
+    "nul\0",
+    "tab\t",
+    "sp ace",
+    "naïve",
+    "令牌",
+    " ",
+    "\x7f",
+    b"bytes",
+    None,
+    7,
+]
+
+
+@pytest.mark.parametrize("bad", [bad for bad in BAD if bad is not None])
+def test_a_string_that_cannot_stand_in_a_header_is_refused(bad: Any) -> None:
+    with pytest.raises(WolfConfigError, match="the token must") as caught:
+        WolfClient(bad)
+    assert not bad or repr(bad) not in str(caught.value)
+
+
+@pytest.mark.parametrize("bad", BAD)
+async def test_a_provider_that_gives_no_token_raises_and_is_not_remembered(
+    box: Sandbox, client: MakeClient, bad: Any
+) -> None:
+    provider = Provider(box)
+    provider.gives = [bad]
+    wolf = client(box.base_url, token=provider)
+    with pytest.raises(WolfAuthError, match="the token provider gave no token: the token must") as caught:
+        await wolf.task_init(box.users[0])
+    assert not isinstance(bad, str) or len(bad) < 2 or bad not in str(caught.value)
+    await wolf.task_init(box.users[0])
+    assert [call.status for call in box.calls] == [200]
+
+
+async def test_a_token_is_looked_at_by_the_header_alone(box: Sandbox, client: MakeClient) -> None:
+    token = "!#$%&'()*+,-./:;<=>?@[]^_`{|}~\"\\" + TOKEN
+    box.expire_token(token)
+    await client(box.base_url, token=token).task_init(box.users[0])
+
+
+async def test_the_environment_gives_token_and_base_url(
+    box: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WOLF_TOKEN", TOKEN)
+    monkeypatch.setenv("WOLF_BASE_URL", box.base_url + "/prefix/")
+    async with WolfClient() as wolf:
+        await wolf.task_init(box.users[0])
+    assert box.calls[0].path.startswith("/prefix/agent-api/")
+
+
+@pytest.mark.parametrize("value", [None, "", "two\nlines"])
+def test_no_token_in_the_environment_is_an_error(monkeypatch: pytest.MonkeyPatch, value: str | None) -> None:
+    if value is not None:
+        monkeypatch.setenv("WOLF_TOKEN", value)
+    with pytest.raises(WolfConfigError, match="token"):
+        WolfClient()
+
+
+async def test_a_provider_that_asks_its_own_client_gets_an_error_at_once(
+    box: Sandbox, client: MakeClient
+) -> None:
+    async def provider() -> str:
+        await wolf.task_init(box.users[1])
+        return TOKEN
+
+    wolf = client(box.base_url, token=provider)
+    async with asyncio.timeout(5):
+        with pytest.raises(WolfAuthError, match=r"provider failed: (WolfAuthError|WolfConfigError)"):
+            await wolf.task_init(box.users[0])
+
+
+async def test_a_token_is_in_no_pickle(box: Sandbox, client: MakeClient, canary: Canary) -> None:
+    wolf = client(box.base_url, token=Provider(box))
+    await wolf.task_init(box.users[0])
+    for thing in (
+        WolfClient(TOKEN),
+        wolf,
+        wolf._tokens,
+        wolf._tokens.at_hand(),
+        await wolf.task_init(box.users[0]),
+    ):
+        try:
+            canary.check("pickle", pickle.dumps(thing, protocol=0).decode("latin-1"))
+        except (TypeError, AttributeError, pickle.PicklingError):
+            continue
+
+
+async def _all_wait_for_the_token(wolf: WolfClient, count: int) -> None:
+    held = wolf._tokens._held
+    assert held is not None
+    before = held.stats()
+    while True:
+        now = held.stats()
+        if now.misses - before.misses + now.joined - before.joined == count:
+            return
+        await asyncio.sleep(0)
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    found: list[BaseException] = []
+    link: BaseException | None = error
+    while link is not None:
+        found.append(link)
+        link = link.__cause__
+    return found
