@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 import aiohttp
+from aiohttp.connector import Connection
 from aiohttp.http_exceptions import ContentEncodingError
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
@@ -73,7 +74,7 @@ class Transport:
         return aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, socket_factory=_new_socket),
             cookie_jar=aiohttp.DummyCookieJar(),
-            middlewares=[_unrepeated],
+            response_class=_Response,
         )
 
     def _client_timeout(self, attempt: float) -> aiohttp.ClientTimeout:
@@ -95,6 +96,7 @@ class Transport:
         if left <= 0:
             raise deadline.passed("waiting to send a request")
         whole = left >= self._timeouts.attempt
+        _connecting.set(_Connecting())
         sent_at = self._clock()
         try:
             response = await self._session.get(
@@ -222,23 +224,20 @@ class _Broken(aiohttp.ClientError):
         self.how = how
 
 
-async def _unrepeated(
-    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
-) -> aiohttp.ClientResponse:
-    """Keep aiohttp from sending a GET once more when a new connection breaks: nobody would count that attempt.
+class _Response(aiohttp.ClientResponse):
+    """Keeps aiohttp from sending a GET once more when a new connection breaks: nobody would count that attempt.
 
     For a connection kept from an earlier request, which the server may have closed meanwhile, once more is right.
     """
-    connecting = _Connecting()
-    _connecting.set(connecting)
-    try:
-        return await handler(request)
-    except aiohttp.ClientConnectorError:
-        raise
-    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-        if not connecting.new:
-            raise
-        raise _Broken(error) from error
+
+    async def start(self, connection: Connection) -> aiohttp.ClientResponse:
+        try:
+            return await super().start(connection)
+        except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+            connecting = _connecting.get()
+            if connecting is None or not connecting.new:
+                raise
+            raise _Broken(error) from error
 
 
 async def _until_the_loop_ends(session: aiohttp.ClientSession) -> AsyncGenerator[None]:
