@@ -1,0 +1,282 @@
+"""Parts ``waiting``, ``failure`` and ``leaving``: many callers on one load."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from time import process_time
+from typing import Any, NamedTuple
+
+from benchmarks.harness import Effort, Figure, Samples, awaited, interleave, ratio
+from benchmarks.peers import Load, as_coroutines, peers
+from benchmarks.subjects import SAMPLE, SUB, USER, OfflineClient
+from wolf_async import Account, WolfConnectionError
+from wolf_async.cache import LoadingCache
+
+__all__ = ["failure", "leaving", "waiting"]
+
+CLIENT = "`client.task_init`"
+CACHE = "`LoadingCache.get`"
+FUTURE = "one bare future"
+EACH = "a bare future per waiter"
+ASYNC_LRU = "async-lru"
+SHIELD = "`asyncio.shield(task)` per waiter"
+_SIZES = (1_000, 10_000)
+
+Call = Callable[[], Coroutine[Any, Any, Any]]
+
+
+class Gate:
+    """Holds a load back until it is opened, with a value or an error."""
+
+    def __init__(self) -> None:
+        self.future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+    def open(self, error: Exception | None = None) -> None:
+        if error is None:
+            self.future.set_result(SAMPLE)
+        else:
+            self.future.set_exception(error)
+
+
+class Crowd(NamedTuple):
+    """A load that is held back, made anew for each round."""
+
+    gate: Gate
+    call: Call
+    """What each caller does."""
+
+
+Gather = Callable[[], Crowd]
+
+
+def _future() -> Crowd:
+    gate = Gate()
+
+    async def call() -> object:
+        return await gate.future
+
+    return Crowd(gate, call)
+
+
+def _future_each() -> Crowd:
+    gate = Gate()
+    loop = asyncio.get_running_loop()
+
+    async def call() -> object:
+        return await loop.create_future()
+
+    return Crowd(gate, call)
+
+
+def _shield() -> Crowd:
+    gate = Gate()
+
+    async def load() -> object:
+        return await gate.future
+
+    task = asyncio.ensure_future(load())
+
+    async def call() -> object:
+        return await asyncio.shield(task)
+
+    return Crowd(gate, call)
+
+
+def _client() -> Crowd:
+    gate = Gate()
+
+    async def upstream(account: Account) -> bytes:
+        return await gate.future
+
+    client = OfflineClient(upstream)
+    return Crowd(gate, lambda: client.task_init(USER, SUB))
+
+
+def _cache() -> Crowd:
+    gate = Gate()
+
+    async def load(key: Account) -> bytes:
+        return await gate.future
+
+    cache = LoadingCache(load)
+    key = Account(USER, SUB)
+    return Crowd(gate, lambda: cache.get(key))
+
+
+def _peer(cached: Callable[[Load], Load]) -> Gather:
+    # made once: theine never lets go of a cache, and others register theirs
+    gates: list[Gate] = []
+
+    async def load(user_id: str, sub_user_id: str | None) -> bytes:
+        return await gates[-1].future
+
+    call = as_coroutines(cached(load))
+
+    def crowd() -> Crowd:
+        gates.append(Gate())
+        user_id = f"{USER}-{len(gates)}"
+        return Crowd(gates[-1], lambda: call(user_id, SUB))
+
+    return crowd
+
+
+async def _until_done(tasks: list[asyncio.Task[Any]]) -> None:
+    # no event: a callback for each task would be a good part of what is measured
+    while not all(task.done() for task in tasks):  # noqa: ASYNC110
+        await asyncio.sleep(0)
+
+
+async def _served(gather: Gather, callers: int, error: Exception | None = None) -> float:
+    """CPU per caller from the first call to the last outcome."""
+    loop = asyncio.get_running_loop()
+    gate, call = gather()
+    if error is not None:
+        call = _forgiving(call)
+    begin = process_time()
+    tasks = [loop.create_task(call()) for _ in range(callers)]
+    await asyncio.sleep(0)
+    gate.open(error)
+    await _until_done(tasks)
+    taken = process_time() - begin
+    for task in tasks:
+        task.result()
+    return taken / callers
+
+
+def _forgiving(call: Call) -> Call:
+    async def forgiving() -> object:
+        try:
+            return await call()
+        except WolfConnectionError:
+            return None
+
+    return forgiving
+
+
+async def _left(gather: Gather, callers: int) -> float:
+    """CPU per caller from the first cancellation to the last end."""
+    loop = asyncio.get_running_loop()
+    gate, call = gather()
+    tasks = [loop.create_task(call()) for _ in range(callers)]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    begin = process_time()
+    for task in tasks:
+        task.cancel()
+    await _until_done(tasks)
+    taken = process_time() - begin
+    assert all(task.cancelled() for task in tasks)
+    gate.future.cancel()  # ends a load that goes on without waiters
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    return taken / callers
+
+
+Measure = Callable[[Gather, int], Awaitable[float]]
+
+
+def _measured(effort: Effort, crowds: dict[str, Gather], sizes: list[int], measure: Measure) -> Samples:
+    """Samples by size and name: the sizes take turns too."""
+    with effort.runner() as runner:
+
+        async def mean(gather: Gather, size: int) -> float:
+            # small crowds several times over: each measurement is to be as long as that of a large one
+            crowds = max(1, sizes[-1] // size // 2)
+            return sum([await measure(gather, size) for _ in range(crowds)]) / crowds
+
+        variants = {
+            f"{size} {name}": awaited(runner, mean, gather, size)
+            for size in sizes
+            for name, gather in crowds.items()
+        }
+        return interleave(variants, effort.fewer(5))
+
+
+def waiting(effort: Effort) -> list[Figure]:
+    """Callers that wait for a load which succeeds."""
+    crowds = {FUTURE: _future, CLIENT: _client, CACHE: _cache}
+    does = {peer.name: peer.does for peer in peers(coalescing=True)}
+    crowds |= {peer.name: _peer(peer.cached) for peer in peers(coalescing=True)}
+    sizes = [effort.count(size) for size in _SIZES]
+    samples = _measured(effort, crowds, sizes, _served)
+    figures: list[Figure] = []
+    for size in sizes:
+        for name in list(crowds)[1:]:
+            figures.append(
+                Figure(
+                    part="waiting",
+                    name=f"{name}, {size:,} callers",
+                    value=ratio(samples, f"{size} {name}", f"{size} {FUTURE}"),
+                    against=FUTURE,
+                    reach=1.25 if name == CLIENT else None,
+                    note=does.get(name, ""),
+                )
+            )
+        if ASYNC_LRU in crowds:
+            figures.append(
+                Figure(
+                    part="waiting",
+                    name=f"{CLIENT}, {size:,} callers",
+                    value=ratio(samples, f"{size} {CLIENT}", f"{size} {ASYNC_LRU}"),
+                    against=ASYNC_LRU,
+                    reach=0.5,
+                )
+            )
+    return figures
+
+
+def failure(effort: Effort) -> list[Figure]:
+    """Callers that wait for a load which fails."""
+    crowds = {FUTURE: _future, CLIENT: _client, CACHE: _cache}
+    crowds |= {peer.name: _peer(peer.cached) for peer in peers(coalescing=True)}
+    size = effort.count(_SIZES[0])
+
+    async def failed(gather: Gather, callers: int) -> float:
+        return await _served(gather, callers, WolfConnectionError("the load has failed"))
+
+    samples = _measured(effort, crowds, [size], failed)
+    return [
+        Figure(
+            part="failure",
+            name=f"{name}, {size:,} callers",
+            value=ratio(samples, f"{size} {name}", f"{size} {FUTURE}"),
+            against=f"{FUTURE} with one shared exception object",
+            reach=1.5 if name == CLIENT else None,
+            note="an exception object for each caller" if name in (CLIENT, CACHE) else "one shared exception",
+        )
+        for name in list(crowds)[1:]
+    ]
+
+
+def leaving(effort: Effort) -> list[Figure]:
+    """Callers that are all cancelled while they wait."""
+    crowds = {EACH: _future_each, CLIENT: _client, CACHE: _cache, SHIELD: _shield}
+    crowds |= {peer.name: _peer(peer.cached) for peer in peers(coalescing=True) if peer.name == ASYNC_LRU}
+    few, many = (effort.count(size) for size in _SIZES)
+    slower = Effort(rounds=effort.fewer(2), shrink=effort.shrink, loop=effort.loop)
+    samples = _measured(slower, crowds, [few, many], _left)
+    figures: list[Figure] = []
+    for name in list(crowds)[1:]:
+        for size in (few, many):
+            figures.append(
+                Figure(
+                    part="leaving",
+                    name=f"{name}, {size:,} waiters",
+                    value=ratio(samples, f"{size} {name}", f"{size} {EACH}"),
+                    against=EACH,
+                    reach=1.5 if name == CLIENT else None,
+                )
+            )
+    for name in crowds:
+        figures.append(
+            Figure(
+                part="leaving",
+                name=f"{name}, per waiter at {many:,}",
+                value=ratio(samples, f"{many} {name}", f"{few} {name}"),
+                against=f"itself at {few:,}",
+                reach=1.5 if name == CLIENT else None,
+                note="what more memory costs anybody" if name == EACH else "",
+            )
+        )
+    return figures
