@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from benchmarks import calls, crowds, decodes, held, hits, imports, instructions, scale
+from benchmarks import calls, crowds, decodes, held, hits, imports, instructions, scale, streams
 from benchmarks.compare import compare
 from benchmarks.harness import QUICK, Effort, Figure, Part
 from benchmarks.plot import svg
@@ -51,6 +51,7 @@ PARTS = (
     Part("scale", "Each operation with more entries; `TTLCache` beside it.", scale.scale),
     Part("leaving", "All who wait for a load are cancelled: CPU per waiter.", crowds.leaving),
     Part("storm", "Many callers, few accounts, all cold: wall time.", calls.storm),
+    Part("bulk", "Many cached accounts in one stream.", streams.bulk),
     Part("uvloop", "Hit, waiting and miss on uvloop, all sides alike.", _uvloop),
     Part("import", "Import time, by `python -X importtime`.", imports.imports),
     Part(

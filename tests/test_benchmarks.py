@@ -47,7 +47,7 @@ REACHES = {
 
 
 def test_all_parts_of_the_table_are_there() -> None:
-    assert REACHES.keys() | {"uvloop", "instructions"} == {part.name for part in PARTS}
+    assert REACHES.keys() | {"uvloop", "bulk", "instructions"} == {part.name for part in PARTS}
 
 
 @pytest.mark.parametrize("name", ["hit", "peek", "refresh", "instructions"])

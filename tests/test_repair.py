@@ -179,6 +179,11 @@ def test_a_deviation_says_what_was_expected_and_what_came() -> None:
     }
 
 
+def test_a_deviation_shows_the_beginning_of_a_long_value() -> None:
+    _, deviations = parse(answer(changed("caller_line_list.0.line_id", 10**60)))
+    assert deviations == {"$.data.caller_line_list[].line_id": "expected a str, got 1" + "0" * 36 + "..."}
+
+
 def test_of_many_items_with_one_quirk_the_first_is_reported() -> None:
     items = [{"id": str(number), "name": None, "created_at": None} for number in (7, 8)]
     init, deviations = parse(answer({"background": items}))

@@ -602,6 +602,7 @@ def test_an_error_in_another_charset_is_still_that_error(http_status: int) -> No
     error = refused(body, http_status)
     assert type(error) is WolfAuthError
     assert (error.code, error.status, error.api_message) == (401, "error", "")
+    assert type(refused(b"\xef\xbb\xbf" + body, http_status)) is WolfAuthError
 
 
 @pytest.mark.parametrize("http_status", [200, 302, 401, 500])
