@@ -22,7 +22,8 @@ def _change(before: Figure, after: Figure) -> Spread | None:
 
 def _verdict(before: Figure, after: Figure) -> str:
     a, b = before.value, after.value
-    beyond = a.median != b.median if before.exact else b.low > a.high or b.high < a.low
+    # what is exact has no spread, so that any difference is beyond it
+    beyond = b.low > a.high or b.high < a.low
     if not beyond:
         return ""
     return "**more**" if b.median > a.median else "**less**"

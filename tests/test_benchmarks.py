@@ -5,6 +5,7 @@ Peers that are not installed are left out, so that these tests need the extra ``
 
 from __future__ import annotations
 
+import gc
 import xml.etree.ElementTree as ET
 from datetime import datetime
 from functools import partial
@@ -13,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
+from benchmarks import harness
 from benchmarks.__main__ import PARTS, main
 from benchmarks.compare import compare
 from benchmarks.decodes import cattrs_decode
-from benchmarks.harness import Effort, Figure, Part, Spread, interleave, ratio, repeated, spread
+from benchmarks.harness import Effort, Figure, Part, Spread, interleave, looped, ratio, spread, uncollected
 from benchmarks.report import Report, load
 from benchmarks.subjects import ESCAPED, SAMPLE, decoder
 from benchmarks.twins import pydantic_envelope
@@ -112,30 +114,37 @@ def test_variants_take_turns_in_each_round() -> None:
 
 
 def test_a_ratio_is_taken_within_each_round() -> None:
-    # the machine is ten times slower in the second round, for both
-    samples = {"slow": [2.0, 20.0, 2.2], "limit": [1.0, 10.0, 1.1]}
+    # each round found the machine at another speed: medians of each alone would say 1.1
+    samples = {"slow": [2.0, 30.0, 4.4], "limit": [1.0, 10.0, 4.0]}
 
     value = ratio(samples, "slow", "limit")
-    assert (value.low, value.median, value.high) == pytest.approx((2, 2, 2))
+    assert (value.low, value.median, value.high) == pytest.approx((1.55, 2.0, 2.5))
 
 
 def test_a_spread_is_median_and_quartiles() -> None:
     assert spread([5, 1, 4, 2, 3]) == Spread(median=3, low=2, high=4)
 
 
-def test_a_repeated_statement_is_timed_per_execution() -> None:
+async def test_a_loop_gives_the_time_of_one_execution_and_leaves_out_the_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     executed: list[int] = []
 
     async def call(value: int) -> None:
         executed.append(value)
 
-    with Effort().runner() as runner:
-        measure = repeated(runner, 0.001, "await call(7)", call=call)
-        executed.clear()
-        taken = measure()
+    # a clock on which each execution takes three seconds, and the first one a hundred
+    monkeypatch.setattr(harness, "process_time", lambda: 97.0 + 3.0 * len(executed))
 
-    assert set(executed) == {7}
-    assert 0.0001 < taken * len(executed) < 0.1
+    assert await looped("await call(7)", call=call)(10) == 3.0
+    assert executed == [7] * 11
+
+
+def test_the_collector_stays_away_from_what_is_measured() -> None:
+    with uncollected():
+        assert not gc.isenabled()
+    assert gc.isenabled()
+    assert gc.get_freeze_count() == 0
 
 
 # --- comparing ---------------------------------------------------------------------------------------------------
