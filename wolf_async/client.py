@@ -8,7 +8,7 @@ import os
 import time
 import traceback
 import warnings
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, cast
 
 import msgspec
 
@@ -138,7 +138,7 @@ class WolfClient:
         self._policy = cache
         self._timeouts = timeouts
         self._max_concurrency = max_concurrency
-        self._rate_limit: RateLimit | None = rate_limit
+        self._rate_limit = rate_limit
         self._session = session
         self._ssl = ssl
         self._trust_env = trust_env
@@ -310,7 +310,7 @@ class WolfClient:
     # --- a load ------------------------------------------------------------------------------------------------
 
     async def _load(self, key: tuple[str, str | None]) -> Loaded[_Answer]:
-        account = Account(*key)
+        account = cast("Account", key)  # nothing else is asked of the cache
         held = self._cache.held(account)
 
         def read(response: RawResponse) -> _Answer:

@@ -194,11 +194,6 @@ class Flight(Generic[K, V]):
         """Whether the load has begun and not ended."""
         return self.sent_at is not None and not self.ended
 
-    @property
-    def waiters(self) -> int:
-        """How many callers wait."""
-        return len(self._waiters)
-
     def __repr__(self) -> str:
         state = "ended" if self.ended else "under way" if self.under_way else "queued"
         kind = "background, " if self.background else ""
