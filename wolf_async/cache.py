@@ -39,7 +39,7 @@ from wolf_async.store import Entry, Store
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable
 
-__all__ = ["CacheStats", "Loaded", "LoadingCache"]
+__all__ = ["CacheStats", "Loaded", "LoadingCache", "check_ended"]
 
 K = TypeVar("K", bound="Hashable")
 V = TypeVar("V")
@@ -313,10 +313,7 @@ class LoadingCache(Generic[K, V]):
         """Make sure that the running loop is the one that this cache belongs to, or follows on it."""
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
-            if self._loop is not None and not self._loop.is_closed():
-                raise WolfConfigError(
-                    "in use on another event loop that is still open: make one for each loop"
-                )
+            check_ended(self._loop)
             # what was under way ended with its loop
             self._abandoned += len(self._running)
             self._current.clear()
@@ -459,6 +456,12 @@ class LoadingCache(Generic[K, V]):
         calls = self._hits + self._stale_hits + self._error_hits + self._misses + self._joined
         served = self._hits + self._stale_hits
         return f"<LoadingCache: {state}, {served} of {calls} calls served from memory, {self._loads} loads>"
+
+
+def check_ended(loop: asyncio.AbstractEventLoop | None) -> None:
+    """Raise `WolfConfigError` if ``loop`` is still open: what belongs to it cannot be used on another one."""
+    if loop is not None and not loop.is_closed():
+        raise WolfConfigError("in use on another event loop that is still open: make one for each loop")
 
 
 def _failure(flight: Flight[Any, Any], task: asyncio.Task[Any]) -> BaseException | None:

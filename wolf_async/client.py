@@ -17,7 +17,7 @@ from wolf_async._version import __version__
 from wolf_async.account import Account
 from wolf_async.auth import Credential, TokenProvider, Tokens
 from wolf_async.bulk import AccountResult, Accounts, check_accounts, results
-from wolf_async.cache import CacheStats, Loaded, LoadingCache
+from wolf_async.cache import CacheStats, Loaded, LoadingCache, check_ended
 from wolf_async.deadline import Deadline
 from wolf_async.errors import WolfAPIError, WolfAuthError, WolfConfigError, WolfDecodeError, WolfError
 from wolf_async.flight import loading
@@ -393,9 +393,8 @@ class WolfClient:
     def _wire(self) -> _Wiring:
         """The session and the limits of the running loop; made here, without a pause, so that there is one of each."""
         loop = asyncio.get_running_loop()
-        if self._wiring is not None and self._wiring.loop is not loop and not self._wiring.loop.is_closed():
-            raise WolfConfigError("in use on another event loop that is still open: make one for each loop")
         if self._wiring is None or self._wiring.loop is not loop:
+            check_ended(None if self._wiring is None else self._wiring.loop)
             transport = Transport(
                 self._base_url,
                 self._timeouts,
