@@ -117,4 +117,4 @@ class TinyClient(OfflineClient):
         entry, now = self._held[USER][None], self._clock()
         self.invalidate(USER)
         for user in users:
-            self._cache._store.put(Account(user), copy(entry), now)  # pyright: ignore[reportPrivateUsage]
+            self._cache._store.put((user, None), copy(entry), now)  # pyright: ignore[reportPrivateUsage]

@@ -413,7 +413,7 @@ class LoadingCache(Generic[K, V]):
                 return self._crashed(flight, error, current)
             fresh_until = sent_at + self._policy.ttl * (1 - self._policy.jitter * random.random())
             gone_at = fresh_until + max(self._policy.stale_while_revalidate, self._policy.stale_if_error)
-            entry = Entry(value, sent_at=sent_at, fresh_until=fresh_until, gone_at=gone_at, size=size)
+            entry = self._store.entry_type(value, sent_at, gone_at, fresh_until, size)
             self._store.put(flight.key, entry, self._clock())
         return Landing(value)
 
@@ -447,8 +447,10 @@ class LoadingCache(Generic[K, V]):
         assert flight.sent_at is not None
         entry: Entry[Any] = Entry(None, sent_at=flight.sent_at, gone_at=now + self._policy.error_ttl)
         # a copy without traceback and cause, which would keep the frames of the whole load alive
-        entry.error = own_copy(error)
-        object.__setattr__(entry.error, "__cause__", None)
+        kept = own_copy(error)
+        object.__setattr__(kept, "__cause__", None)
+        gone_at = now + self._policy.error_ttl
+        entry = self._store.entry_type(None, flight.sent_at, gone_at, error=kept)
         self._store.put(flight.key, entry, now)
 
     def __repr__(self) -> str:

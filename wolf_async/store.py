@@ -8,7 +8,9 @@ and in no timer, heap or second index.
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Final, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Self, TypeVar
+
+import msgspec
 
 from wolf_async.errors import WolfConfigError
 
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 
     from wolf_async.policy import CachePolicy
 
-__all__ = ["Entry", "PairStore", "Store"]
+__all__ = ["Entry", "LeafEntry", "PairStore", "Store"]
 
 K = TypeVar("K", bound="Hashable")
 V = TypeVar("V")
@@ -33,26 +35,21 @@ EVICTED: Final = 64
 LONG_AGO: Final = float("-inf")
 
 
-class Entry(Generic[V]):
+class Entry(msgspec.Struct, Generic[V], eq=False):
     """A value with its times, or a remembered failure, which is never fresh."""
 
-    __slots__ = ("backoff", "error", "fresh_until", "gone_at", "retry_at", "sent_at", "size", "used", "value")
-
-    def __init__(
-        self, value: V, *, sent_at: float, gone_at: float, fresh_until: float = LONG_AGO, size: int = 0
-    ) -> None:
-        self.value = value
-        self.sent_at = sent_at
-        self.fresh_until = fresh_until
-        self.gone_at = gone_at
-        """When nobody can use it any more."""
-        self.size = size
-        self.error: BaseException | None = None
-        self.retry_at = LONG_AGO
-        """Until then it is not refreshed, because the last refresh failed."""
-        self.backoff = 0.0
-        self.used = False
-        """Whether it was used since an eviction last passed over it."""
+    value: V
+    sent_at: float
+    gone_at: float
+    """When nobody can use it any more."""
+    fresh_until: float = LONG_AGO
+    size: int = 0
+    error: BaseException | None = None
+    retry_at: float = LONG_AGO
+    """Until then it is not refreshed, because the last refresh failed."""
+    backoff: float = 0.0
+    used: bool = False
+    """Whether it was used since an eviction last passed over it."""
 
     def is_fresh_for(self, now: float, max_age: float) -> bool:
         """Whether it is fresh and no older than that; nothing is young enough for 0, whatever the clock says."""
@@ -63,8 +60,15 @@ class Entry(Generic[V]):
         return max_age > 0 and now - self.sent_at <= max_age
 
 
+class LeafEntry(Entry[V], Generic[V], gc=False):
+    """An entry that the garbage collector never visits: for values that refer to nothing which could refer to them."""
+
+
 class Store(Generic[K, V]):
     """Entries by key: at most ``max_entries`` of them, and of at most ``max_bytes`` together."""
+
+    entry_type: ClassVar[type[Entry[Any]]] = Entry
+    """What its entries are made of."""
 
     __slots__ = ("_bytes", "entries", "evictions", "max_bytes", "max_entries")
 
@@ -156,10 +160,12 @@ class Store(Generic[K, V]):
 
 
 class PairStore(Store[tuple[A, B], V]):
-    """A store whose keys are pairs, with a second way in by the parts of a key.
+    """A store for plain data whose keys are pairs, with a second way in by the parts of a key.
 
     A look-up by the parts makes no tuple and hashes none, which is a seventh of a hit's time.
     """
+
+    entry_type = LeafEntry
 
     __slots__ = ("by_parts",)
 
