@@ -186,7 +186,7 @@ class LoadingCache(Generic[K, V]):
             return entry.value
         parent = loading.get()
         if parent is None:
-            return await self._board(key, now, max_age).wait(stand_in=max_age is None)
+            return await self._board(key, now, max_age).wait(max_age)
         return await self._wait_within(parent, key, now, max_age)
 
     async def _wait_within(self, parent: Flight[Any, Any], key: K, now: float, max_age: float | None) -> V:
@@ -198,7 +198,7 @@ class LoadingCache(Generic[K, V]):
         flight = self._board(key, now, max_age)
         flight.waited_for_by.append(parent)
         try:
-            return await flight.wait(stand_in=max_age is None)
+            return await flight.wait(max_age)
         finally:
             flight.waited_for_by.remove(parent)
 

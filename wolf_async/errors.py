@@ -53,8 +53,9 @@ class WolfError(Exception):
         cls = type(self)
         twin = cls.__new__(cls, *self.args)
         twin.args = self.args
-        twin.__dict__.update(self.__dict__)
-        twin.__dict__.pop("__notes__", None)
+        fields = twin.__dict__
+        fields.update(self.__dict__)
+        fields.pop("__notes__", None)
         return twin
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:

@@ -7,6 +7,7 @@ is, and lands the flight with it. It is also told when the last waiter has left.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import copy
 import functools
@@ -18,7 +19,6 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 from wolf_async.errors import WolfError
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Awaitable, Callable, Iterator
 
 __all__ = ["Flight", "Landing", "Tower", "loading"]
@@ -96,8 +96,8 @@ class Flight(Generic[K, V]):
         self._tower = tower
         self._loop = loop
         self._task: asyncio.Task[Any] | None = None
-        # a dict serves as an ordered set: leaving costs the same however many wait
-        self._waiters: dict[asyncio.Future[Landing[V]], None] = {}
+        # with their max_age; a dict, since leaving then costs the same however many wait
+        self._waiters: dict[asyncio.Future[V], float | None] = {}
 
     def start(self, load: Callable[[K], Awaitable[object]], clock: Callable[[], float]) -> None:
         """Begin the load in a task of its own, which sees no caller's context variables."""
@@ -117,28 +117,32 @@ class Flight(Generic[K, V]):
         self.ended = True
         self._tower.flight_done(self, task)
 
-    async def wait(self, *, stand_in: bool) -> V:
+    async def wait(self, max_age: float | None) -> V:
         """The load's value; raises an error of the caller's own if the load failed.
 
-        With ``stand_in`` an older value is accepted where the landing has one. A caller that is cancelled
+        Without ``max_age`` an older value is accepted where the landing has one. A caller that is cancelled
         leaves alone; when the last one leaves, the load is cancelled unless it is in the background.
         """
-        waiter: asyncio.Future[Landing[V]] = self._loop.create_future()
-        self._waiters[waiter] = None
+        waiter = self.board(max_age)
         try:
-            landing = await waiter
+            return await waiter
         except BaseException:
-            self._leave(waiter)
+            self.leave(waiter)
+            del waiter  # it holds the error, whose traceback holds this frame
             raise
-        if landing.error is None:
-            return landing.value  # type: ignore[return-value]
-        if stand_in and landing.stand_in is not None:
-            return landing.stand_in.value
-        # no local name for the new error: its traceback holds this frame
-        raise own_copy(landing.error)
 
-    def _leave(self, waiter: asyncio.Future[Landing[V]]) -> None:
-        if waiter not in self._waiters:  # landed in the same tick
+    def board(self, max_age: float | None) -> asyncio.Future[V]:
+        """What brings the outcome to one caller, who has to `leave` when the wait for it fails in any way."""
+        waiter: asyncio.Future[V] = asyncio.Future(loop=self._loop)
+        self._waiters[waiter] = max_age
+        return waiter
+
+    def leave(self, waiter: asyncio.Future[V]) -> None:
+        """Let go of what `board` gave."""
+        if waiter not in self._waiters:
+            if waiter.done() and not waiter.cancelled():
+                # who is cancelled in the tick of the landing never looks at the error, of which asyncio would complain
+                waiter.exception()
             return
         del self._waiters[waiter]
         if not self._waiters and not self.background:
@@ -149,9 +153,17 @@ class Flight(Generic[K, V]):
     def land(self, landing: Landing[V]) -> None:
         """Tell everybody who waits; later landings find nobody and do nothing."""
         waiters, self._waiters = self._waiters, {}
-        for waiter in waiters:
-            if not waiter.done():
-                waiter.set_result(landing)
+        value, error = landing.value, landing.error
+        for waiter, max_age in waiters.items():
+            try:
+                if error is None:
+                    waiter.set_result(value)  # type: ignore[arg-type]
+                elif max_age is None and landing.stand_in is not None:
+                    waiter.set_result(landing.stand_in.value)
+                else:
+                    waiter.set_exception(own_copy(error))
+            except asyncio.InvalidStateError:  # cancelled in this very tick
+                pass
 
     def cancel(self) -> asyncio.Task[Any] | None:
         """Cancel the load, and return its task if it is still running."""
@@ -185,6 +197,11 @@ class Flight(Generic[K, V]):
         return self._tower is tower and self.key == key
 
     @property
+    def is_elsewhere(self) -> bool:
+        """Whether another event loop runs now than the one that this flight belongs to."""
+        return self._loop is not asyncio.get_running_loop()
+
+    @property
     def loop_is_closed(self) -> bool:
         """Whether the loop that this flight belongs to has ended."""
         return self._loop.is_closed()
@@ -202,6 +219,16 @@ class Flight(Generic[K, V]):
 
 def own_copy(error: BaseException) -> BaseException:
     """An error of the same kind for one waiter alone, with the shared original as its cause."""
+    if isinstance(
+        error, WolfError
+    ):  # known to copy well: what follows would be a fifth of what a failure costs a crowd
+        twin = error.__copy__()
+        twin.__cause__ = error
+        return twin
+    return _careful_copy(error)
+
+
+def _careful_copy(error: BaseException) -> BaseException:
     try:
         twin = _copy(error)
     except Exception:
