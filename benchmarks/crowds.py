@@ -18,12 +18,14 @@ __all__ = ["failure", "leaving", "waiting"]
 CLIENT = "`client.task_init`"
 CACHE = "`LoadingCache.get`"
 FUTURE = "one bare future"
+OWN = "a bare future for each, told by one loop"
 EACH = "a bare future per waiter"
 ASYNC_LRU = "async-lru"
 SHIELD = "`asyncio.shield(task)` per waiter"
 _SIZES = (1_000, 10_000)
 
-Call = Callable[[], Coroutine[Any, Any, Any]]
+Call = Callable[[str, str], Coroutine[Any, Any, Any]]
+"""What a caller does, with the ids of an account: all are called alike, so that no wrapper is on anybody's bill."""
 
 
 class Gate:
@@ -44,7 +46,7 @@ class Crowd(NamedTuple):
 
     gate: Gate
     call: Call
-    """What each caller does."""
+    user_id: str = USER
 
 
 Gather = Callable[[], Crowd]
@@ -53,8 +55,29 @@ Gather = Callable[[], Crowd]
 def _future() -> Crowd:
     gate = Gate()
 
-    async def call() -> object:
+    async def call(user_id: str, sub_user_id: str) -> object:
         return await gate.future
+
+    return Crowd(gate, call)
+
+
+def _own_futures() -> Crowd:
+    """The least that lets callers leave alone: a future for each, and one task that tells them all."""
+    gate = Gate()
+    loop = asyncio.get_running_loop()
+    futures: list[asyncio.Future[bytes]] = []
+
+    def tell(done: asyncio.Future[bytes]) -> None:
+        for future in futures:
+            if not future.done():
+                future.set_result(done.result())
+
+    gate.future.add_done_callback(tell)
+
+    async def call(user_id: str, sub_user_id: str) -> object:
+        future = loop.create_future()
+        futures.append(future)
+        return await future
 
     return Crowd(gate, call)
 
@@ -63,7 +86,7 @@ def _future_each() -> Crowd:
     gate = Gate()
     loop = asyncio.get_running_loop()
 
-    async def call() -> object:
+    async def call(user_id: str, sub_user_id: str) -> object:
         return await loop.create_future()
 
     return Crowd(gate, call)
@@ -77,7 +100,7 @@ def _shield() -> Crowd:
 
     task = asyncio.ensure_future(load())
 
-    async def call() -> object:
+    async def call(user_id: str, sub_user_id: str) -> object:
         return await asyncio.shield(task)
 
     return Crowd(gate, call)
@@ -90,18 +113,21 @@ def _client() -> Crowd:
         return await gate.future
 
     client = OfflineClient(upstream)
-    return Crowd(gate, lambda: client.task_init(USER, SUB))
+    return Crowd(gate, client.task_init)
 
 
 def _cache() -> Crowd:
     gate = Gate()
 
-    async def load(key: Account) -> bytes:
+    async def load(key: tuple[str, str]) -> bytes:
         return await gate.future
 
     cache = LoadingCache(load)
-    key = Account(USER, SUB)
-    return Crowd(gate, lambda: cache.get(key))
+
+    def call(user_id: str, sub_user_id: str) -> Coroutine[Any, Any, bytes]:
+        return cache.get((user_id, sub_user_id))
+
+    return Crowd(gate, call)
 
 
 def _peer(cached: Callable[[Load], Load]) -> Gather:
@@ -115,8 +141,7 @@ def _peer(cached: Callable[[Load], Load]) -> Gather:
 
     def crowd() -> Crowd:
         gates.append(Gate())
-        user_id = f"{USER}-{len(gates)}"
-        return Crowd(gates[-1], lambda: call(user_id, SUB))
+        return Crowd(gates[-1], call, f"{USER}-{len(gates)}")
 
     return crowd
 
@@ -130,11 +155,11 @@ async def _until_done(tasks: list[asyncio.Task[Any]]) -> None:
 async def _served(gather: Gather, callers: int, error: Exception | None = None) -> float:
     """CPU per caller from the first call to the last outcome."""
     loop = asyncio.get_running_loop()
-    gate, call = gather()
+    gate, call, user_id = gather()
     if error is not None:
         call = _forgiving(call)
     begin = process_time()
-    tasks = [loop.create_task(call()) for _ in range(callers)]
+    tasks = [loop.create_task(call(user_id, SUB)) for _ in range(callers)]
     await asyncio.sleep(0)
     gate.open(error)
     await _until_done(tasks)
@@ -145,9 +170,9 @@ async def _served(gather: Gather, callers: int, error: Exception | None = None) 
 
 
 def _forgiving(call: Call) -> Call:
-    async def forgiving() -> object:
+    async def forgiving(user_id: str, sub_user_id: str) -> object:
         try:
-            return await call()
+            return await call(user_id, sub_user_id)
         except WolfConnectionError:
             return None
 
@@ -157,8 +182,8 @@ def _forgiving(call: Call) -> Call:
 async def _left(gather: Gather, callers: int) -> float:
     """CPU per caller from the first cancellation to the last end."""
     loop = asyncio.get_running_loop()
-    gate, call = gather()
-    tasks = [loop.create_task(call()) for _ in range(callers)]
+    gate, call, user_id = gather()
+    tasks = [loop.create_task(call(user_id, SUB)) for _ in range(callers)]
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     begin = process_time()
@@ -195,8 +220,9 @@ def _measured(effort: Effort, crowds: dict[str, Gather], sizes: list[int], measu
 
 def waiting(effort: Effort) -> list[Figure]:
     """Callers that wait for a load which succeeds."""
-    crowds = {FUTURE: _future, CLIENT: _client, CACHE: _cache}
-    does = {peer.name: peer.does for peer in peers(coalescing=True)}
+    crowds = {FUTURE: _future, CLIENT: _client, CACHE: _cache, OWN: _own_futures}
+    does = {OWN: "the least that lets callers leave alone; no look-up"}
+    does |= {peer.name: peer.does for peer in peers(coalescing=True)}
     crowds |= {peer.name: _peer(peer.cached) for peer in peers(coalescing=True)}
     sizes = [effort.count(size) for size in _SIZES]
     samples = _measured(effort, crowds, sizes, _served)

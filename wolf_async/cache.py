@@ -94,6 +94,12 @@ class CacheStats(msgspec.Struct, frozen=True, kw_only=True):
     in_flight: int
     """Loads under way now, those that were superseded or abandoned and have not ended yet included."""
 
+    def __str__(self) -> str:
+        served = self.hits + self.stale_hits
+        calls = served + self.error_hits + self.misses + self.joined
+        held = f"{self.entries} held, {self.in_flight} in flight"
+        return f"{held}, {served} of {calls} calls served from memory, {self.loads} loads"
+
 
 class LoadingCache(Generic[K, V]):
     """A cache that loads what it lacks, once for all who ask.
@@ -133,7 +139,7 @@ class LoadingCache(Generic[K, V]):
         self._closed = False
         self._store: Store[K, V] = Store.of(policy) if store is None else store
         self._entries = self._store.entries
-        self._current: dict[K, Flight[K, V]] = {}
+        self.flights: dict[K, Flight[K, V]] = {}
         """The flight of each key that new callers may find."""
         self._queued: dict[K, Flight[K, V]] = {}
         """The flight that starts when the current one of its key ends."""
@@ -238,7 +244,7 @@ class LoadingCache(Generic[K, V]):
     def clear(self) -> None:
         """Forget everything, as `invalidate` does for one key."""
         self._store.clear()
-        for key in list(self._current):
+        for key in list(self.flights):
             self._supersede(key)
 
     def stats(self) -> CacheStats:
@@ -270,7 +276,7 @@ class LoadingCache(Generic[K, V]):
         self._closed = True
         self._store.clear()
         flights = self._running.union(self._queued.values())
-        self._current.clear()
+        self.flights.clear()
         self._queued.clear()
         # told first, cancelled second: the waiters must not depend on how the loads end
         for flight in flights:
@@ -301,7 +307,7 @@ class LoadingCache(Generic[K, V]):
     def _serves_stale(self, entry: Entry[V], key: K, now: float) -> bool:
         assert self._policy is not None
         if now <= entry.fresh_until + self._policy.stale_while_revalidate:
-            if now >= entry.retry_at and key not in self._current:
+            if now >= entry.retry_at and key not in self.flights:
                 self._refreshes += 1
                 self._depart(key, background=True)
             return True
@@ -316,14 +322,14 @@ class LoadingCache(Generic[K, V]):
             check_ended(self._loop)
             # what was under way ended with its loop
             self._abandoned += len(self._running)
-            self._current.clear()
+            self.flights.clear()
             self._queued.clear()
             self._running.clear()
             self._loop = loop
 
     def _board(self, key: K, began: float, max_age: float | None) -> Flight[K, V]:
         """The flight whose outcome serves a call that began then; made and started where there is none."""
-        flight = self._current.get(key)
+        flight = self.flights.get(key)
         if flight is None:
             self._misses += 1
             return self._depart(key)
@@ -343,7 +349,7 @@ class LoadingCache(Generic[K, V]):
     def _queue(self, key: K) -> Flight[K, V]:
         flight = self._queued[key] = self._new_flight(key)
         # a circle of loads may run through it
-        self._current[key].waited_for_by.append(flight)
+        self.flights[key].waited_for_by.append(flight)
         return flight
 
     def _new_flight(self, key: K, background: bool = False) -> Flight[K, V]:
@@ -351,7 +357,7 @@ class LoadingCache(Generic[K, V]):
         return Flight(self, self._loop, key, background=background)
 
     def _start(self, flight: Flight[K, V]) -> None:
-        self._current[flight.key] = flight
+        self.flights[flight.key] = flight
         self._running.add(flight)
         self._loads += 1
         flight.start(self._load, self._clock)
@@ -364,7 +370,7 @@ class LoadingCache(Generic[K, V]):
 
     def _supersede(self, key: K) -> bool:
         """Take the flight of ``key`` out of sight, so that it is neither stored nor joined from now on."""
-        flight = self._current.pop(key, None)
+        flight = self.flights.pop(key, None)
         if flight is None:
             return False
         self._superseded += 1
@@ -373,19 +379,19 @@ class LoadingCache(Generic[K, V]):
 
     def flight_abandoned(self, flight: Flight[K, V]) -> None:
         """Called by a flight whose last waiter has left, before it is cancelled."""
-        if self._current.get(flight.key) is flight:
-            del self._current[flight.key]
+        if self.flights.get(flight.key) is flight:
+            del self.flights[flight.key]
             self._start_queued(flight)
         elif self._queued.get(flight.key) is flight:
             del self._queued[flight.key]
-            self._current[flight.key].waited_for_by.remove(flight)
+            self.flights[flight.key].waited_for_by.remove(flight)
 
     def flight_done(self, flight: Flight[K, V], task: asyncio.Task[V | Loaded[V]]) -> None:
         """Called by a flight whose load has ended: the one place where outcomes enter the cache."""
         self._running.discard(flight)
-        current = self._current.get(flight.key) is flight
+        current = self.flights.get(flight.key) is flight
         if current:
-            del self._current[flight.key]
+            del self.flights[flight.key]
         error = _failure(flight, task)
         if flight.cancelled:
             self._abandoned += 1
@@ -445,7 +451,6 @@ class LoadingCache(Generic[K, V]):
     def _remember(self, flight: Flight[K, V], error: BaseException, now: float) -> None:
         assert self._policy is not None
         assert flight.sent_at is not None
-        entry: Entry[Any] = Entry(None, sent_at=flight.sent_at, gone_at=now + self._policy.error_ttl)
         # a copy without traceback and cause, which would keep the frames of the whole load alive
         kept = own_copy(error)
         object.__setattr__(kept, "__cause__", None)
@@ -454,10 +459,7 @@ class LoadingCache(Generic[K, V]):
         self._store.put(flight.key, entry, now)
 
     def __repr__(self) -> str:
-        state = "closed" if self._closed else f"{len(self._entries)} held, {len(self._running)} in flight"
-        calls = self._hits + self._stale_hits + self._error_hits + self._misses + self._joined
-        served = self._hits + self._stale_hits
-        return f"<LoadingCache: {state}, {served} of {calls} calls served from memory, {self._loads} loads>"
+        return f"<LoadingCache: {'closed, ' if self._closed else ''}{self.stats()}>"
 
 
 def check_ended(loop: asyncio.AbstractEventLoop | None) -> None:

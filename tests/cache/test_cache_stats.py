@@ -127,7 +127,10 @@ async def test_a_cache_says_in_one_line_what_it_holds_and_does() -> None:
     assert repr(b.cache) == "<LoadingCache: 1 held, 1 in flight, 1 of 3 calls served from memory, 2 loads>"
     await cancel(left)
     await b.cache.aclose()
-    assert repr(b.cache) == "<LoadingCache: closed, 1 of 3 calls served from memory, 2 loads>"
+    assert (
+        repr(b.cache)
+        == "<LoadingCache: closed, 0 held, 0 in flight, 1 of 3 calls served from memory, 2 loads>"
+    )
 
 
 class Silent:
@@ -144,7 +147,7 @@ async def test_a_flight_says_in_one_line_what_it_is_about() -> None:
     upstream = Upstream()
     flight: Flight[str, str] = Flight(Silent(), asyncio.get_running_loop(), "line\nbreak")
     assert repr(flight) == "<Flight 'line\\nbreak': queued, 0 waiting>"
-    waiter = asyncio.create_task(flight.wait(stand_in=False))
+    waiter = asyncio.create_task(flight.wait(0))
     flight.start(upstream, lambda: 0.0)
     await settle()
     assert repr(flight) == "<Flight 'line\\nbreak': under way, 1 waiting>"

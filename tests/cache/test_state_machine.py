@@ -16,7 +16,7 @@ import gc
 import os
 from collections import Counter
 from contextvars import ContextVar, copy_context
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias, cast
 
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
@@ -30,6 +30,7 @@ from hypothesis.stateful import (
 )
 from random_loop import HandLoop
 
+from wolf_async import WolfClient
 from wolf_async.cache import Loaded, LoadingCache
 from wolf_async.errors import WolfClosedError, WolfConfigError, WolfConnectionError
 from wolf_async.policy import CachePolicy
@@ -59,6 +60,11 @@ class Answer:
         self.number = number
         self.sent_at = sent_at
         self.size = size
+
+    @property
+    def init(self) -> Answer:
+        """What the client makes of it."""
+        return self
 
     def __bool__(self) -> bool:
         return self.number % 2 == 0
@@ -454,6 +460,18 @@ PAST: Final = st.sampled_from([0.0, 0.5])
 caller_local: Final[ContextVar[bool]] = ContextVar("caller_local", default=False)
 
 
+def client_of(
+    cache: LoadingCache[Key, Answer],
+    store: PairStore[str, str, Answer],
+    policy: CachePolicy | None,
+    clock: FakeClock,
+) -> WolfClient:
+    """A client before that cache: it answers hits, and lets callers join a load, on a way of its own."""
+    client: Any = WolfClient("token", cache=policy, clock=clock)
+    client._cache, client._held, client._flights = cache, store.by_parts, cache.flights
+    return cast("WolfClient", client)
+
+
 class CacheMachine(RuleBasedStateMachine):
     """Callers, loads and everything else, in any order."""
 
@@ -487,6 +505,7 @@ class CacheMachine(RuleBasedStateMachine):
         self.cache: LoadingCache[Key, Answer] = LoadingCache(
             self._load, policy=policy, sizeof=size, clock=self.clock, is_unwell=is_unwell, store=self.store
         )
+        self.client = None if self.pairs is None else client_of(self.cache, self.pairs, policy, self.clock)
 
     def check(self, true: bool, complaint: str) -> None:
         """As an assertion, for code in tasks, whose errors would get lost."""
@@ -564,7 +583,10 @@ class CacheMachine(RuleBasedStateMachine):
         at_once, steps = call.decided, self.loop.steps
         TOTAL["calls"] += 1
         try:
-            value = await self.cache.get(call.key, max_age=call.max_age)
+            if self.client is None:
+                value = await self.cache.get(call.key, max_age=call.max_age)
+            else:
+                value = cast("Answer", await self.client.task_init(*call.key, max_age=call.max_age))
         except asyncio.CancelledError:
             self.model.left(call)
             self.check(
@@ -671,6 +693,8 @@ class CacheMachine(RuleBasedStateMachine):
     @rule(key=st.sampled_from(KEYS), max_age=st.none() | AGES)
     def peek(self, key: Key, max_age: float | None) -> None:
         assert self.cache.peek(key, max_age=max_age) is self.model.peek(key, max_age)
+        if self.client is not None:
+            assert cast("Any", self.client.peek(*key, max_age=max_age)) is self.model.peek(key, max_age)
 
     # --- rules: loads
 
@@ -820,7 +844,7 @@ class CacheMachine(RuleBasedStateMachine):
         assert not self.loop.problems
 
     def stats_are_those_of_the_model(self) -> None:
-        stats, count = self.cache.stats(), self.model.count
+        stats, count = (self.client or self.cache).stats(), self.model.count
         for name in ("hits", "stale_hits", "error_hits", "misses", "joined"):
             assert getattr(stats, name) == count[name], name
         for name in ("loads", "refreshes", "failures", "abandoned", "superseded"):

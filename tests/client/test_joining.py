@@ -1,0 +1,235 @@
+"""Callers that join a load under way: the client lets them, on a way of its own, before the cache is asked."""
+
+# pyright: reportPrivateUsage=false
+from __future__ import annotations
+
+import asyncio
+import gc
+import weakref
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
+import pytest
+
+from wolf_async import (
+    Account,
+    CachePolicy,
+    RawResponse,
+    TaskInit,
+    WolfClient,
+    WolfConfigError,
+    WolfConnectionError,
+)
+from wolf_async.testing import FakeClock
+
+from .conftest import TOKEN
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    NewLoop = Callable[[], asyncio.AbstractEventLoop]
+
+T = TypeVar("T")
+
+BODY = msgspec.json.encode({"code": 200, "status": "success", "data": {"max_recycle_limit": 3}})
+
+
+class GatedClient(WolfClient):
+    """Waits for a gate where a request would be sent: one gate a load, on whatever loop that runs."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.now = FakeClock()
+        super().__init__(TOKEN, clock=self.now, **settings)
+        self.gates: list[asyncio.Future[bytes]] = []
+
+    async def _ask(self, account: Account, read: Callable[[RawResponse], T]) -> tuple[RawResponse, T]:
+        sent_at = self._clock()
+        self.gates.append(asyncio.get_running_loop().create_future())
+        response = RawResponse(200, {}, await self.gates[-1], sent_at)
+        return response, read(response)
+
+    def ask(self, max_age: float | None = None) -> asyncio.Task[TaskInit]:
+        return asyncio.create_task(self.task_init("user", "sub", max_age=max_age))
+
+
+async def settle() -> None:
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+async def crowd(client: GatedClient, size: int = 3) -> list[asyncio.Task[TaskInit]]:
+    """Callers of whom the first has begun a load, and the others have joined it."""
+    callers = [client.ask() for _ in range(size)]
+    await settle()
+    return callers
+
+
+def run(main: Coroutine[Any, Any, T], new_loop: NewLoop) -> T:
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        return runner.run(main)
+
+
+async def test_all_who_join_get_the_same_answer_and_are_counted() -> None:
+    client = GatedClient()
+    callers = await crowd(client, 50)
+    client.gates[0].set_result(BODY)
+    answers = await asyncio.gather(*callers)
+    assert all(answer is answers[0] for answer in answers)
+    assert len(client.gates) == 1
+    stats = client.stats()
+    assert (stats.misses, stats.joined, stats.hits, stats.loads) == (1, 49, 0, 1)
+    assert "0 of 50 calls served from memory" in repr(client)
+
+
+async def test_who_joins_while_an_answer_is_too_old_to_be_used_gets_the_new_one() -> None:
+    client = GatedClient(cache=CachePolicy(ttl=10))
+    callers = await crowd(client)
+    client.gates[0].set_result(BODY)
+    await settle()
+    client.now.advance(11)
+    late = await crowd(client)
+    client.gates[1].set_result(BODY.replace(b"3", b"4"))
+    assert [caller.result().max_recycle_limit for caller in callers] == [3] * 3
+    assert [(await caller).max_recycle_limit for caller in late] == [4] * 3
+    assert client.stats().joined == 4
+
+
+async def test_an_answer_that_may_stand_in_does_so_for_those_who_join_too() -> None:
+    client = GatedClient(cache=CachePolicy(ttl=10, stale_if_error=100, stale_while_revalidate=1))
+    first = await crowd(client, 1)
+    client.gates[0].set_result(BODY)
+    await settle()
+    client.now.advance(12)
+    callers = await crowd(client)
+    strict = client.ask(max_age=100)
+    await settle()
+    client.gates[1].set_exception(WolfConnectionError("refused"))
+    assert [await caller for caller in callers] == [first[0].result()] * 3
+    with pytest.raises(WolfConnectionError):
+        await strict
+
+
+async def test_a_stale_answer_is_served_at_once_while_its_refresh_is_under_way() -> None:
+    client = GatedClient(cache=CachePolicy(ttl=10, stale_while_revalidate=100))
+    first = await crowd(client, 1)
+    client.gates[0].set_result(BODY)
+    await settle()
+    client.now.advance(12)
+    callers = await crowd(client)
+    assert [caller.result() for caller in callers] == [first[0].result()] * 3
+    await client.aclose()
+
+
+async def test_who_wants_a_newer_answer_does_not_join_a_load_that_was_sent_before() -> None:
+    client = GatedClient()
+    callers = await crowd(client)
+    newer = [client.ask(max_age=0), client.ask(max_age=0)]
+    await settle()
+    client.gates[0].set_result(BODY)
+    await settle()
+    assert [caller.done() for caller in callers + newer] == [True] * 3 + [False] * 2
+    assert len(client.gates) == 2
+    client.gates[1].set_result(BODY)
+    await asyncio.gather(*newer)
+
+
+async def test_each_gets_an_error_of_its_own() -> None:
+    client = GatedClient()
+    callers = await crowd(client)
+    original = WolfConnectionError("refused")
+    client.gates[0].set_exception(original)
+    errors = await asyncio.gather(*callers, return_exceptions=True)
+    assert len({id(error) for error in errors} | {id(original)}) == 4
+    assert all(isinstance(error, WolfConnectionError) and error.__cause__ is original for error in errors)
+
+
+@pytest.mark.usefixtures("loop_reports", "asyncio_errors")
+async def test_who_leaves_in_the_tick_of_a_failure_makes_no_noise() -> None:
+    client = GatedClient()
+    callers = await crowd(client)
+    client.gates[0].set_exception(WolfConnectionError("refused"))
+    # until the load has ended, and told those who wait, none of whom has run since
+    while client.stats().failures == 0:  # noqa: ASYNC110 (an event would come a tick too late)
+        await asyncio.sleep(0)
+    for caller in callers[1:]:
+        caller.cancel()
+    outcomes = await asyncio.gather(*callers, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [WolfConnectionError] + [asyncio.CancelledError] * 2
+    del outcomes, callers
+    gc.collect()
+
+
+async def test_the_load_is_cancelled_when_the_last_has_left() -> None:
+    client = GatedClient()
+    callers = await crowd(client)
+    for caller in callers[:2]:
+        caller.cancel()
+    await settle()
+    assert not client.gates[0].cancelled()
+    callers[2].cancel()
+    await settle()
+    assert client.gates[0].cancelled()
+    assert client.stats().abandoned == 1
+
+
+class TracedError(WolfConnectionError):
+    """An error that tells when it is freed."""
+
+
+async def test_an_error_is_freed_without_the_garbage_collector() -> None:
+    """A cycle through frames would keep what those hold alive."""
+    client = GatedClient()
+    callers = await crowd(client)
+    gc.collect()
+    gc.disable()
+    try:
+        client.gates.pop().set_exception(TracedError("refused"))
+        await settle()
+        references = [weakref.ref(caller.exception()) for caller in callers]
+        callers.clear()
+        assert [reference() for reference in references] == [None] * 3
+    finally:
+        gc.enable()
+
+
+def test_a_load_of_a_loop_that_is_open_is_not_joined_from_another(new_loop: NewLoop) -> None:
+    """Line 25: one clear error, and the load goes on for those who wait on its own loop."""
+    client = GatedClient()
+    first = new_loop()
+    callers = first.run_until_complete(crowd(client))
+    before = client.stats()
+
+    async def elsewhere() -> None:
+        with pytest.raises(WolfConfigError, match="another event loop"):
+            await client.task_init("user", "sub")
+
+    try:
+        run(elsewhere(), new_loop)
+        assert client.stats() == before
+        client.gates[0].set_result(BODY)
+        first.run_until_complete(settle())
+        assert [caller.result().max_recycle_limit for caller in callers] == [3] * 3
+    finally:
+        first.close()
+
+
+def test_a_load_that_a_closed_loop_has_left_is_made_again(new_loop: NewLoop) -> None:
+    """Line 25, for a loop that was closed without ending its tasks."""
+    client = GatedClient()
+    loop = new_loop()
+    loop.run_until_complete(crowd(client))
+    left = asyncio.all_tasks(loop)
+    for task in left:  # nothing but this test is to blame for them
+        task._log_destroy_pending = False  # type: ignore[attr-defined]
+    loop.close()
+
+    async def again() -> list[TaskInit]:
+        callers = await crowd(client)
+        client.gates[1].set_result(BODY)
+        return await asyncio.gather(*callers)
+
+    assert [answer.max_recycle_limit for answer in run(again(), new_loop)] == [3] * 3
+    left.clear()
+    gc.collect()
+    stats = client.stats()
+    assert (stats.loads, stats.abandoned, stats.misses, stats.joined) == (2, 1, 2, 4)
