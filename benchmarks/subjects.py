@@ -92,9 +92,7 @@ class OfflineClient(WolfClient):
         response = RawResponse(200, {}, await self._upstream(account), sent_at)
         return response, read(response)
 
-    async def handle(self, account: Account) -> object:
-        """A load without what shares and keeps it."""
-        return await self._load(account)
+    read = WolfClient._read  # pyright: ignore[reportPrivateUsage]
 
 
 _TINY = msgspec.json.encode(
