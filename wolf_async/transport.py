@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import re
 import socket
@@ -18,6 +19,7 @@ from aiohttp.http_exceptions import ContentEncodingError
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
+from wolf_async.deadline import Timer
 from wolf_async.errors import (
     WolfClosedError,
     WolfConfigError,
@@ -64,7 +66,15 @@ class Transport:
         self._owned = session is None
         self._proxy = _proxy_for(base_url) if trust_env else None
         self._session = self._new_session() if session is None else session
-        self._usual = self._client_timeout(timeouts.attempt)
+        # the attempt's own time is kept here: aiohttp would set a timer of the loop for each request
+        self._connect_within = aiohttp.ClientTimeout(
+            total=None,
+            connect=None if math.isinf(timeouts.connect) else timeouts.connect,
+            # aiohttp rounds longer timeouts up to whole seconds above this threshold
+            ceil_threshold=_NEVER,
+        )
+        self._loop = asyncio.get_running_loop()
+        self._timer = Timer(self._loop, timeouts.attempt)
         if self._owned:
             self._keeper = _until_the_loop_ends(self._session)
             _begin(self._keeper)
@@ -77,15 +87,6 @@ class Transport:
             response_class=_Response,
         )
 
-    def _client_timeout(self, attempt: float) -> aiohttp.ClientTimeout:
-        # aiohttp rounds longer timeouts up to whole seconds above this threshold
-        connect = min(self._timeouts.connect, attempt)
-        return aiohttp.ClientTimeout(
-            total=None if math.isinf(attempt) else attempt,
-            connect=None if math.isinf(connect) else connect,
-            ceil_threshold=_NEVER,
-        )
-
     async def get(self, url: str, headers: CIMultiDictProxy[str], deadline: Deadline) -> RawResponse:
         """The answer to one GET, whatever its status.
 
@@ -96,19 +97,21 @@ class Transport:
         if left <= 0:
             raise deadline.passed("waiting to send a request")
         whole = left >= self._timeouts.attempt
+        timer = self._timer if whole else Timer(self._loop, left)
         _connecting.set(_Connecting())
         sent_at = self._clock()
         try:
-            response = await self._session.get(
-                URL(url, encoded=True),
-                headers=headers,
-                timeout=self._usual if whole else self._client_timeout(left),
-                allow_redirects=False,
-                raise_for_status=False,
-                proxy=self._proxy,
-                ssl=self._ssl,
-            )
-            body = await self._read(response)
+            with timer.timing():
+                response = await self._session.get(
+                    URL(url, encoded=True),
+                    headers=headers,
+                    timeout=self._connect_within,
+                    allow_redirects=False,
+                    raise_for_status=False,
+                    proxy=self._proxy,
+                    ssl=self._ssl,
+                )
+                body = await self._read(response)
         except WolfDecodeError:
             raise
         except Exception as error:
