@@ -13,8 +13,6 @@ from client.virtual_time import run
 from wolf_async import WolfAuthError, WolfClosedError, WolfConfigError
 from wolf_async.auth import Credential, Tokens
 
-HEADERS = {"Accept": "application/json"}
-
 
 class Provider:
     def __init__(self, *gives: Any, seconds: float = 1.0) -> None:
@@ -34,10 +32,10 @@ class Provider:
 
 
 def test_a_fixed_token_is_at_hand_and_not_renewable() -> None:
-    tokens = Tokens("abc", HEADERS)
+    tokens = Tokens("abc")
     credential = tokens.at_hand()
     assert credential is not None
-    assert dict(credential.headers) == {"Accept": "application/json", "Authorization": "Bearer abc"}
+    assert dict(credential.headers) == {"Authorization": "Bearer abc"}
     assert not tokens.renewable
 
     async def main() -> None:
@@ -51,7 +49,7 @@ def test_a_fixed_token_is_at_hand_and_not_renewable() -> None:
 def test_a_provider_is_called_at_first_need_and_once() -> None:
     async def main() -> None:
         provider = Provider()
-        tokens = Tokens(provider, HEADERS)
+        tokens = Tokens(provider)
         assert tokens.renewable
         assert tokens.at_hand() is None
         got = await asyncio.gather(*(tokens.get() for _ in range(9)))
@@ -69,7 +67,7 @@ def test_a_provider_is_called_at_first_need_and_once() -> None:
 def test_a_refused_credential_is_renewed_once_for_all_who_saw_it() -> None:
     async def main() -> None:
         provider = Provider()
-        tokens = Tokens(provider, HEADERS)
+        tokens = Tokens(provider)
         first = await tokens.get()
         got = await asyncio.gather(*(tokens.renew(first) for _ in range(9)))
         assert {credential.token for credential in got} == {"token-2"}
@@ -83,7 +81,7 @@ def test_a_refused_credential_is_renewed_once_for_all_who_saw_it() -> None:
 def test_who_needs_a_token_during_a_refresh_waits_for_it() -> None:
     async def main() -> None:
         provider = Provider()
-        tokens = Tokens(provider, HEADERS)
+        tokens = Tokens(provider)
         first = await tokens.get()
         renewing = asyncio.ensure_future(tokens.renew(first))
         await asyncio.sleep(0.5)
@@ -98,7 +96,7 @@ def test_a_failure_has_its_cause_is_shared_and_not_remembered() -> None:
     async def main() -> None:
         cause = RuntimeError("with a secret in it")
         provider = Provider(cause)
-        tokens = Tokens(provider, HEADERS)
+        tokens = Tokens(provider)
         outcomes = await asyncio.gather(*(tokens.get() for _ in range(3)), return_exceptions=True)
         assert len(set(map(id, outcomes))) == 3
         for outcome in outcomes:
@@ -115,10 +113,10 @@ def test_a_failure_has_its_cause_is_shared_and_not_remembered() -> None:
 @pytest.mark.parametrize("bad", ["", "a b", "a\nb", "a\r", "\0", "é", "\x7f", b"abc", None, 5])
 def test_what_is_no_token_is_refused_and_not_shown(bad: Any) -> None:
     with pytest.raises(WolfConfigError, match="the token must"):
-        Tokens(bad, HEADERS)
+        Tokens(bad)
 
     async def main() -> None:
-        tokens = Tokens(Provider(bad), HEADERS)
+        tokens = Tokens(Provider(bad))
         with pytest.raises(WolfAuthError, match="gave no token: the token must"):
             await tokens.get()
         assert (await tokens.get()).token == "token-2"
@@ -129,7 +127,7 @@ def test_what_is_no_token_is_refused_and_not_shown(bad: Any) -> None:
 def test_a_cancelled_caller_leaves_the_others_alone() -> None:
     async def main() -> None:
         provider = Provider()
-        tokens = Tokens(provider, HEADERS)
+        tokens = Tokens(provider)
         calls = [asyncio.ensure_future(tokens.get()) for _ in range(3)]
         await asyncio.sleep(0.5)
         calls[0].cancel()
@@ -143,7 +141,7 @@ def test_a_cancelled_caller_leaves_the_others_alone() -> None:
 
 def test_closing_ends_a_call_of_the_provider() -> None:
     async def main() -> None:
-        tokens = Tokens(Provider(seconds=1e6), HEADERS)
+        tokens = Tokens(Provider(seconds=1e6))
         call = asyncio.ensure_future(tokens.get())
         await asyncio.sleep(1)
         await tokens.aclose()
@@ -155,18 +153,18 @@ def test_closing_ends_a_call_of_the_provider() -> None:
 
 def test_a_plain_function_will_do() -> None:
     async def main() -> None:
-        assert (await Tokens(lambda: "abc", HEADERS).get()).token == "abc"  # type: ignore[arg-type,return-value]
+        assert (await Tokens(lambda: "abc").get()).token == "abc"  # type: ignore[arg-type,return-value]
 
     run(main())
 
 
 def test_nothing_shows_the_token() -> None:
-    tokens = Tokens("sesame", HEADERS)
+    tokens = Tokens("sesame")
     credential = tokens.at_hand()
     for thing in (tokens, credential):
         assert "sesame" not in repr(thing)
         with pytest.raises(TypeError):
             pickle.dumps(thing)
     assert repr(tokens) == "<Tokens: fixed>"
-    assert repr(Tokens(Provider(), HEADERS)) == "<Tokens: from a provider>"
-    assert repr(Credential("sesame", HEADERS)) == "<Credential>"
+    assert repr(Tokens(Provider())) == "<Tokens: from a provider>"
+    assert repr(Credential("sesame")) == "<Credential>"

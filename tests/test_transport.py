@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from wolf_async import RawResponse
 
-HEADERS = Credential("sesame", {"Accept": "application/json"}).headers
+HEADERS = Credential("sesame").headers
 
 
 class Wire:

@@ -19,13 +19,13 @@ TokenProvider: TypeAlias = Callable[[], Awaitable[str]]
 
 
 class Credential:
-    """A token as request headers; its repr shows neither."""
+    """A token as a request's header; its repr shows neither."""
 
     __slots__ = ("headers", "token")
 
-    def __init__(self, token: str, headers: dict[str, str]) -> None:
+    def __init__(self, token: str) -> None:
         self.token = token
-        self.headers = CIMultiDictProxy(CIMultiDict({**headers, "Authorization": f"Bearer {token}"}))
+        self.headers = CIMultiDictProxy(CIMultiDict({"Authorization": f"Bearer {token}"}))
 
     def __repr__(self) -> str:
         return "<Credential>"
@@ -38,8 +38,7 @@ class Tokens:
     requests saw that. Its failures are not remembered.
     """
 
-    def __init__(self, source: str | TokenProvider, headers: dict[str, str]) -> None:
-        self._headers = headers
+    def __init__(self, source: str | TokenProvider) -> None:
         self._held: LoadingCache[str, Credential] | None = None
         self._fixed: Credential | None = None
         if callable(source):
@@ -47,7 +46,7 @@ class Tokens:
             # one key and no expiry: what it is here for is that callers share a load, leave and fail alone
             self._held = LoadingCache(self._fetch, policy=CachePolicy(ttl=math.inf, max_entries=1))
         else:
-            self._fixed = Credential(_checked(source), headers)
+            self._fixed = Credential(_checked(source))
 
     @property
     def renewable(self) -> bool:
@@ -84,7 +83,7 @@ class Tokens:
             # only its kind: the text of a provider's error may hold a secret
             raise WolfAuthError(f"the token provider failed: {type(error).__name__}") from error
         try:
-            return Credential(_checked(token), self._headers)
+            return Credential(_checked(token))
         except WolfConfigError as error:
             raise WolfAuthError(f"the token provider gave no token: {error}") from error
 

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias, TypeVar
 import msgspec
 
 from wolf_async import wire
-from wolf_async._version import __version__
 from wolf_async.account import Account
 from wolf_async.auth import Credential, TokenProvider, Tokens
 from wolf_async.bulk import AccountResult, Accounts, check_accounts, results
@@ -45,14 +44,6 @@ T = TypeVar("T")
 _Key: TypeAlias = tuple[str, str | None]
 """An account as the cache's key: a plain tuple, since the garbage collector visits every named one."""
 
-_HEADERS: Final = {
-    "Accept": "application/json",
-    # only what aiohttp undoes without further packages
-    "Accept-Encoding": "gzip, deflate",
-    # the vendor's samples send it with the GET
-    "Content-Type": "application/json",
-    "User-Agent": f"wolf-async/{__version__}",
-}
 _loading: Final = loading.get
 _BYTES_PER_BODY_BYTE: Final = 3
 _NONE_HELD: Final[dict[str | None, Entry[_Answer]]] = {}
@@ -143,7 +134,7 @@ class WolfClient:
         self._base_url = wire.check_base_url(
             _setting(base_url, "WOLF_BASE_URL", wire.DEFAULT_BASE_URL), allow_http
         )
-        self._tokens = Tokens(_token(token), _HEADERS)
+        self._tokens = Tokens(_token(token))
         self._policy = cache
         self._timeouts = timeouts
         self._max_concurrency = max_concurrency

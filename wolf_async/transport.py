@@ -19,6 +19,7 @@ from aiohttp.http_exceptions import ContentEncodingError
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
+from wolf_async._version import __version__
 from wolf_async.deadline import Timer
 from wolf_async.errors import (
     WolfClosedError,
@@ -37,6 +38,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Transport"]
 
+_HEADERS: Final = {
+    "Accept": "application/json",
+    # only what aiohttp undoes without further packages
+    "Accept-Encoding": "gzip, deflate",
+    # the vendor's samples send it with the GET
+    "Content-Type": "application/json",
+    "User-Agent": f"wolf-async/{__version__}",
+}
 _NEVER: Final = math.inf
 _NO_ANSWER: Final = "the server closed the connection without an answer"
 _NO_HEADERS: Final[CIMultiDict[str]] = CIMultiDict()
@@ -84,6 +93,7 @@ class Transport:
         return aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, socket_factory=_new_socket),
             cookie_jar=aiohttp.DummyCookieJar(),
+            headers=_HEADERS,
             response_class=_Response,
         )
 
@@ -104,7 +114,7 @@ class Transport:
             with timer.timing():
                 response = await self._session.get(
                     URL(url, encoded=True),
-                    headers=headers,
+                    headers=headers if self._owned else {**_HEADERS, **headers},
                     timeout=self._connect_within,
                     allow_redirects=False,
                     raise_for_status=False,
