@@ -23,21 +23,18 @@ def _imported(statement: str) -> Mapping[str, int]:
     return {name.strip(): int(own) for own, _, name in rows if own.strip().isdigit()}
 
 
-def _total(modules: Mapping[str, int], without: Mapping[str, int]) -> int:
-    return sum(taken for name, taken in modules.items() if name not in without)
-
-
 def imports(effort: Effort) -> list[Figure]:
-    """Pair by pair in fresh interpreters, since an import happens once."""
-    base = _imported("pass")
+    """In fresh interpreters, since an import happens once; both sides in each, since no two of them run alike."""
+    base, needed = _imported("pass"), _imported(_NEEDED)
     _imported(_ALL)  # writes the bytecode
     added: list[float] = []
-    needed: Mapping[str, int] = {}
     modules: Mapping[str, int] = {}
+    own: Mapping[str, int] = {}
     for _ in range(effort.fewer(2)):
-        needed, modules = _imported(_NEEDED), _imported(_ALL)
-        added.append(_total(modules, base) / _total(needed, base))
-    own = {name: taken for name, taken in modules.items() if name not in needed and name not in base}
+        modules = {name: taken for name, taken in _imported(_ALL).items() if name not in base}
+        own = {name: taken for name, taken in modules.items() if name not in needed}
+        whole = sum(modules.values())
+        added.append(whole / (whole - sum(own.values())))
     longest = sorted(own, key=lambda name: -own[name])[:5]
     unwanted = [name for name in modules if f"{name}.".startswith(_UNWANTED)]
     return [

@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, time, timedelta, timezone, tzinfo
 from typing import TYPE_CHECKING, Final, TypeAlias
-from zoneinfo import ZoneInfo
 
 from wolf_async.errors import WolfConfigError
 from wolf_async.policy import whole
@@ -59,6 +58,8 @@ def _zone_of(zone: object) -> tzinfo:
     expected = "a tzinfo or the name of a time zone that this system knows"
     if not isinstance(zone, str):
         raise WolfConfigError(f"zone must be {expected}, not {zone!r}")
+    from zoneinfo import ZoneInfo  # noqa: PLC0415 (not at import: the usual zone needs none of it)
+
     try:
         return ZoneInfo(zone)
     except (KeyError, ValueError, OSError) as error:  # unknown; no name at all; the name of a directory

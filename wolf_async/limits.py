@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TypeAlias, cast
+from typing import TYPE_CHECKING, TypeAlias, cast
 
-from aiolimiter import AsyncLimiter
-
-from wolf_async.deadline import Deadline
 from wolf_async.errors import WolfConfigError
 from wolf_async.policy import seconds, whole
+
+if TYPE_CHECKING:
+    from aiolimiter import AsyncLimiter
+
+    from wolf_async.deadline import Deadline
 
 __all__ = ["Limits", "RateLimit", "check_limits"]
 
@@ -43,6 +45,8 @@ class Limits:
         self._places = asyncio.Semaphore(max_concurrency)
         self._limiter: AsyncLimiter | None = None
         if rate_limit is not None:
+            from aiolimiter import AsyncLimiter  # noqa: PLC0415 (not at import: it brings half of importlib)
+
             per_second, burst = rate_limit if isinstance(rate_limit, tuple) else (rate_limit, 1)
             self._limiter = AsyncLimiter(burst, burst / per_second)
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
-from typing import Any, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 from urllib.parse import quote, urlsplit
 
 import msgspec
@@ -32,7 +32,6 @@ from wolf_async.errors import (
     WolfServerError,
 )
 from wolf_async.models import TaskInit, dec_hook
-from wolf_async.repair import Deviations, repair
 
 __all__ = [
     "RawResponse",
@@ -43,6 +42,9 @@ __all__ = [
     "request_url",
     "without_secret",
 ]
+
+if TYPE_CHECKING:
+    from wolf_async.repair import Deviations
 
 T = TypeVar("T")
 
@@ -241,6 +243,8 @@ def _repaired(response: RawResponse, document: Any) -> tuple[TaskInit, Deviation
     data = document.get("data")
     if not isinstance(data, dict) or not _SECTIONS & data.keys():
         raise _deviation(response, "$.data", "none of the documented sections")
+    from wolf_async.repair import repair  # noqa: PLC0415 (not at import: most answers need no repair)
+
     fixed, deviations = repair(cast("object", data))
     try:
         init = msgspec.convert(fixed, TaskInit, dec_hook=dec_hook)

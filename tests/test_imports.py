@@ -1,0 +1,19 @@
+"""What `import wolf_async` brings with it, and what only those pay for who use it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+LATER = ("click", "rich", "tenacity", "aiolimiter", "zoneinfo", "wolf_async.repair", "wolf_async.again")
+NEVER = ("wolf_async.cli", "wolf_async.testing", "pytest", "hypothesis")
+
+
+def test_what_most_programs_do_not_need_is_not_imported() -> None:
+    # in what aiohttp and msgspec import themselves nobody has a say
+    code = (
+        "import sys, aiohttp, msgspec; before = set(sys.modules); import wolf_async;"
+        f"print(sorted({set(LATER + NEVER)!r} & (set(sys.modules) - before)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == "[]"
