@@ -197,9 +197,12 @@ class WolfClient:
             waiter = flight.board(max_age)
             try:
                 return (await waiter).init
+            except WolfError:  # the load's, so that there is nothing to leave
+                del waiter  # it holds the error, whose traceback holds this frame
+                raise
             except BaseException as error:
                 flight.leave(waiter)
-                del waiter  # it holds the error, whose traceback holds this frame
+                del waiter
                 # the way in which asyncio says that this is another loop; to look beforehand costs more than all else here
                 if not isinstance(error, RuntimeError) or not flight.is_elsewhere:
                     raise

@@ -55,7 +55,8 @@ class WolfError(Exception):
         twin.args = self.args
         fields = twin.__dict__
         fields.update(self.__dict__)
-        fields.pop("__notes__", None)
+        if "__notes__" in fields:
+            del fields["__notes__"]
         return twin
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:

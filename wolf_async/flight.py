@@ -139,10 +139,7 @@ class Flight(Generic[K, V]):
 
     def leave(self, waiter: asyncio.Future[V]) -> None:
         """Let go of what `board` gave."""
-        if waiter not in self._waiters:
-            if waiter.done() and not waiter.cancelled():
-                # who is cancelled in the tick of the landing never looks at the error, of which asyncio would complain
-                waiter.exception()
+        if waiter not in self._waiters:  # landed in the same tick
             return
         del self._waiters[waiter]
         if not self._waiters and not self.background:
@@ -162,6 +159,8 @@ class Flight(Generic[K, V]):
                     waiter.set_result(landing.stand_in.value)
                 else:
                     waiter.set_exception(own_copy(error))
+                    # who is cancelled in this tick never looks at it, of which asyncio would complain
+                    waiter.exception()
             except asyncio.InvalidStateError:  # cancelled in this very tick
                 pass
 
