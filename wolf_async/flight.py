@@ -159,7 +159,7 @@ class Flight(Generic[K, V]):
                     waiter.set_result(landing.stand_in.value)
                 else:
                     waiter.set_exception(own_copy(error))
-                    # who is cancelled in this tick never looks at it, of which asyncio would complain
+                    # looked at, or asyncio complains if the loop is closed before the caller can do that
                     waiter.exception()
             except asyncio.InvalidStateError:  # cancelled in this very tick
                 pass

@@ -1,4 +1,4 @@
-"""Callers that join a load under way: the client lets them, on a way of its own, before the cache is asked."""
+"""Callers whom the client serves itself, before the cache is asked: hits, and those who join a load under way."""
 
 # pyright: reportPrivateUsage=false
 from __future__ import annotations
@@ -79,6 +79,21 @@ async def test_all_who_join_get_the_same_answer_and_are_counted() -> None:
     stats = client.stats()
     assert (stats.misses, stats.joined, stats.hits, stats.loads) == (1, 49, 0, 1)
     assert "0 of 50 calls served from memory" in repr(client)
+
+
+async def test_an_answer_that_is_hit_outlives_one_that_is_not() -> None:
+    client = GatedClient(cache=CachePolicy(max_entries=2))
+
+    async def get(user: str) -> None:
+        caller = asyncio.create_task(client.task_init(user))
+        await settle()
+        if not caller.done():
+            client.gates[-1].set_result(BODY)
+        await caller
+
+    for user in ("first", "second", "first", "third"):
+        await get(user)
+    assert [client.peek(user) is None for user in ("first", "second", "third")] == [False, True, False]
 
 
 async def test_who_joins_while_an_answer_is_too_old_to_be_used_gets_the_new_one() -> None:
@@ -233,3 +248,21 @@ def test_a_load_that_a_closed_loop_has_left_is_made_again(new_loop: NewLoop) -> 
     gc.collect()
     stats = client.stats()
     assert (stats.loads, stats.abandoned, stats.misses, stats.joined) == (2, 1, 2, 4)
+
+
+@pytest.mark.usefixtures("asyncio_errors")
+def test_a_loop_that_is_closed_in_the_tick_of_a_failure_makes_no_noise(new_loop: NewLoop) -> None:
+    """Line 9: nobody is left to see the errors that have just been handed out."""
+    client = GatedClient()
+    loop = new_loop()
+    callers = loop.run_until_complete(crowd(client))
+    client.gates[0].set_exception(WolfConnectionError("refused"))
+    while client.stats().failures == 0:
+        loop.call_soon(loop.stop)
+        loop.run_forever()  # one tick
+    assert not any(caller.done() for caller in callers)
+    for caller in callers:  # nothing but this test is to blame for them
+        caller._log_destroy_pending = False  # type: ignore[attr-defined]
+    loop.close()
+    callers.clear()
+    gc.collect()

@@ -1,6 +1,6 @@
 """Break the cache in one place after the other, and see whether the tests notice.
 
-    python tests/mutants/run.py                      all mutants, against tests/cache; some minutes on two cores
+    python tests/mutants/run.py                      all mutants, some minutes on two cores
     python tests/mutants/run.py NAME ...             these alone
     python tests/mutants/run.py --tests tests/cache/test_state_machine.py
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 COPIED: Final = ("wolf_async", "tests", "pyproject.toml", "README.md")
-DEFAULT: Final = ("tests/cache",)
+DEFAULT: Final = ("tests/cache", "tests/client/test_joining.py")
 FIRST_FAILURE: Final = re.compile(r"^(?:FAILED|ERROR) tests/\w+/(\S+)", re.MULTILINE)
 
 
