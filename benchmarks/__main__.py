@@ -65,18 +65,22 @@ _FOLDER = Path(__file__).parent / "results"
 
 def _measure(names: list[str], effort: Effort, folder: Path) -> Report:
     parts = [part for part in PARTS if not names or part.name in names]
-    figures: list[Figure] = []
-    for part in parts:
+    report = Report(setting(effort), [])
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, part in enumerate(parts, start=1):
         begin = time.perf_counter()
         measured = part.run(effort)
-        figures += measured
+        report = msgspec.structs.replace(report, figures=report.figures + measured)
         print(part_markdown(part, measured), f"({time.perf_counter() - begin:.0f} s)\n", sep="\n", flush=True)
-    report = Report(setting(effort), figures)
-    folder.mkdir(parents=True, exist_ok=True)
+        # after each part: who interrupts a run of ten minutes keeps what there is
+        _write(report, parts[:number], folder)
+    return report
+
+
+def _write(report: Report, parts: list[Part], folder: Path) -> None:
     save(report, folder / "results.json")
     (folder / "results.md").write_text(markdown(report, parts), encoding="utf-8")
     (folder / "results.svg").write_text(svg(report), encoding="utf-8")
-    return report
 
 
 def _say_missed(report: Report) -> None:
