@@ -52,11 +52,11 @@ class WolfError(Exception):
         """An equal error of its own, without the traceback, notes and cause of this one."""
         cls = type(self)
         twin = cls.__new__(cls, *self.args)
-        twin.args = self.args
-        fields = twin.__dict__
-        fields.update(self.__dict__)
-        if "__notes__" in fields:
-            del fields["__notes__"]
+        if not twin.args:  # an OSError gets them from __init__
+            twin.args = self.args
+        fields = self.__dict__.copy()
+        fields.pop("__notes__", None)
+        twin.__dict__ = fields
         return twin
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:

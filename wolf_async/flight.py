@@ -14,7 +14,7 @@ import functools
 import traceback
 import types
 from contextvars import Context, ContextVar
-from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar, cast
 
 from wolf_async.errors import WolfError
 
@@ -150,19 +150,21 @@ class Flight(Generic[K, V]):
     def land(self, landing: Landing[V]) -> None:
         """Tell everybody who waits; later landings find nobody and do nothing."""
         waiters, self._waiters = self._waiters, {}
-        value, error = landing.value, landing.error
+        # a loop for each outcome: they are all that a crowd's landing costs
+        if landing.error is None:
+            value = cast("V", landing.value)
+            for waiter in waiters:
+                if not waiter.done():  # cancelled in this very tick
+                    waiter.set_result(value)
+            return
         for waiter, max_age in waiters.items():
-            try:
-                if error is None:
-                    waiter.set_result(value)  # type: ignore[arg-type]
-                elif max_age is None and landing.stand_in is not None:
-                    waiter.set_result(landing.stand_in.value)
-                else:
-                    waiter.set_exception(own_copy(error))
-                    # looked at, or asyncio complains if the loop is closed before the caller can do that
-                    waiter.exception()
-            except asyncio.InvalidStateError:  # cancelled in this very tick
+            if waiter.done():
                 pass
+            elif max_age is None and landing.stand_in is not None:
+                waiter.set_result(landing.stand_in.value)
+            else:
+                waiter.set_exception(own_copy(landing.error))
+                waiter.exception()  # or asyncio complains if the loop is closed before the caller can look at it
 
     def cancel(self) -> asyncio.Task[Any] | None:
         """Cancel the load, and return its task if it is still running."""
