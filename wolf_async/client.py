@@ -45,6 +45,9 @@ _Key: TypeAlias = tuple[str, str | None]
 """An account as the cache's key: a plain tuple, since the garbage collector visits every named one."""
 
 _loading: Final = loading.get
+# what ends a wait for a load from without; the last one is how asyncio says that the load is another loop's, and to look
+# at the running loop before the wait would cost more than all else that a wait costs
+_CUT_SHORT: Final = (asyncio.CancelledError, GeneratorExit, RuntimeError)
 _BYTES_PER_BODY_BYTE: Final = 3
 _NONE_HELD: Final[dict[str | None, Entry[_Answer]]] = {}
 
@@ -194,16 +197,10 @@ class WolfClient:
             pass
         if flight is not None and _loading() is None:
             self._joined += 1
-            waiter = flight.board(max_age)
             try:
-                return (await waiter).init
-            except WolfError:  # the load's, so that there is nothing to leave
-                del waiter  # it holds the error, whose traceback holds this frame
-                raise
-            except BaseException as error:
-                flight.leave(waiter)
-                del waiter
-                # the way in which asyncio says that this is another loop; to look beforehand costs more than all else here
+                return (await flight.board(max_age)).init
+            except _CUT_SHORT as error:
+                flight.leave()
                 if not isinstance(error, RuntimeError) or not flight.is_elsewhere:
                     raise
                 self._joined -= 1

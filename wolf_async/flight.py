@@ -30,6 +30,8 @@ loading: Final[ContextVar[Flight[Any, Any] | None]] = ContextVar("wolf_async.loa
 """The flight in whose load the code now runs, in all tasks that the load starts."""
 
 
+MANY: Final = 100
+"""Waiters of callers who have left that are let go of only together with more of them."""
 FIELDS: Final = (types.MemberDescriptorType, types.GetSetDescriptorType)
 """The types of what a class says of its instances' fields outside ``__dict__``."""
 
@@ -67,7 +69,10 @@ class Flight(Generic[K, V]):
     """One load of one key, and those who wait for it."""
 
     __slots__ = (
+        "_has_landed",
+        "_left",
         "_loop",
+        "_strict",
         "_task",
         "_tower",
         "_waiters",
@@ -96,8 +101,13 @@ class Flight(Generic[K, V]):
         self._tower = tower
         self._loop = loop
         self._task: asyncio.Task[Any] | None = None
-        # with their max_age; a dict, since leaving then costs the same however many wait
-        self._waiters: dict[asyncio.Future[V], float | None] = {}
+        self._waiters: list[asyncio.Future[V]] = []
+        """What all who have boarded wait for; those of who has left are cancelled."""
+        self._strict: set[asyncio.Future[V]] = set()
+        """Those of them whose callers want no stand-in, having given a ``max_age``."""
+        self._left = 0
+        """How many of them nobody waits for any more."""
+        self._has_landed = False
 
     def start(self, load: Callable[[K], Awaitable[object]], clock: Callable[[], float]) -> None:
         """Begin the load in a task of its own, which sees no caller's context variables."""
@@ -123,48 +133,59 @@ class Flight(Generic[K, V]):
         Without ``max_age`` an older value is accepted where the landing has one. A caller that is cancelled
         leaves alone; when the last one leaves, the load is cancelled unless it is in the background.
         """
-        waiter = self.board(max_age)
         try:
-            return await waiter
-        except BaseException:
-            self.leave(waiter)
-            del waiter  # it holds the error, whose traceback holds this frame
+            return await self.board(max_age)
+        except (asyncio.CancelledError, GeneratorExit):
+            self.leave()
             raise
 
     def board(self, max_age: float | None) -> asyncio.Future[V]:
-        """What brings the outcome to one caller, who has to `leave` when the wait for it fails in any way."""
+        """What brings the outcome to one caller, who has to `leave` if something else ends the wait for it.
+
+        It is not to be kept: it holds an error whose traceback holds the caller's frame.
+        """
         waiter: asyncio.Future[V] = asyncio.Future(loop=self._loop)
-        self._waiters[waiter] = max_age
+        self._waiters.append(waiter)
+        if max_age is not None:
+            self._strict.add(waiter)
         return waiter
 
-    def leave(self, waiter: asyncio.Future[V]) -> None:
-        """Let go of what `board` gave."""
-        if waiter not in self._waiters:  # landed in the same tick
+    def leave(self) -> None:
+        """Wait no longer, for a caller who was cancelled."""
+        if self._has_landed:  # in the same tick
             return
-        del self._waiters[waiter]
-        if not self._waiters and not self.background:
+        self._left += 1
+        waiting = len(self._waiters) - self._left
+        if not waiting and not self.background:
             # first out of everybody's sight, then cancelled: who arrives while the load cleans up must not find it
             self._tower.flight_abandoned(self)
             self.cancel()
+        elif self._left > MANY and self._left > waiting:
+            # in one go after many have left: leaving costs the same however many wait
+            self._waiters = [waiter for waiter in self._waiters if not waiter.done()]
+            self._strict.intersection_update(self._waiters)
+            self._left = len(self._waiters) - waiting
 
     def land(self, landing: Landing[V]) -> None:
         """Tell everybody who waits; later landings find nobody and do nothing."""
-        waiters, self._waiters = self._waiters, {}
+        waiters, self._waiters = self._waiters, []
+        self._has_landed = True
         # a loop for each outcome: they are all that a crowd's landing costs
         if landing.error is None:
             value = cast("V", landing.value)
             for waiter in waiters:
-                if not waiter.done():  # cancelled in this very tick
+                if not waiter.done():  # cancelled
                     waiter.set_result(value)
             return
-        for waiter, max_age in waiters.items():
+        for waiter in waiters:
             if waiter.done():
                 pass
-            elif max_age is None and landing.stand_in is not None:
+            elif landing.stand_in is not None and waiter not in self._strict:
                 waiter.set_result(landing.stand_in.value)
             else:
                 waiter.set_exception(own_copy(landing.error))
                 waiter.exception()  # or asyncio complains if the loop is closed before the caller can look at it
+        self._strict.clear()
 
     def cancel(self) -> asyncio.Task[Any] | None:
         """Cancel the load, and return its task if it is still running."""
@@ -215,7 +236,7 @@ class Flight(Generic[K, V]):
     def __repr__(self) -> str:
         state = "ended" if self.ended else "under way" if self.under_way else "queued"
         kind = "background, " if self.background else ""
-        return f"<Flight {self.key!r}: {kind}{state}, {len(self._waiters)} waiting>"
+        return f"<Flight {self.key!r}: {kind}{state}, {len(self._waiters) - self._left} waiting>"
 
 
 def own_copy(error: BaseException) -> BaseException:

@@ -1,5 +1,6 @@
 """A caller that is cancelled or times out leaves alone."""
 
+# pyright: reportPrivateUsage=false
 from __future__ import annotations
 
 import asyncio
@@ -7,6 +8,8 @@ from typing import Any
 
 import pytest
 from upstream import Unwell, bench, cancel, error_of, outcome, settle, turn_until, values
+
+from wolf_async.flight import MANY
 
 
 @pytest.mark.parametrize("who", range(5))
@@ -302,3 +305,33 @@ async def test_a_superseded_load_is_cancelled_when_its_last_caller_leaves() -> N
     b.calls[1].answer()
     await settle()
     assert values([second, third]) == ["a#2", "a#2"]
+
+
+async def test_callers_who_come_and_go_during_a_long_load_leave_nothing_behind() -> None:
+    b = bench()
+    stays = await b.waiting()
+    flight = b.cache.flights["a"]
+    for _ in range(50):
+        callers = [await b.waiting(max_age=max_age) for max_age in (None, 5.0) for _ in range(5)]
+        await cancel(*callers)
+        assert len(flight._waiters) < MANY + 20
+        assert len(flight._strict) < MANY + 20
+    assert "1 waiting" in repr(flight)
+    b.calls[0].answer()
+    await settle()
+    assert outcome(stays) == "a#1"
+
+
+async def test_who_stays_while_a_crowd_leaves_in_one_tick_keeps_the_load_going() -> None:
+    """What those leave behind is thrown out while some of them have not even been woken."""
+    b = bench()
+    callers = [b.get() for _ in range(4 * MANY)]
+    await settle()
+    for caller in callers[1:]:
+        caller.cancel()
+    await settle()
+    assert not b.calls[0].cancelled
+    assert "1 waiting" in repr(b.cache.flights["a"])
+    b.calls[0].answer()
+    await settle()
+    assert outcome(callers[0]) == "a#1"
