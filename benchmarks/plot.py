@@ -11,7 +11,7 @@ from benchmarks.report import Report, number
 __all__ = ["svg"]
 
 _SHOWN = ("hit", "peek", "waiting", "failure", "miss", "decode", "leaving", "storm")
-_LEFT, _RIGHT, _ROW, _TOP = 330, 90, 20, 56
+_LEFT, _RIGHT, _ROW, _TOP = 330, 90, 20, 72
 _WIDTH = 900
 _OURS, _OTHERS, _REACH = "#0b6e4f", "#9aa5b1", "#c0392b"
 
