@@ -60,6 +60,7 @@ class Timer:
         self._seconds = seconds
         self._runs: dict[_Run, None] = {}
         """The blocks that run, in the order of their beginnings."""
+        # without an end there is nothing to set
         self._is_set = math.isinf(seconds)
 
     def timing(self) -> _Run:

@@ -102,7 +102,7 @@ class Flight(Generic[K, V]):
         self._loop = loop
         self._task: asyncio.Task[Any] | None = None
         self._waiters: list[asyncio.Future[V]] = []
-        """What all who have boarded wait for; those of who has left are cancelled."""
+        """What all who have boarded wait for; who has left has theirs cancelled."""
         self._strict: set[asyncio.Future[V]] = set()
         """Those of them whose callers want no stand-in, having given a ``max_age``."""
         self._left = 0
