@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import math
+import weakref
 from typing import TYPE_CHECKING
 
 import pytest
@@ -101,6 +103,28 @@ def test_a_first_attempt_that_succeeds_is_all_there_is() -> None:
     scene = Scene()
     assert scene.play() == "answer"
     assert (scene.attempts, scene.pauses) == (1, [])
+
+
+def test_no_attempt_holds_the_errors_of_those_before_it() -> None:
+    """Their frames hold what the server sent, of which there may be much."""
+    errors: list[weakref.ref[Exception]] = []
+    held: list[list[Exception | None]] = []
+
+    async def attempt() -> str:
+        gc.collect()  # what tenacity has held goes with its cycle of frames
+        held.append([error() for error in errors])
+        if len(held) == 4:
+            return "answer"
+        error = busy()
+        errors.append(weakref.ref(error))
+        raise error
+
+    async def main() -> str:
+        retry = Retry(RetryPolicy(attempts=4, budget=math.inf), Sparingly())
+        return await retry.call(attempt, Deadline(asyncio.get_running_loop(), 1000.0))
+
+    assert run(main()) == "answer"
+    assert held == [[], [None], [None] * 2, [None] * 3]
 
 
 @pytest.mark.parametrize("attempts", [1, 2, 3, 7])

@@ -44,19 +44,8 @@ class Again:
         self._sleep = sleep
         self._jitter = wait_random_exponential(multiplier=policy.backoff, max=policy.max_backoff)
 
-    async def call(self, attempt: Callable[[], Awaitable[T]], failed: Exception, deadline: Deadline) -> T:
-        """What ``attempt`` returns in the end, or the error of its last try; ``failed`` is that of the first."""
-        first: Exception | None = failed
-        del failed  # or this frame would hold it
-
-        async def again() -> T:
-            # the attempt that has failed already counts as the first one
-            nonlocal first
-            if first is not None:
-                error, first = first, None
-                raise error
-            return await attempt()
-
+    async def call(self, attempt: Callable[[], Awaitable[T]], deadline: Deadline) -> T:
+        """What ``attempt`` returns in the end, or the error of its last try; its first try counts as one."""
         retrying = AsyncRetrying(
             sleep=self._sleep,
             retry=retry_if_exception(is_transient),
@@ -64,7 +53,7 @@ class Again:
             stop=stop_after_attempt(self._policy.attempts) | _StopUnless(self._may_go_on, deadline),
             reraise=True,
         )
-        return await retrying(again)
+        return await retrying(attempt)
 
     def _pause(self, state: RetryCallState) -> float:
         asked = _asked_pause(state)

@@ -81,9 +81,18 @@ class Retry:
         except Exception as error:
             if not is_transient(error) or self._policy.attempts == 1:
                 raise
-            failed = error
+            failed: Exception | None = error
+
+        async def again() -> T:
+            # the attempt that has failed already counts as the first one; and nothing here holds its error any longer
+            nonlocal failed
+            if failed is not None:
+                first, failed = failed, None
+                raise first
+            return await attempt()
+
         if self._again is None:
             from wolf_async.again import Again  # noqa: PLC0415 (not at import: most programs never need it)
 
             self._again = Again(self._policy, self._budget, self._log, self._sleep)
-        return await self._again.call(attempt, failed, deadline)
+        return await self._again.call(again, deadline)
