@@ -218,6 +218,28 @@ def _measured(effort: Effort, crowds: dict[str, Gather], sizes: list[int], measu
         return interleave(variants, effort.fewer(5))
 
 
+def _figure(
+    samples: Samples,
+    part: str,
+    name: str,
+    size: int,
+    limit: str,
+    *,
+    reach: float | None = None,
+    against: str = "",
+    note: str = "",
+) -> Figure:
+    """A crowd of that size beside another way of having one; ``reach`` is for the client."""
+    return Figure(
+        part=part,
+        name=f"{name}, {size:,} {'waiters' if part == 'leaving' else 'callers'}",
+        value=ratio(samples, f"{size} {name}", f"{size} {limit}"),
+        against=against or limit,
+        reach=reach if name == CLIENT else None,
+        note=note,
+    )
+
+
 def waiting(effort: Effort) -> list[Figure]:
     """Callers that wait for a load which succeeds."""
     crowds = {FUTURE: _future, CLIENT: _client, CACHE: _cache, OWN: _own_futures}
@@ -229,26 +251,10 @@ def waiting(effort: Effort) -> list[Figure]:
     figures: list[Figure] = []
     for size in sizes:
         for name in list(crowds)[1:]:
-            figures.append(
-                Figure(
-                    part="waiting",
-                    name=f"{name}, {size:,} callers",
-                    value=ratio(samples, f"{size} {name}", f"{size} {FUTURE}"),
-                    against=FUTURE,
-                    reach=1.25 if name == CLIENT else None,
-                    note=does.get(name, ""),
-                )
-            )
+            note = does.get(name, "")
+            figures.append(_figure(samples, "waiting", name, size, FUTURE, reach=1.25, note=note))
         if ASYNC_LRU in crowds:
-            figures.append(
-                Figure(
-                    part="waiting",
-                    name=f"{CLIENT}, {size:,} callers",
-                    value=ratio(samples, f"{size} {CLIENT}", f"{size} {ASYNC_LRU}"),
-                    against=ASYNC_LRU,
-                    reach=0.5,
-                )
-            )
+            figures.append(_figure(samples, "waiting", CLIENT, size, ASYNC_LRU, reach=0.5))
     return figures
 
 
@@ -263,12 +269,14 @@ def failure(effort: Effort) -> list[Figure]:
 
     samples = _measured(effort, crowds, [size], failed)
     return [
-        Figure(
-            part="failure",
-            name=f"{name}, {size:,} callers",
-            value=ratio(samples, f"{size} {name}", f"{size} {FUTURE}"),
+        _figure(
+            samples,
+            "failure",
+            name,
+            size,
+            FUTURE,
+            reach=1.5,
             against=f"{FUTURE} with one shared exception object",
-            reach=1.5 if name == CLIENT else None,
             note="an exception object for each caller" if name in (CLIENT, CACHE) else "one shared exception",
         )
         for name in list(crowds)[1:]
@@ -282,18 +290,11 @@ def leaving(effort: Effort) -> list[Figure]:
     few, many = (effort.count(size) for size in _SIZES)
     slower = Effort(rounds=effort.fewer(2), shrink=effort.shrink, loop=effort.loop)
     samples = _measured(slower, crowds, [few, many], _left)
-    figures: list[Figure] = []
-    for name in list(crowds)[1:]:
-        for size in (few, many):
-            figures.append(
-                Figure(
-                    part="leaving",
-                    name=f"{name}, {size:,} waiters",
-                    value=ratio(samples, f"{size} {name}", f"{size} {EACH}"),
-                    against=EACH,
-                    reach=1.5 if name == CLIENT else None,
-                )
-            )
+    figures = [
+        _figure(samples, "leaving", name, size, EACH, reach=1.5)
+        for name in list(crowds)[1:]
+        for size in (few, many)
+    ]
     for name in crowds:
         figures.append(
             Figure(
