@@ -3,12 +3,13 @@
 # pyright: reportPrivateUsage=false
 from __future__ import annotations
 
+import asyncio
 import logging
 import pickle
 import traceback
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import pytest
 
@@ -19,7 +20,11 @@ from .raw_server import RawServer, Script
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+
+    NewLoop = Callable[[], asyncio.AbstractEventLoop]
+
+T = TypeVar("T")
 
 TOKEN = "canary/sings-0xFEEDFACE.in+the=mine"
 FORMS = ("canary/sings", "canary%2Fsings", "canary\\/sings", "0xFEEDFACE")
@@ -121,6 +126,12 @@ def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def descriptors() -> int:
     """How many file descriptors this process has open."""
     return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def run(main: Coroutine[Any, Any, T], new_loop: NewLoop) -> T:
+    """As `asyncio.run`, on a loop of the chosen kind."""
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        return runner.run(main)
 
 
 class MakeClient(Protocol):

@@ -13,12 +13,12 @@ import pytest
 from wolf_async import CachePolicy, WolfClient, WolfClosedError, WolfConfigError, WolfError
 from wolf_async.testing import Sandbox, hold
 
-from .conftest import ONCE, TOKEN, Canary, MakeClient, descriptors
+from .conftest import ONCE, TOKEN, Canary, MakeClient, descriptors, run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator
+    from collections.abc import Coroutine, Iterator
 
-    NewLoop = Callable[[], asyncio.AbstractEventLoop]
+    from .conftest import NewLoop
 
 
 async def test_a_client_that_was_never_used_has_nothing_to_close(client: MakeClient) -> None:
@@ -191,12 +191,6 @@ def served(new_loop: NewLoop) -> Iterator[Served]:
     far = Served(new_loop)
     yield far
     far.close()
-
-
-def run(main: Coroutine[Any, Any, Any], new_loop: NewLoop) -> Any:
-    """As `asyncio.run`, on a loop of the chosen kind."""
-    with asyncio.Runner(loop_factory=new_loop) as runner:
-        return runner.run(main)
 
 
 def test_a_second_run_keeps_the_answers(served: Served, new_loop: NewLoop) -> None:

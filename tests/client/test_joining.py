@@ -22,12 +22,12 @@ from wolf_async import (
 )
 from wolf_async.testing import FakeClock
 
-from .conftest import TOKEN
+from .conftest import TOKEN, run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable
 
-    NewLoop = Callable[[], asyncio.AbstractEventLoop]
+    from .conftest import NewLoop
 
 T = TypeVar("T")
 
@@ -62,11 +62,6 @@ async def crowd(client: GatedClient, size: int = 3) -> list[asyncio.Task[TaskIni
     callers = [client.ask() for _ in range(size)]
     await settle()
     return callers
-
-
-def run(main: Coroutine[Any, Any, T], new_loop: NewLoop) -> T:
-    with asyncio.Runner(loop_factory=new_loop) as runner:
-        return runner.run(main)
 
 
 async def test_all_who_join_get_the_same_answer_and_are_counted() -> None:
