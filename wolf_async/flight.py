@@ -185,6 +185,7 @@ class Flight(Generic[K, V]):
             else:
                 waiter.set_exception(own_copy(landing.error))
                 waiter.exception()  # or asyncio complains if the loop is closed before the caller can look at it
+        # what the frame of a caller holds, this flight, must not hold the error whose traceback holds that frame
         self._strict.clear()
 
     def cancel(self) -> asyncio.Task[Any] | None:

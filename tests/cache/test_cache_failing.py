@@ -246,8 +246,11 @@ class TracedError(Exception):
     """An error that tells when it is freed."""
 
 
+@pytest.mark.parametrize("max_age", [None, 5.0])
 @pytest.mark.parametrize("error_ttl", [0, 60])
-async def test_a_failure_is_freed_without_the_garbage_collector(error_ttl: float) -> None:
+async def test_a_failure_is_freed_without_the_garbage_collector(
+    error_ttl: float, max_age: float | None
+) -> None:
     """A cycle through frames would keep the answers that those hold alive."""
 
     async def load(key: str) -> str:
@@ -257,7 +260,7 @@ async def test_a_failure_is_freed_without_the_garbage_collector(error_ttl: float
     gc.collect()
     gc.disable()
     try:
-        callers = [b.get() for _ in range(3)]
+        callers = [b.get(max_age=max_age) for _ in range(3)]
         await settle()
         errors = [error_of(caller) for caller in callers]
         originals = [weakref.ref(error.__cause__) for error in errors if error.__cause__ is not None]

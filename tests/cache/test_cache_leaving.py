@@ -335,3 +335,12 @@ async def test_who_stays_while_a_crowd_leaves_in_one_tick_keeps_the_load_going()
     b.calls[0].answer()
     await settle()
     assert outcome(callers[0]) == "a#1"
+
+
+async def test_when_all_of_a_crowd_leave_in_one_tick_the_load_is_cancelled() -> None:
+    b = bench()
+    callers = [b.get() for _ in range(4 * MANY)]
+    await settle()
+    await cancel(*callers)
+    assert b.calls[0].cancelled
+    assert b.cache.stats().abandoned == 1

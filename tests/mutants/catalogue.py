@@ -178,6 +178,22 @@ FLIGHT: Final = (
         seen_by="test_cache_leaving.py",
     ),
     Mutant(
+        "strict_kept",
+        "flight.py",
+        "        self._strict.clear()\n",
+        "",
+        "the error of a caller with max_age waits for the garbage collector, and what its frames hold with it",
+        seen_by="test_cache_failing.py",
+    ),
+    Mutant(
+        "landed_when_none_is_left",
+        "flight.py",
+        "        if self._has_landed:  # in the same tick",
+        "        if not self._waiters:",
+        "a load runs on when a crowd has left it in one tick",
+        seen_by="test_cache_leaving.py",
+    ),
+    Mutant(
         "no_cause",
         "flight.py",
         '    object.__setattr__(twin, "__cause__", error)\n',
