@@ -123,3 +123,19 @@ def test_a_block_within_another_ends_first() -> None:
         return asyncio.get_running_loop().time()
 
     assert run(main()) == 10
+
+
+def test_a_timer_that_is_closed_leaves_none_to_the_loop_and_can_be_used_again() -> None:
+    async def main() -> list[float]:
+        loop = asyncio.get_running_loop()
+        timer = Timer(loop, 10)
+        ended: list[float] = []
+        for _ in range(2):
+            ended.append(await sleeper(timer, 1))
+            timer.close()
+            timer.close()
+            handles: list[Any] = vars(loop)["_scheduled"]
+            assert all(handle.cancelled() for handle in handles)
+        return [*ended, await sleeper(timer, 100)]
+
+    assert run(main()) == [1, 2, -12]

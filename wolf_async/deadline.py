@@ -53,15 +53,14 @@ class Timer:
     for each request, and to cancel it, would be a twentieth of what a request costs.
     """
 
-    __slots__ = ("_is_set", "_loop", "_runs", "_seconds")
+    __slots__ = ("_handle", "_loop", "_runs", "_seconds")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
         self._loop = loop
         self._seconds = seconds
         self._runs: dict[_Run, None] = {}
         """The blocks that run, in the order of their beginnings."""
-        # without an end there is nothing to set
-        self._is_set = math.isinf(seconds)
+        self._handle: asyncio.TimerHandle | None = None
 
     def timing(self) -> _Run:
         """A context manager that cancels its block when the time is over, and then raises `TimeoutError`."""
@@ -73,19 +72,24 @@ class Timer:
         """Start the clock for a block."""
         run.until = self._loop.time() + self._seconds
         self._runs[run] = None
-        if not self._is_set:
+        if self._handle is None and run.until < math.inf:
             self._set(run.until)
 
     def end(self, run: _Run) -> None:
         """Stop it; the loop's timer stays, for the blocks to come."""
         self._runs.pop(run, None)
 
+    def close(self) -> None:
+        """Leave no timer of the loop behind; blocks that still run have no end any more."""
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+
     def _set(self, when: float) -> None:
-        self._is_set = True
-        self._loop.call_at(when, self._ring)
+        self._handle = self._loop.call_at(when, self._ring)
 
     def _ring(self) -> None:
-        self._is_set = False
+        self._handle = None
         now = self._loop.time()
         for run in list(self._runs):
             if run.until > now:

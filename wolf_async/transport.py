@@ -126,6 +126,9 @@ class Transport:
             raise
         except Exception as error:
             raise self._ours(error, None if whole else deadline) from _bare(error)
+        finally:
+            if not whole:
+                timer.close()
         return RawResponse(response.status, response.headers, body, sent_at)
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
@@ -187,7 +190,8 @@ class Transport:
                 return WolfConnectionError(f"no answer: {type(error).__name__}")
 
     async def close(self) -> None:
-        """Close the session if it is ours."""
+        """Close the session if it is ours; no request is under way any more."""
+        self._timer.close()
         if self._owned:
             await self._keeper.aclose()
 

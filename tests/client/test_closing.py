@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from wolf_async import CachePolicy, WolfClient, WolfClosedError, WolfConfigError, WolfError
+from wolf_async import CachePolicy, Timeouts, WolfClient, WolfClosedError, WolfConfigError, WolfError
 from wolf_async.testing import Sandbox, hold
 
 from .conftest import ONCE, TOKEN, Canary, MakeClient, descriptors, run
@@ -159,6 +159,15 @@ async def test_nothing_is_left_after_closing(box: Sandbox, client: MakeClient) -
         if descriptors() <= before:
             return
     assert descriptors() <= before
+
+
+@pytest.mark.parametrize("total", [30.0, 5.0], ids=["attempt", "what is left in total"])
+async def test_no_timer_is_left_after_closing(box: Sandbox, client: MakeClient, total: float) -> None:
+    async with client(box.base_url, timeouts=Timeouts(total=total, attempt=10.0)) as wolf:
+        await asyncio.gather(*(wolf.task_init(user) for user in box.users))
+    # there is nothing of the kind to look at in uvloop
+    handles: list[Any] = getattr(asyncio.get_running_loop(), "_scheduled", [])
+    assert [handle for handle in handles if "Timer._ring" in repr(handle) and not handle.cancelled()] == []
 
 
 # --- loops -------------------------------------------------------------------------------------------------------
