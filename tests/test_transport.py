@@ -11,6 +11,7 @@ import aiohttp
 import pytest
 from client.raw_server import Line, RawServer, Script, chunked, http, in_turn
 
+import wolf_async
 from wolf_async import Timeouts, WolfClosedError, WolfConnectionError, WolfDecodeError, WolfTimeoutError
 from wolf_async.auth import Credential
 from wolf_async.deadline import Deadline
@@ -66,6 +67,27 @@ async def test_a_response_comes_as_it_is(wire: Wire) -> None:
     assert head.startswith(b"get /path?a=%2fb http/1.1\r\n")
     assert b"\r\nauthorization: bearer sesame\r\n" in head
     await transport.close()
+
+
+@pytest.mark.parametrize("handed_in", [False, True], ids=["own session", "handed in"])
+async def test_every_request_says_what_it_sends_and_accepts(wire: Wire, handed_in: bool) -> None:
+    async with aiohttp.ClientSession(headers={"Accept": "text/html", "X-Own": "yes"}) as session:
+        transport = wire.transport(session=session if handed_in else None)
+        await wire.get(transport)
+        await transport.close()
+    lines = wire.server.requests[0].decode().splitlines()[1:]
+    sent = [tuple(line.split(": ", 1)) for line in lines if line]
+    assert sorted(sent) == sorted(
+        [
+            ("Host", wire.server.base_url.removeprefix("http://")),
+            ("Authorization", "Bearer sesame"),
+            ("Accept", "application/json"),
+            ("Accept-Encoding", "gzip, deflate"),
+            ("Content-Type", "application/json"),
+            ("User-Agent", f"wolf-async/{wolf_async.__version__}"),
+            *([("X-Own", "yes")] if handed_in else []),
+        ]
+    )
 
 
 async def test_sent_at_is_before_the_exchange(wire: Wire) -> None:
@@ -136,8 +158,9 @@ async def test_the_shorter_of_attempt_and_deadline_ends_it(
 
     await wire.serve(script)
     transport = wire.transport(timeouts=timeouts)
-    with pytest.raises(WolfTimeoutError, match=saying) as caught:
-        await wire.get(transport, total=total)
+    async with asyncio.timeout(5):
+        with pytest.raises(WolfTimeoutError, match=saying) as caught:
+            await wire.get(transport, total=total)
     assert isinstance(caught.value.__cause__, TimeoutError)
     await transport.close()
 
