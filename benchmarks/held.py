@@ -21,7 +21,7 @@ from wolf_async import WolfClient
 
 __all__ = ["held"]
 
-CLIENT = "in the client's cache, body and account included"
+CLIENT = "in the client's cache, account and digest included"
 _WEIGHED = 100
 _COLLECTED = 2_000
 
