@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import math
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
@@ -42,7 +43,7 @@ class Wire:
 
     async def get(self, transport: Transport, *, total: float = 30.0) -> RawResponse:
         deadline = Deadline(asyncio.get_running_loop(), total)
-        return await transport.get(self.server.base_url + "/path?a=%2Fb", HEADERS, deadline)
+        return await transport.get(urlsplit(self.server.base_url + "/path?a=%2Fb"), HEADERS, deadline)
 
     async def serve(self, script: Script) -> None:
         await self.server.__aexit__()

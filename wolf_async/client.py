@@ -10,6 +10,7 @@ import traceback
 import warnings
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias, TypeVar
+from urllib.parse import SplitResult, urlsplit
 
 import msgspec
 
@@ -77,7 +78,7 @@ class _Ask(msgspec.Struct):
     """One load on its way: what is asked, by when, and how often it was asked so far."""
 
     account: Account
-    url: str
+    url: SplitResult
     deadline: Deadline
     attempts: int = 0
 
@@ -137,6 +138,7 @@ class WolfClient:
         self._base_url = wire.check_base_url(
             _setting(base_url, "WOLF_BASE_URL", wire.DEFAULT_BASE_URL), allow_http
         )
+        self._base = urlsplit(self._base_url)
         self._tokens = Tokens(_token(token))
         self._policy = cache
         self._timeouts = timeouts
@@ -357,7 +359,7 @@ class WolfClient:
         """Ask until there is an answer, or an error that no other attempt would mend; the way up for all errors."""
         wiring = self._wire()
         deadline = Deadline(wiring.loop, self._timeouts.total)
-        ask = _Ask(account, wire.request_url(self._base_url, account), deadline)
+        ask = _Ask(account, wire.request_url(self._base, account), deadline)
         try:
             return await self._retry.call(lambda: self._attempt(wiring, ask, read), deadline)
         except WolfError as error:

@@ -32,6 +32,7 @@ from wolf_async.wire import RawResponse
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
+    from urllib.parse import SplitResult
 
     from wolf_async.deadline import Deadline
     from wolf_async.policy import Timeouts
@@ -97,7 +98,7 @@ class Transport:
             response_class=_Response,
         )
 
-    async def get(self, url: str, headers: CIMultiDictProxy[str], deadline: Deadline) -> RawResponse:
+    async def get(self, url: SplitResult, headers: CIMultiDictProxy[str], deadline: Deadline) -> RawResponse:
         """The answer to one GET, whatever its status.
 
         Raises `WolfTimeoutError`, `WolfConnectionError`, `WolfDecodeError` for a body that is too large or whose

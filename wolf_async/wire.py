@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
-from urllib.parse import quote, urlsplit
+from urllib.parse import SplitResult, quote, urlsplit
 
 import msgspec
 from multidict import CIMultiDict
@@ -130,11 +130,15 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def request_url(base_url: str, account: Account) -> str:
-    """The URL that asks for ``account``, percent-encoded: each id stays one segment or one value."""
+def request_url(base: SplitResult, account: Account) -> SplitResult:
+    """The URL that asks for ``account``, percent-encoded: each id stays one segment or one value.
+
+    In parts, which yarl would take a fiftieth of a miss to find in a text.
+    """
     user_id, sub_user_id = account
-    url = f"{base_url}/agent-api/new/user/{_quoted(user_id)}/task/create"
-    return url if sub_user_id is None else f"{url}?sub_user_id={_quoted(sub_user_id)}"
+    path = f"{base.path}/agent-api/new/user/{_quoted(user_id)}/task/create"
+    query = "" if sub_user_id is None else f"sub_user_id={_quoted(sub_user_id)}"
+    return SplitResult(base.scheme, base.netloc, path, query, "")
 
 
 def _quoted(id: str) -> str:
