@@ -9,23 +9,34 @@ from importlib import import_module
 from itertools import count
 from time import perf_counter, process_time
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
+from yarl import URL
 
 from benchmarks.harness import Effort, Figure, Variant, awaited, exact, interleave, ratio
 from benchmarks.peers import Load, as_coroutines, installed, peers
 from benchmarks.server import SLOW, calls_of, upstream
 from benchmarks.subjects import decoder, request_url
 from benchmarks.twins import pydantic_envelope
-from wolf_async import TaskInit, WolfClient
+from wolf_async import Account, TaskInit, WolfClient, wire
 
 __all__ = ["miss", "storm"]
 
 RAW = "raw aiohttp and one typed msgspec decode"
 CLIENT = "`client.task_init`"
+LEAST = "trimmed aiohttp"
+SHARED = "trimmed aiohttp, shared"
 HTTPX = "httpx and pydantic"
 _AT_ONCE = 50
 _HEADERS = {"Authorization": "Bearer token"}
+_NO_TIMEOUT = aiohttp.ClientTimeout(total=None)
+
+_NOTES = {
+    LEAST: "no deadline, no cookies, no redirects, nothing shared",
+    SHARED: "a task and a future for each request; no deadline, limits or retries",
+    HTTPX: "no retries, no deadline",
+}
 
 Fetch = Callable[[str], Awaitable[object]]
 
@@ -38,11 +49,36 @@ def _raw(session: aiohttp.ClientSession, url: str) -> Callable[[str], Awaitable[
     return fetch
 
 
+def _least(session: aiohttp.ClientSession, url: str) -> Callable[[str], Awaitable[TaskInit]]:
+    """The least that aiohttp's options come down to."""
+    base = urlsplit(url)
+
+    async def fetch(user_id: str) -> TaskInit:
+        asked = URL(wire.request_url(base, Account(user_id, None)), encoded=True)
+        response = await session.get(asked, allow_redirects=False, timeout=_NO_TIMEOUT)
+        return decoder.decode(await response.read()).data
+
+    return fetch
+
+
 async def _clients(stack: AsyncExitStack, url: str) -> dict[str, Fetch]:
     """What asks for one account, each over one session that keeps its connections."""
     session = await stack.enter_async_context(aiohttp.ClientSession(headers=_HEADERS))
     client = await stack.enter_async_context(WolfClient("token", base_url=url, cache=None))
-    fetches: dict[str, Fetch] = {RAW: _raw(session, url), CLIENT: client.task_init}
+    bare = await stack.enter_async_context(
+        aiohttp.ClientSession(
+            headers={**_HEADERS, "Accept": "application/json", "Accept-Encoding": "gzip, deflate"},
+            cookie_jar=aiohttp.DummyCookieJar(),
+            connector=aiohttp.TCPConnector(limit=0),
+        )
+    )
+    least = _least(bare, url)
+    fetches: dict[str, Fetch] = {
+        RAW: _raw(session, url),
+        CLIENT: client.task_init,
+        LEAST: least,
+        SHARED: _once_each(least),
+    }
     if installed("httpx") and installed("pydantic"):
         envelope = pydantic_envelope()
         http: Any = await stack.enter_async_context(import_module("httpx").AsyncClient(headers=_HEADERS))
@@ -79,7 +115,7 @@ def miss(effort: Effort) -> list[Figure]:
             each = 1 if name == HTTPX else max(1, 8 // effort.shrink)  # httpx is slow enough with one
             runner.run(_cpu_per_call(fetch, users, at_once, 2))  # opens the connections
             variants[name] = awaited(runner, _cpu_per_call, fetch, users, at_once, each)
-        samples = interleave(variants, effort.fewer(2))
+        samples = interleave(variants, effort.rounds)
         runner.run(stack.aclose())
     figures = [
         Figure(
@@ -88,7 +124,7 @@ def miss(effort: Effort) -> list[Figure]:
             value=ratio(samples, name, RAW),
             against=RAW,
             reach=1.0 if name == CLIENT else None,
-            note="no retries, no deadline" if name == HTTPX else "",
+            note=_NOTES.get(name, ""),
         )
         for name in list(fetches)[1:]
     ]
