@@ -419,7 +419,9 @@ class LoadingCache(Generic[K, V]):
                 return self._crashed(flight, error, current)
             fresh_until = sent_at + self._policy.ttl * (1 - self._policy.jitter * random.random())
             gone_at = fresh_until + max(self._policy.stale_while_revalidate, self._policy.stale_if_error)
-            entry = Entry(value, sent_at=sent_at, fresh_until=fresh_until, gone_at=gone_at, size=size)
+            entry = self._store.entry_type(
+                value, sent_at=sent_at, fresh_until=fresh_until, gone_at=gone_at, size=size
+            )
             self._store.put(flight.key, entry, self._clock())
         return Landing(value)
 
@@ -455,7 +457,7 @@ class LoadingCache(Generic[K, V]):
         kept = own_copy(error)
         object.__setattr__(kept, "__cause__", None)
         gone_at = now + self._policy.error_ttl
-        entry = cast("Entry[V]", Entry(None, sent_at=flight.sent_at, gone_at=gone_at, error=kept))
+        entry = self._store.entry_type(None, sent_at=flight.sent_at, gone_at=gone_at, error=kept)
         self._store.put(flight.key, entry, now)
 
     def __repr__(self) -> str:

@@ -8,7 +8,7 @@ and in no timer, heap or second index.
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Final, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Self, TypeVar
 
 import msgspec
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from wolf_async.policy import CachePolicy
 
-__all__ = ["Entry", "PairStore", "Store"]
+__all__ = ["Entry", "LeafEntry", "PairStore", "Store"]
 
 K = TypeVar("K", bound="Hashable")
 V = TypeVar("V")
@@ -36,10 +36,7 @@ LONG_AGO: Final = float("-inf")
 
 
 class Entry(msgspec.Struct, Generic[V], eq=False):
-    """A value with its times, or a remembered failure, which is never fresh.
-
-    A struct, since the garbage collector does not visit one that holds plain data.
-    """
+    """A value with its times, or a remembered failure, which is never fresh."""
 
     value: V
     sent_at: float
@@ -63,8 +60,18 @@ class Entry(msgspec.Struct, Generic[V], eq=False):
         return max_age > 0 and now - self.sent_at <= max_age
 
 
+class LeafEntry(Entry[V], Generic[V], gc=False):
+    """An entry that the garbage collector never visits, and no dictionary either that holds nothing but such entries.
+
+    For values that refer to nothing which could refer to them.
+    """
+
+
 class Store(Generic[K, V]):
     """Entries by key: at most ``max_entries`` of them, and of at most ``max_bytes`` together."""
+
+    entry_type: ClassVar[type[Entry[Any]]] = Entry
+    """What its entries are made of."""
 
     __slots__ = ("_bytes", "entries", "evictions", "max_bytes", "max_entries")
 
@@ -156,10 +163,12 @@ class Store(Generic[K, V]):
 
 
 class PairStore(Store[tuple[A, B], V]):
-    """A store whose keys are pairs, with a second way in by the parts of a key.
+    """A store for plain data whose keys are pairs, with a second way in by the parts of a key.
 
     A look-up by the parts makes no tuple and hashes none, which is a seventh of a hit's time.
     """
+
+    entry_type = LeafEntry
 
     __slots__ = ("by_parts",)
 

@@ -21,4 +21,5 @@ async def test_the_garbage_collector_visits_nothing_that_is_held(box: Sandbox, c
     entries = wolf._cache._store.entries
     assert len(entries) == len(box.users)
     for key, entry in entries.items():
-        assert [part for part in (key, entry, entry.value, entry.value.init) if gc.is_tracked(part)] == []
+        held = (key, entry, entry.value, entry.value.init, wolf._held[key[0]])
+        assert [part for part in held if gc.is_tracked(part)] == []
