@@ -23,6 +23,8 @@ EACH = "a bare future per waiter"
 ASYNC_LRU = "async-lru"
 SHIELD = "`asyncio.shield(task)` per waiter"
 _SIZES = (1_000, 10_000)
+# how much more, and less, often than others: some peers take fifty times as long, and for them a few rounds tell enough
+_OFTEN, _SELDOM = 2, 5
 
 Call = Callable[[str, str], Coroutine[Any, Any, Any]]
 """What a caller does, with the ids of an account: all are called alike, so that no wrapper is on anybody's bill."""
@@ -202,7 +204,9 @@ async def _left(gather: Gather, callers: int) -> float:
 Measure = Callable[[Gather, int], Awaitable[float]]
 
 
-def _measured(effort: Effort, crowds: dict[str, Gather], sizes: list[int], measure: Measure) -> Samples:
+def _measured(
+    effort: Effort, crowds: dict[str, Gather], sizes: list[int], measure: Measure, rounds: int
+) -> Samples:
     """Samples by size and name: the sizes take turns too."""
     with effort.runner() as runner:
 
@@ -216,7 +220,7 @@ def _measured(effort: Effort, crowds: dict[str, Gather], sizes: list[int], measu
             for size in sizes
             for name, gather in crowds.items()
         }
-        return interleave(variants, effort.fewer(3))
+        return interleave(variants, rounds)
 
 
 def _figure(
@@ -243,68 +247,69 @@ def _figure(
 
 def waiting(effort: Effort) -> list[Figure]:
     """Callers that wait for a load which succeeds."""
-    crowds = {FUTURE: _future, CLIENT: _client, CACHE: _cache, OWN: _own_futures}
-    does = {OWN: "the least that lets callers leave alone; no look-up"}
-    does |= {peer.name: peer.does for peer in peers(coalescing=True)}
-    crowds |= {peer.name: _peer(peer.cached) for peer in peers(coalescing=True)}
     sizes = [effort.count(size) for size in _SIZES]
-    samples = _measured(effort, crowds, sizes, _served)
+    ours = {FUTURE: _future, CLIENT: _client, CACHE: _cache, OWN: _own_futures}
+    does = {peer.name: peer.does for peer in peers(coalescing=True)}
+    others = {peer.name: _peer(peer.cached) for peer in peers(coalescing=True)}
+    samples = _measured(effort, ours, sizes, _served, effort.rounds * _OFTEN)
+    beside = _measured(
+        effort, {FUTURE: _future, CLIENT: _client, **others}, sizes, _served, effort.fewer(_SELDOM)
+    )
     figures: list[Figure] = []
     for size in sizes:
-        for name in list(crowds)[1:]:
-            note = does.get(name, "")
-            figures.append(_figure(samples, "waiting", name, size, FUTURE, reach=1.25, note=note))
-        if ASYNC_LRU in crowds:
-            figures.append(_figure(samples, "waiting", CLIENT, size, ASYNC_LRU, reach=0.5))
+        figures += [_figure(samples, "waiting", name, size, FUTURE, reach=1.25) for name in (CLIENT, CACHE)]
+        note = "the least that lets callers leave alone; no look-up"
+        figures.append(_figure(samples, "waiting", OWN, size, FUTURE, note=note))
+        figures += [_figure(beside, "waiting", name, size, FUTURE, note=does[name]) for name in others]
+        if ASYNC_LRU in others:
+            figures.append(_figure(beside, "waiting", CLIENT, size, ASYNC_LRU, reach=0.5))
     return figures
 
 
 def failure(effort: Effort) -> list[Figure]:
     """Callers that wait for a load which fails."""
-    crowds = {FUTURE: _future, CLIENT: _client, CACHE: _cache}
-    crowds |= {peer.name: _peer(peer.cached) for peer in peers(coalescing=True)}
     size = effort.count(_SIZES[0])
 
     async def failed(gather: Gather, callers: int) -> float:
         return await _served(gather, callers, WolfConnectionError("the load has failed"))
 
-    samples = _measured(effort, crowds, [size], failed)
-    return [
-        _figure(
-            samples,
-            "failure",
-            name,
-            size,
-            FUTURE,
-            reach=1.5,
-            against=f"{FUTURE} with one shared exception object",
-            note="an exception object for each caller" if name in (CLIENT, CACHE) else "one shared exception",
-        )
-        for name in list(crowds)[1:]
+    others = {peer.name: _peer(peer.cached) for peer in peers(coalescing=True)}
+    ours = {FUTURE: _future, CLIENT: _client, CACHE: _cache}
+    samples = _measured(effort, ours, [size], failed, effort.rounds * _OFTEN)
+    beside = _measured(effort, {FUTURE: _future, **others}, [size], failed, effort.fewer(_SELDOM))
+    limit = f"{FUTURE} with one shared exception object"
+
+    def figure(samples: Samples, name: str, note: str) -> Figure:
+        return _figure(samples, "failure", name, size, FUTURE, reach=1.5, against=limit, note=note)
+
+    return [figure(samples, name, "an exception object for each caller") for name in (CLIENT, CACHE)] + [
+        figure(beside, name, "one shared exception") for name in others
     ]
 
 
 def leaving(effort: Effort) -> list[Figure]:
     """Callers that are all cancelled while they wait."""
-    crowds = {EACH: _future_each, CLIENT: _client, CACHE: _cache, SHIELD: _shield}
-    crowds |= {peer.name: _peer(peer.cached) for peer in peers(coalescing=True) if peer.name == ASYNC_LRU}
     few, many = (effort.count(size) for size in _SIZES)
-    slower = Effort(rounds=effort.fewer(2), shrink=effort.shrink, loop=effort.loop)
-    samples = _measured(slower, crowds, [few, many], _left)
-    figures = [
-        _figure(samples, "leaving", name, size, EACH, reach=1.5)
-        for name in list(crowds)[1:]
-        for size in (few, many)
-    ]
-    for name in crowds:
-        figures.append(
+    others = {SHIELD: _shield}
+    others |= {peer.name: _peer(peer.cached) for peer in peers(coalescing=True) if peer.name == ASYNC_LRU}
+    ours = {EACH: _future_each, CLIENT: _client, CACHE: _cache}
+    samples = _measured(effort, ours, [few, many], _left, effort.rounds)
+    beside = _measured(effort, {EACH: _future_each, **others}, [few, many], _left, effort.fewer(10))
+    figures: list[Figure] = []
+    for crowds, names in ((samples, (CLIENT, CACHE)), (beside, tuple(others))):
+        figures += [
+            _figure(crowds, "leaving", name, size, EACH, reach=1.5) for name in names for size in (few, many)
+        ]
+    for crowds, names in ((samples, (EACH, CLIENT, CACHE)), (beside, tuple(others))):
+        figures += [
             Figure(
                 part="leaving",
                 name=f"{name}, per waiter at {many:,}",
-                value=ratio(samples, f"{many} {name}", f"{few} {name}"),
+                value=ratio(crowds, f"{many} {name}", f"{few} {name}"),
                 against=f"itself at {few:,}",
                 reach=1.5 if name == CLIENT else None,
                 note="what more memory costs anybody" if name == EACH else "",
             )
-        )
+            for name in names
+        ]
     return figures
