@@ -33,6 +33,9 @@ from wolf_async.errors import (
 )
 from wolf_async.models import TaskInit, dec_hook
 
+if TYPE_CHECKING:
+    from wolf_async.repair import Deviations
+
 __all__ = [
     "RawResponse",
     "check_account",
@@ -42,9 +45,6 @@ __all__ = [
     "request_url",
     "without_secret",
 ]
-
-if TYPE_CHECKING:
-    from wolf_async.repair import Deviations
 
 T = TypeVar("T")
 
