@@ -46,10 +46,13 @@ def test_blocks_that_begin_together_end_together() -> None:
     assert run(main()) == [-10] * 1000
 
 
-def test_one_timer_of_the_loop_serves_all(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("seconds", "timers"), [(10, 1), (math.inf, 0)])
+def test_one_timer_of_the_loop_serves_all(
+    monkeypatch: pytest.MonkeyPatch, seconds: float, timers: int
+) -> None:
     async def main() -> int:
         loop = asyncio.get_running_loop()
-        timer = Timer(loop, 10)
+        timer = Timer(loop, seconds)
         call_at, calls = loop.call_at, 0
 
         def counted(*args: Any, **kwargs: Any) -> asyncio.TimerHandle:
@@ -63,10 +66,10 @@ def test_one_timer_of_the_loop_serves_all(monkeypatch: pytest.MonkeyPatch) -> No
                 pass
         return calls
 
-    assert run(main()) == 1
+    assert run(main()) == timers
 
 
-def test_without_a_limit_there_is_no_timer() -> None:
+def test_without_a_limit_there_is_no_end() -> None:
     async def main() -> float:
         return await sleeper(Timer(asyncio.get_running_loop(), math.inf), 1e6)
 
