@@ -27,6 +27,7 @@ RAW = "raw aiohttp and one typed msgspec decode"
 CLIENT = "`client.task_init`"
 LEAST = "trimmed aiohttp"
 SHARED = "trimmed aiohttp, shared"
+BOUNDED = "trimmed aiohttp, shared and bounded"
 HTTPX = "httpx and pydantic"
 _AT_ONCE = 50
 _HEADERS = {"Authorization": "Bearer token"}
@@ -35,6 +36,7 @@ _NO_TIMEOUT = aiohttp.ClientTimeout(total=None)
 _NOTES = {
     LEAST: "no deadline, no cookies, no redirects, nothing shared",
     SHARED: "a task and a future for each request; no deadline, limits or retries",
+    BOUNDED: "as before, with `asyncio.timeout` and a semaphore; no retries",
     HTTPX: "no retries, no deadline",
 }
 
@@ -61,6 +63,17 @@ def _least(session: aiohttp.ClientSession, url: str) -> Callable[[str], Awaitabl
     return fetch
 
 
+def _bounded(fetch: Fetch) -> Fetch:
+    """What a careful caller of aiohttp writes around it: a limit on requests at once, and a deadline."""
+    places = asyncio.Semaphore(2 * _AT_ONCE)
+
+    async def call(user_id: str) -> object:
+        async with places, asyncio.timeout(10):
+            return await fetch(user_id)
+
+    return call
+
+
 async def _clients(stack: AsyncExitStack, url: str) -> dict[str, Fetch]:
     """What asks for one account, each over one session that keeps its connections."""
     session = await stack.enter_async_context(aiohttp.ClientSession(headers=_HEADERS))
@@ -78,6 +91,7 @@ async def _clients(stack: AsyncExitStack, url: str) -> dict[str, Fetch]:
         CLIENT: client.task_init,
         LEAST: least,
         SHARED: _once_each(least),
+        BOUNDED: _once_each(_bounded(least)),
     }
     if installed("httpx") and installed("pydantic"):
         envelope = pydantic_envelope()
@@ -141,20 +155,19 @@ FUTURES = "a bare future per account"
 
 
 def _once_each(fetch: Fetch) -> Fetch:
-    """The least that shares a load: a future for each account, made by its first caller."""
-    futures: dict[str, asyncio.Future[object]] = {}
+    """The least that shares a load: a task and a future for each account, let go of when the answer is there."""
+    loads: dict[str, tuple[asyncio.Future[object], asyncio.Task[None]]] = {}
 
     async def load(user_id: str) -> None:
-        futures[user_id].set_result(await fetch(user_id))
-
-    tasks: set[asyncio.Task[None]] = set()
+        answer = await fetch(user_id)
+        future, _ = loads.pop(user_id)
+        future.set_result(answer)
 
     async def call(user_id: str) -> object:
-        future = futures.get(user_id)
-        if future is None:
-            future = futures[user_id] = asyncio.get_running_loop().create_future()
-            tasks.add(asyncio.create_task(load(user_id)))
-        return await future
+        if user_id not in loads:
+            future = asyncio.get_running_loop().create_future()
+            loads[user_id] = future, asyncio.create_task(load(user_id))
+        return await loads[user_id][0]
 
     return call
 
