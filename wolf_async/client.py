@@ -8,6 +8,7 @@ import os
 import time
 import traceback
 import warnings
+from contextlib import suppress
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias, TypeVar
 from urllib.parse import SplitResult, urlsplit
@@ -20,7 +21,14 @@ from wolf_async.auth import Credential, TokenProvider, Tokens
 from wolf_async.bulk import AccountResult, Accounts, check_accounts, results
 from wolf_async.cache import CacheStats, Loaded, LoadingCache, check_ended
 from wolf_async.deadline import Deadline
-from wolf_async.errors import WolfAPIError, WolfAuthError, WolfConfigError, WolfDecodeError, WolfError
+from wolf_async.errors import (
+    WolfAPIError,
+    WolfAuthError,
+    WolfConfigError,
+    WolfDecodeError,
+    WolfError,
+    chain,
+)
 from wolf_async.flight import loading
 from wolf_async.limits import Limits, RateLimit, check_limits
 from wolf_async.logs import Sparingly, logger
@@ -50,6 +58,8 @@ _loading: Final = loading.get
 # look at the running loop before each wait would be a twentieth of what a caller who waits costs
 _CUT_SHORT: Final = (asyncio.CancelledError, GeneratorExit, RuntimeError)
 _BYTES_PER_BODY_BYTE: Final = 3
+_FORGETFUL: Final = frozenset({"aiohttp", "wolf_async"})
+"""The packages whose frames forget their variables when a load has failed."""
 _NONE_HELD: Final[dict[str | None, Entry[_Answer]]] = {}
 
 
@@ -457,14 +467,17 @@ class WolfClient:
 
 
 def _forget_frames(error: BaseException) -> None:
-    """Clear the variables of the frames that ``error`` and its causes went through.
+    """Clear the variables of the frames of ours and of aiohttp's that ``error``, and all behind it, went through.
 
     They hold the whole body, the request's headers and the error itself, for as long as somebody keeps the error.
     """
-    link: BaseException | None = error
-    while link is not None:
-        traceback.clear_frames(link.__traceback__)
-        link = link.__cause__ or link.__context__
+    for link in chain(error):
+        for frame, _ in traceback.walk_tb(link.__traceback__):
+            # Nobody else's: whoever caught a token provider's error as well may have been suspended since, and before
+            # Python 3.13 to clear a suspended frame ends its coroutine.
+            if frame.f_globals.get("__name__", "").partition(".")[0] in _FORGETFUL:
+                with suppress(RuntimeError):  # it still runs
+                    frame.clear()
 
 
 def is_unwell(error: BaseException) -> bool:

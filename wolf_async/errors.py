@@ -9,6 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from wolf_async.account import Account
 
 __all__ = [
@@ -145,3 +147,16 @@ class WolfRateLimitError(WolfAPIError):
 
 class WolfServerError(WolfAPIError):
     """5xx: the server or a gateway before it failed."""
+
+
+def chain(error: BaseException) -> Iterator[BaseException]:
+    """An error and all that is behind it, causes and contexts, each once: others' errors may go round in a circle."""
+    seen: set[int] = set()
+    links: list[BaseException | None] = [error]
+    while links:
+        link = links.pop()
+        if link is None or id(link) in seen:
+            continue
+        seen.add(id(link))
+        yield link
+        links += (link.__context__, link.__cause__)

@@ -27,6 +27,7 @@ from wolf_async.errors import (
     WolfConnectionError,
     WolfDecodeError,
     WolfTimeoutError,
+    chain,
 )
 from wolf_async.wire import RawResponse
 
@@ -276,11 +277,9 @@ def _begin(generator: AsyncGenerator[None]) -> None:
         generator.__anext__().send(None)
 
 
-def _is_garbled(error: BaseException | None) -> bool:
+def _is_garbled(error: BaseException) -> bool:
     """Whether it was the Content-Encoding that aiohttp could not undo."""
-    while error is not None and not isinstance(error, ContentEncodingError):
-        error = error.__cause__ or error.__context__
-    return error is not None
+    return any(isinstance(link, ContentEncodingError) for link in chain(error))
 
 
 def _unquoted(message: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+import signal
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from wolf_async import WolfAuthError, WolfClient, WolfConfigError
 from wolf_async.testing import Sandbox, hold, unauthorized
 
-from .conftest import TOKEN, Canary, MakeClient
+from .conftest import ONCE, TOKEN, Canary, MakeClient
 
 
 class Provider:
@@ -291,3 +292,51 @@ def _causes(error: BaseException) -> list[BaseException]:
         found.append(link)
         link = link.__cause__
     return found
+
+
+async def test_a_provider_whose_errors_go_round_in_a_circle_fails_as_any_other(client: MakeClient) -> None:
+    async def provider() -> str:
+        cause = OSError("the vault is down")
+        try:
+            raise RuntimeError("no secret") from cause
+        except RuntimeError as error:
+            raise cause from error
+
+    wolf = client("http://127.0.0.1:9", token=provider, retry=ONCE)
+    # on the main thread's alarm, since a loop that turns for ever lets no timeout of asyncio's fire
+    signal.signal(signal.SIGALRM, _give_up)
+    signal.alarm(5)
+    try:
+        with pytest.raises(WolfAuthError, match="OSError"):
+            await wolf.task_init("somebody")
+    finally:
+        signal.alarm(0)
+
+
+def _give_up(*args: object) -> None:
+    raise AssertionError("the event loop is held up")
+
+
+async def test_whoever_else_caught_the_provider_s_error_is_left_alone(client: MakeClient) -> None:
+    refreshing: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    go_on = asyncio.Event()
+
+    async def provider() -> str:
+        return await asyncio.shield(refreshing)
+
+    async def somebody_else() -> str:
+        try:
+            return await provider()
+        except OSError:
+            await go_on.wait()
+            return "went on"
+
+    other = asyncio.ensure_future(somebody_else())
+    wolf = client("http://127.0.0.1:9", token=provider, retry=ONCE)
+    waiting = asyncio.ensure_future(wolf.task_init("somebody"))
+    await asyncio.sleep(0)
+    refreshing.set_exception(OSError("the vault is down"))
+    with pytest.raises(WolfAuthError, match="OSError"):
+        await waiting
+    go_on.set()
+    assert await asyncio.wait_for(other, 5) == "went on"
