@@ -244,19 +244,29 @@ class _Broken(aiohttp.ClientError):
 
 
 class _Response(aiohttp.ClientResponse):
-    """Keeps aiohttp from sending a GET once more when a new connection breaks: nobody would count that attempt.
+    """Keeps aiohttp from two things: to take what nobody asked for, and to ask again where nobody counts it.
 
-    For a connection kept from an earlier request, which the server may have closed meanwhile, once more is right.
+    What lies in a kept connection before its next request is answered belongs to no request, but aiohttp would take it
+    for the answer, and each later answer for that of the request after. When a new connection breaks, aiohttp would send
+    a GET once more; on a kept one, which the server may have closed meanwhile, once more is right.
     """
 
     async def start(self, connection: Connection) -> aiohttp.ClientResponse:
         try:
+            _check_silent(connection)
             return await super().start(connection)
         except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
             connecting = _connecting.get()
             if connecting is None or not connecting.new:
                 raise
             raise _Broken(error) from error
+
+
+def _check_silent(connection: Connection) -> None:
+    """Refuse a connection on which the server has spoken out of turn; to be called right after the request is written."""
+    # no byte was read since: what is here came before
+    if connection.protocol is not None and connection.protocol.should_close:
+        raise aiohttp.ServerDisconnectedError
 
 
 async def _until_the_loop_ends(session: aiohttp.ClientSession) -> AsyncGenerator[None]:

@@ -1,13 +1,13 @@
 """Whatever comes over the wire: an answer or a named error, in bounded time."""
 
-# pyright: reportUnknownMemberType=false
+# pyright: reportUnknownMemberType=false, reportPrivateUsage=false
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import gzip
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from unittest.mock import Mock
 
 import aiohttp
@@ -30,6 +30,7 @@ from .conftest import AT_ONCE, ONCE
 from .raw_server import Line, chunked, http, in_turn, success
 
 if TYPE_CHECKING:
+    from wolf_async import WolfClient
     from wolf_async.testing import Step
 
     from .conftest import MakeClient, Serve
@@ -224,6 +225,42 @@ async def test_a_second_answer_on_the_connection_is_not_taken_for_the_next_one(
         # without the connection, or with an error by name; never with the answer that nobody asked for
         with contextlib.suppress(WolfError):
             assert (await wolf.task_init(user)).background[0].name == user
+
+
+async def test_an_answer_that_comes_late_is_not_taken_for_the_next_one(
+    serve: Serve, client: MakeClient
+) -> None:
+    late = asyncio.Event()
+
+    async def script(line: Line) -> None:
+        while True:
+            user = (await line.request()).split(b"/")[4].decode()
+            if user == "a":
+                # a gateway that gives a request up, and passes its answer on as well
+                await line.send(http(b"", "504 Gateway Timeout"))
+                await late.wait()
+            await line.send(http(success(user)))
+
+    server = await serve(script)
+    wolf = client(server.base_url, retry=ONCE)
+    with pytest.raises(WolfServerError):
+        await wolf.task_init("a")
+    late.set()
+    await unread(wolf)
+    for user in ("b", "c"):
+        assert (await wolf.task_init(user)).background[0].name == user
+    assert server.connections == 2
+
+
+async def unread(wolf: WolfClient) -> None:
+    """Wait until something lies in the client's kept connection that nobody asked for."""
+    assert wolf._wiring is not None
+    connector: Any = wolf._wiring.transport._session.connector
+    async with asyncio.timeout(5):
+        while not any(  # noqa: ASYNC110 (nothing tells of it)
+            protocol.should_close for kept in connector._conns.values() for protocol, _ in kept
+        ):
+            await asyncio.sleep(0)
 
 
 # --- what a real server cannot bring about ------------------------------------------------------------------------
