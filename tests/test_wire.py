@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import html
 import json
 import math
 import pickle
@@ -987,6 +988,20 @@ def test_a_token_of_special_characters_is_found() -> None:
         error = with_token(error_body(message=f"bad {token} !"), token=token)
         assert isinstance(error, WolfAPIError)
         assert error.api_message == "bad *** !"
+
+
+@pytest.mark.parametrize("token", ['ab12&cd<34"ef>gh', "it's&amp;mine"])
+def test_a_token_with_names_for_its_characters_in_html_is_found(token: str) -> None:
+    error = with_token(f"<html><pre>Bearer {html.escape(token)}</pre>".encode(), 502, token=token)
+    assert error.body == b"<html><pre>Bearer ***</pre>"
+
+
+def test_a_token_whose_letters_the_decoder_unescapes_is_in_no_text() -> None:
+    form = "".join(f"\\u{ord(char):04x}" for char in TOKEN)
+    error = with_token(f'{{"code":6007,"status":"error","message":"bad: {form}"}}'.encode())
+    assert str(error).endswith("bad: ***")
+    assert isinstance(error, WolfAPIError)
+    assert error.api_message == "bad: ***"
 
 
 @pytest.mark.parametrize("filler", [b"\\", b"%25", b"eyJ", b"/", b"&#0"])

@@ -401,6 +401,7 @@ class WolfClient:
     async def _exchange(
         self, wiring: _Wiring, ask: _Ask, credential: Credential, read: Callable[[RawResponse], T]
     ) -> tuple[RawResponse, T]:
+        """One request and what ``read`` makes of its answer; an error that comes of it is free of the token."""
         await wiring.limits.enter(ask.deadline)
         ask.attempts += 1
         self._requests += 1
@@ -415,6 +416,7 @@ class WolfClient:
             outcome = response.status
         except WolfError as error:
             outcome = type(error).__name__
+            wire.scrub(credential.token, error)
             raise
         finally:
             loading.reset(within)

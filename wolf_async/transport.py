@@ -26,10 +26,11 @@ from wolf_async.errors import (
     WolfConfigError,
     WolfConnectionError,
     WolfDecodeError,
+    WolfError,
     WolfTimeoutError,
     chain,
 )
-from wolf_async.wire import RawResponse
+from wolf_async.wire import RawResponse, unread
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -48,6 +49,7 @@ _HEADERS: Final = {
     "Content-Type": "application/json",
     "User-Agent": f"wolf-async/{__version__}",
 }
+_GARBLED: Final = "the answer's compression is broken, or none that was asked for"
 _NEVER: Final = math.inf
 _NO_ANSWER: Final = "the server closed the connection without an answer"
 _NO_HEADERS: Final[CIMultiDict[str]] = CIMultiDict()
@@ -102,8 +104,8 @@ class Transport:
     async def get(self, url: SplitResult, headers: CIMultiDictProxy[str], deadline: Deadline) -> RawResponse:
         """The answer to one GET, whatever its status.
 
-        Raises `WolfTimeoutError`, `WolfConnectionError`, `WolfDecodeError` for a body that is too large or whose
-        compression is broken, `WolfClosedError` if the session is closed.
+        Raises `WolfTimeoutError`, `WolfConnectionError`, `WolfClosedError` if the session is closed; and for a body that
+        is too large or whose compression is broken a `WolfAPIError` by its status, or `WolfDecodeError`.
         """
         left = deadline.left()
         if left <= 0:
@@ -124,7 +126,7 @@ class Transport:
                     ssl=self._ssl,
                 )
                 body = await self._read(response)
-        except WolfDecodeError:
+        except WolfError:
             raise
         except Exception as error:
             raise self._ours(error, None if whole else deadline) from _bare(error)
@@ -139,27 +141,26 @@ class Transport:
             if length is None or length > self._max_body or "Content-Encoding" in response.headers:
                 return await self._read_bounded(response, length or 0)
             return await response.read()
-        except BaseException:
+        except BaseException as error:
             response.close()
+            if isinstance(error, aiohttp.ClientPayloadError) and _is_garbled(error):
+                raise _unread(response, _GARBLED) from _bare(error)
             raise
 
     async def _read_bounded(self, response: aiohttp.ClientResponse, length: int) -> bytes:
         """Read what may turn out larger than its length says, and stop as soon as it does."""
         chunks: list[bytes] = []
         size = 0
-        if length > self._max_body:
-            raise self._too_large()
-        async for chunk in response.content.iter_any():
-            chunks.append(chunk)
-            size += len(chunk)
-            if size > self._max_body:
-                # not all of it: the error lives on, and its traceback holds what is here
-                del chunks[1:]
-                raise self._too_large(chunks.pop())
-        return b"".join(chunks)
-
-    def _too_large(self, body: bytes = b"") -> WolfDecodeError:
-        return WolfDecodeError(f"the answer is larger than {self._max_body} bytes", body=body)
+        if length <= self._max_body:
+            async for chunk in response.content.iter_any():
+                chunks.append(chunk)
+                size += len(chunk)
+                if size > self._max_body:
+                    break
+            else:
+                return b"".join(chunks)
+        # nothing of it is kept: what was cut off in the middle of the token could not be told from other text
+        raise _unread(response, f"the answer is larger than {self._max_body} bytes")
 
     def _ours(self, error: Exception, deadline: Deadline | None) -> Exception:  # noqa: C901, PLR0911, PLR0912 (a table)
         """The error of ours for one of aiohttp's; ``deadline`` if that, not the attempt's own timeout, was the bound."""
@@ -174,8 +175,8 @@ class Transport:
                 if deadline is not None:
                     return deadline.passed("waiting for the answer to a request")
                 return WolfTimeoutError(f"no complete answer within {self._timeouts.attempt:g} s")
-            case aiohttp.ClientPayloadError() | aiohttp.ClientResponseError() if _is_garbled(error):
-                return WolfDecodeError("the answer's compression is broken, or none that was asked for")
+            case aiohttp.ClientResponseError() if _is_garbled(error):
+                return WolfDecodeError(_GARBLED)
             case aiohttp.ClientPayloadError():
                 return WolfConnectionError("the answer was cut short")
             case aiohttp.ClientResponseError():
@@ -287,6 +288,10 @@ def _begin(generator: AsyncGenerator[None]) -> None:
         generator.__anext__().send(None)
 
 
+def _unread(response: aiohttp.ClientResponse, reason: str) -> WolfError:
+    return unread(RawResponse(response.status, response.headers, b""), reason)
+
+
 def _is_garbled(error: BaseException) -> bool:
     """Whether it was the Content-Encoding that aiohttp could not undo."""
     return any(isinstance(link, ContentEncodingError) for link in chain(error))
@@ -311,13 +316,13 @@ def _bare(error: Exception) -> Exception:
                 info.url, info.method, CIMultiDictProxy(_NO_HEADERS), info.real_url
             )
             error.args = (error.request_info, error.history)
-            error.message = _unquoted(error.message)
+            error.message = ""
             error.headers = None
         case aiohttp.ServerDisconnectedError():
             error.args = (_NO_ANSWER,)
             error.message = _NO_ANSWER
         case aiohttp.ClientPayloadError():
-            error.args = (_unquoted(str(error)),)
+            error.args = ()
         case _:
             return error
     # what is behind it quotes the same

@@ -43,6 +43,8 @@ __all__ = [
     "parse",
     "refusal",
     "request_url",
+    "scrub",
+    "unread",
     "without_secret",
 ]
 
@@ -203,6 +205,11 @@ def refusal(response: RawResponse) -> WolfAPIError | None:
     return _refusal(response, document)
 
 
+def unread(response: RawResponse, reason: str) -> WolfError:
+    """The error for a response whose body cannot be read: by its status if that says no, or else ``reason``."""
+    return _refusal(response, None) or WolfDecodeError(reason)
+
+
 def _parse_slowly(response: RawResponse) -> tuple[TaskInit, Deviations]:
     document, undecodable = _read(response)
     refused = _refusal(response, document)
@@ -284,12 +291,29 @@ def without_secret(
     """``response`` and what ``read`` makes of it; an error of ``read`` is free of ``secret``, even if it was echoed."""
     try:
         return response, read(response)
-    except WolfError:
+    except WolfError as error:
         clean = _cleaned(secret, response)
         if clean is response:
+            scrub(secret, error)
             raise
     # read again, rather than clean the error: where it cut a text short, half a secret could be left
-    return clean, read(clean)
+    try:
+        return clean, read(clean)
+    except WolfError as error:
+        scrub(secret, error)
+        raise
+
+
+def scrub(secret: str, error: WolfError) -> None:
+    """Take ``secret`` out of the texts of ``error``: an escape that was undone, or aiohttp, may have brought it there."""
+    echo = re.compile(_echo_of(secret))
+
+    def clean(value: Any) -> Any:
+        return echo.sub("***", value) if isinstance(value, str) else value
+
+    error.args = tuple(map(clean, error.args))
+    for name, value in vars(error).items():
+        setattr(error, name, clean(value))
 
 
 def _cleaned(secret: str, response: RawResponse) -> RawResponse:
@@ -308,6 +332,10 @@ def _echo_of(secret: str) -> str:
     return pattern if len(secret) > len("success") else rf"(?<![A-Za-z0-9]){pattern}(?![A-Za-z0-9])"
 
 
+_ENTITIES: Final = {"&": "|amp", "<": "|lt", ">": "|gt", '"': "|quot", "'": "|apos"}
+"""The names that HTML has for some characters, as further alternatives in a pattern."""
+
+
 def _escapes_of(char: str) -> str:
     # no encoder touches letters and digits, and a pattern that begins with them is found a hundred times as fast
     if char.isalnum():
@@ -315,7 +343,7 @@ def _escapes_of(char: str) -> str:
     plain, number = re.escape(char), ord(char)
     in_json = rf"\\{{1,3}}(?:{plain}|u00(?i:{number:02x}))"
     in_url = rf"%(?:25)?(?i:{number:02x})"
-    in_html = rf"&#(?:0?{number}|(?i:x{number:x}));"
+    in_html = rf"&(?:#0?{number}|#(?i:x{number:x}){_ENTITIES.get(char, '')});"
     return f"(?:{plain}|{in_json}|{in_url}|{in_html})"
 
 

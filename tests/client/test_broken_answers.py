@@ -20,6 +20,7 @@ from wolf_async import (
     WolfConnectionError,
     WolfDecodeError,
     WolfError,
+    WolfNotFoundError,
     WolfPermissionError,
     WolfServerError,
     WolfTimeoutError,
@@ -123,6 +124,37 @@ async def test_an_answer_that_means_nothing_is_a_decode_error(
         await client(server.base_url).task_init("u")
     assert caught.value.attempts == len(server.requests) == 1
     assert caught.value.path.startswith("$")
+
+
+UNREADABLE = {
+    "no gzip": b"Content-Encoding: gzip\r\nContent-Length: 4\r\n\r\nnope",
+    "no gzip in chunks": b"Content-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nnope\r\n0\r\n\r\n",
+    "announced as too large": b"Content-Length: 5000\r\n\r\n",
+    "too large in chunks": b"Transfer-Encoding: chunked\r\n\r\n1388\r\n" + b"x" * 5000 + b"\r\n0\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("body", UNREADABLE.values(), ids=UNREADABLE.keys())
+@pytest.mark.parametrize(
+    ("status", "expected", "requests"),
+    [
+        ("200 OK", WolfDecodeError, 1),
+        ("403 Forbidden", WolfPermissionError, 1),
+        ("404 Not Found", WolfNotFoundError, 1),
+        ("503 Busy", WolfServerError, 3),
+    ],
+)
+async def test_a_body_that_cannot_be_read_leaves_the_status(
+    serve: Serve, client: MakeClient, body: bytes, status: str, expected: type[WolfError], requests: int
+) -> None:
+    server = await serve(in_turn(f"HTTP/1.1 {status}\r\n".encode() + body))
+    wolf = client(server.base_url, retry=AT_ONCE, max_body=4000)
+    with pytest.raises(expected) as caught:
+        await wolf.task_init("u")
+    assert type(caught.value) is expected
+    assert caught.value.attempts == len(server.requests) == requests
+    with pytest.raises(expected):
+        await wolf.raw_task_init("u")
 
 
 @pytest.mark.parametrize("reply", GOOD.values(), ids=GOOD.keys())

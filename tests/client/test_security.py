@@ -302,6 +302,9 @@ async def test_a_server_that_echoes_the_token_makes_no_error_show_it(
         b"HTTP/1.1 200 OK\r\nSet-Cookie: %s\r\nContent-Length: 2\r\n\r\n{}",
         b"HTTP/1.1 429 Slow\r\nRetry-After: %s\r\nContent-Length: 2\r\n\r\n{}",
         http(b'{"message": "%s"}', "401 Unauthorized", Content_Length="999"),
+        b"HTTP/1.1 500 Oops\r\nTransfer-Encoding: chunked\r\n\r\n7d0\r\n%s" + b"x" * 1960,
+        b"HTTP/1.1 500 Oops\r\nX-Request-Id: %s\r\nContent-Length: 2000\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX-Request-Id: %s\r\nContent-Length: 2000\r\n\r\n",
     ]
     for echo in echoes:
 
@@ -311,7 +314,9 @@ async def test_a_server_that_echoes_the_token_makes_no_error_show_it(
 
         server = await serve(script)
         with pytest.raises(WolfError) as caught:
-            await client(server.base_url, retry=ONCE, timeouts=Timeouts(attempt=0.5)).task_init("u")
+            await client(
+                server.base_url, retry=ONCE, timeouts=Timeouts(attempt=0.5), max_body=1000
+            ).task_init("u")
         canary.check_error(caught.value)
         assert not canary.heard, echo
 
