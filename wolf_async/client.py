@@ -10,9 +10,12 @@ import traceback
 import warnings
 from contextlib import suppress
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias, TypeVar
+from ssl import SSLContext
+from types import NoneType
+from typing import TYPE_CHECKING, Final, Self, TypeAlias, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
+import aiohttp
 import msgspec
 
 from wolf_async import wire
@@ -41,10 +44,7 @@ from wolf_async.watching import Naps, watch
 from wolf_async.wire import RawResponse
 
 if TYPE_CHECKING:
-    import ssl as ssl_module
     from collections.abc import AsyncGenerator, Awaitable, Callable
-
-    import aiohttp
 
 __all__ = ["ClientStats", "WolfClient"]
 
@@ -111,7 +111,8 @@ class WolfClient:
     ``None`` for the environment's ``WOLF_TOKEN``. ``base_url`` is the deployment that the token belongs to; ``None``
     means ``WOLF_BASE_URL`` or else ``https://api.wolfsmartcloud.com``. ``cache=None`` keeps no answers and still shares
     requests. ``max_concurrency`` requests at most are under way at once. ``rate_limit`` is requests per second, or a
-    pair of that and how many may be sent in one burst. ``session`` is an aiohttp session to use; it is not closed.
+    pair of that and how many may be sent in one burst. ``session`` is an aiohttp session to use; it is not closed. On one
+    that is handed in, aiohttp's own ways hold: it may send a request once more, uncounted, when a connection breaks.
     ``allow_http`` permits plain http to hosts other than loopback. ``ssl`` is a context for TLS in place of the
     default one. ``trust_env`` takes the proxy from the environment, read once; ``.netrc`` is never read. ``max_body``
     bounds a response in bytes, after decompression. ``clock`` gives seconds for the ages of answers.
@@ -135,7 +136,7 @@ class WolfClient:
         rate_limit: RateLimit | None = None,
         session: aiohttp.ClientSession | None = None,
         allow_http: bool = False,
-        ssl: ssl_module.SSLContext | None = None,
+        ssl: SSLContext | None = None,
         trust_env: bool = False,
         max_body: int = 16 * 2**20,
         clock: Callable[[], float] = time.monotonic,
@@ -143,8 +144,15 @@ class WolfClient:
         self._wiring: _Wiring | None = None
         check_limits(max_concurrency, rate_limit)
         whole("max_body", max_body)
+        _check_type("cache", cache, CachePolicy, NoneType)
         _check_type("retry", retry, RetryPolicy)
         _check_type("timeouts", timeouts, Timeouts)
+        _check_type("session", session, aiohttp.ClientSession, NoneType)
+        _check_type("ssl", ssl, SSLContext, NoneType)
+        _check_type("allow_http", allow_http, bool)
+        _check_type("trust_env", trust_env, bool)
+        if not callable(clock):
+            raise WolfConfigError(f"clock must be a function that gives seconds, not {clock!r}")
         self._base_url = wire.check_base_url(
             _setting(base_url, "WOLF_BASE_URL", wire.DEFAULT_BASE_URL), allow_http
         )
@@ -509,6 +517,7 @@ def _setting(value: str | None, variable: str, default: str) -> str:
     return os.environ.get(variable, default) if value is None else value
 
 
-def _check_type(name: str, value: Any, expected: type) -> None:
+def _check_type(name: str, value: object, *expected: type) -> None:
     if not isinstance(value, expected):
-        raise WolfConfigError(f"{name} must be a {expected.__name__}, not {value!r}")
+        names = " or ".join("None" if kind is NoneType else kind.__name__ for kind in expected)
+        raise WolfConfigError(f"{name} must be of type {names}, not {value!r}")

@@ -30,7 +30,7 @@ from wolf_async.errors import (
     WolfTimeoutError,
     chain,
 )
-from wolf_async.wire import RawResponse, unread
+from wolf_async.wire import RawResponse, is_loopback, unread
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -79,10 +79,13 @@ class Transport:
         self._owned = session is None
         self._proxy = _proxy_for(base_url) if trust_env else None
         self._session = self._new_session() if session is None else session
+        connect = None if math.isinf(timeouts.connect) else timeouts.connect
         # the attempt's own time is kept here: aiohttp would set a timer of the loop for each request
         self._connect_within = aiohttp.ClientTimeout(
             total=None,
-            connect=None if math.isinf(timeouts.connect) else timeouts.connect,
+            # this counts the wait for a place in the pool as well; only a pool of our own has no such wait
+            connect=connect if self._owned else None,
+            sock_connect=None if self._owned else connect,
             # aiohttp rounds longer timeouts up to whole seconds above this threshold
             ceil_threshold=_NEVER,
         )
@@ -124,6 +127,7 @@ class Transport:
                     raise_for_status=False,
                     proxy=self._proxy,
                     ssl=self._ssl,
+                    auto_decompress=True,
                 )
                 body = await self._read(response)
         except WolfError:
@@ -179,6 +183,8 @@ class Transport:
                 return WolfDecodeError(_GARBLED)
             case aiohttp.ClientPayloadError():
                 return WolfConnectionError("the answer was cut short")
+            case aiohttp.ClientHttpProxyError():
+                return WolfConnectionError(f"the proxy refused to connect: HTTP {error.status}")
             case aiohttp.ClientResponseError():
                 return WolfConnectionError(f"the answer is not HTTP: {_unquoted(error.message)}")
             case aiohttp.ServerDisconnectedError():
@@ -208,13 +214,26 @@ class Transport:
         return f"<Transport: {whose}{', closed' if self._session.closed else ''}>"
 
 
-def _proxy_for(base_url: str) -> str | None:
-    """The environment's proxy, read once: aiohttp would read the environment, and .netrc, at each request."""
+def _proxy_for(base_url: str) -> URL | None:
+    """The environment's proxy, read once: aiohttp would read the environment, and .netrc, at each request.
+
+    Raises `WolfConfigError` for one that cannot be used; its text, which may hold a password, is not shown.
+    """
     parts = urlsplit(base_url)
-    host = parts.hostname or ""
-    if urllib.request.proxy_bypass(host):
+    # to loopback the token may go in plain http, which is no reason to show it to a proxy
+    if is_loopback(parts.hostname or "") or urllib.request.proxy_bypass(parts.netloc):
         return None
-    return urllib.request.getproxies().get(parts.scheme)
+    proxy = urllib.request.getproxies().get(parts.scheme)
+    if not proxy:
+        return None
+    expected = "the environment's proxy must be like http://host[:port]"
+    try:
+        url = URL(proxy if "://" in proxy else f"http://{proxy}")
+    except ValueError:
+        raise WolfConfigError(expected) from None
+    if url.scheme not in ("http", "https") or not url.host:
+        raise WolfConfigError(f"{expected}, not {url.scheme}://")
+    return url
 
 
 class _Connecting:
@@ -313,7 +332,11 @@ def _bare(error: Exception) -> Exception:
         case aiohttp.ClientResponseError():
             info = error.request_info
             error.request_info = aiohttp.RequestInfo(
-                info.url, info.method, CIMultiDictProxy(_NO_HEADERS), info.real_url
+                # a proxy's may hold a password
+                info.url.with_user(None),
+                info.method,
+                CIMultiDictProxy(_NO_HEADERS),
+                info.real_url.with_user(None),
             )
             error.args = (error.request_info, error.history)
             error.message = ""

@@ -40,6 +40,7 @@ __all__ = [
     "RawResponse",
     "check_account",
     "check_base_url",
+    "is_loopback",
     "parse",
     "refusal",
     "request_url",
@@ -118,14 +119,15 @@ def check_base_url(base_url: object, allow_http: bool) -> str:
         raise WolfConfigError(f"{expected}: {error}") from error
     if parts.scheme not in ("https", "http") or not host or not _URL_TEXT.fullmatch(base_url):
         raise WolfConfigError(f"{expected}, not {base_url!r}")
-    if parts.scheme == "http" and not allow_http and not _is_loopback(host):
+    if parts.scheme == "http" and not allow_http and not is_loopback(host):
         raise WolfConfigError(
             f"plain http would show the token to others: use https, or allow_http=True ({base_url})"
         )
     return base_url.rstrip("/?#")
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether what is sent to ``host`` stays on this machine."""
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:

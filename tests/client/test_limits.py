@@ -140,11 +140,18 @@ NONSENSE: list[dict[str, Any]] = [
     {"max_body": 2.5},
     {"retry": None},
     {"timeouts": 5},
+    {"cache": "an hour"},
+    {"session": "mine"},
+    {"ssl": False},
+    {"ssl": True},
+    {"clock": 5},
+    {"allow_http": "no"},
+    {"trust_env": "no"},
 ]
 
 
 @pytest.mark.parametrize("settings", NONSENSE, ids=str)
-def test_limits_that_make_no_sense_are_refused(settings: dict[str, Any]) -> None:
+def test_settings_that_make_no_sense_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(WolfConfigError, match=next(iter(settings))):
         WolfClient(TOKEN, **settings)
 
