@@ -31,6 +31,7 @@ from wolf_async.errors import (
     WolfDecodeError,
     WolfError,
     chain,
+    deciding,
 )
 from wolf_async.flight import loading
 from wolf_async.limits import Limits, RateLimit, check_limits
@@ -91,6 +92,8 @@ class _Ask(msgspec.Struct):
     url: SplitResult
     deadline: Deadline
     attempts: int = 0
+    renewed: bool = False
+    """Whether the token was renewed for it, which is worth a try once."""
 
 
 class _Wiring:
@@ -400,8 +403,9 @@ class WolfClient:
         try:
             return await self._exchange(wiring, ask, credential, read)
         except WolfAuthError:
-            if not self._tokens.renewable:
+            if ask.renewed or not self._tokens.renewable:
                 raise
+        ask.renewed = True
         async with ask.deadline.while_("waiting for the token provider"):
             credential = await self._tokens.renew(credential)
         return await self._exchange(wiring, ask, credential, read)
@@ -496,9 +500,7 @@ def is_unwell(error: BaseException) -> bool:
 
 
 def _is_server_error(error: BaseException) -> bool:
-    return isinstance(error, WolfAPIError) and (
-        500 <= error.http_status < 600 or 500 <= (error.code or 0) < 600
-    )
+    return isinstance(error, WolfAPIError) and 500 <= deciding(error.code, error.http_status) < 600
 
 
 def _sizeof(answer: _Answer) -> int:

@@ -28,6 +28,7 @@ __all__ = [
     "WolfTimeoutError",
 ]
 
+_TELLING = frozenset({401, 403, 404, 408, 429})
 BODY_KEPT = 2048
 """Bytes of a response's body that an error keeps."""
 
@@ -147,6 +148,14 @@ class WolfRateLimitError(WolfAPIError):
 
 class WolfServerError(WolfAPIError):
     """5xx: the server or a gateway before it failed."""
+
+
+def deciding(code: int | None, http_status: int) -> int:
+    """The status that says what kind of a no it is: the envelope's code where that is as telling as one of HTTP's.
+
+    The envelope comes from the API itself, the response's status perhaps from a gateway before it.
+    """
+    return code if code is not None and (code in _TELLING or 500 <= code < 600) else http_status
 
 
 def chain(error: BaseException) -> Iterator[BaseException]:

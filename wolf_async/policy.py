@@ -101,7 +101,7 @@ class RetryPolicy(msgspec.Struct, frozen=True):
     """
 
     attempts: int = 3
-    """At most so many requests for one answer; 1 never tries again."""
+    """At most so many requests for one answer, and one more where a 401 made the token be renewed; 1 never tries again."""
     backoff: float = 0.2
     """Upper end of the random pause before the second attempt."""
     max_backoff: float = 5.0

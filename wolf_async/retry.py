@@ -6,7 +6,7 @@ import asyncio
 import math
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from wolf_async.errors import WolfAPIError, WolfConnectionError, WolfTimeoutError
+from wolf_async.errors import WolfAPIError, WolfConnectionError, WolfTimeoutError, deciding
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -28,7 +28,7 @@ _SAVED_AT_MOST: Final = 100.0
 def is_transient(error: BaseException) -> bool:
     """Whether another attempt may do better."""
     if isinstance(error, WolfAPIError):
-        return error.http_status in _TRANSIENT or error.code in _TRANSIENT
+        return deciding(error.code, error.http_status) in _TRANSIENT
     return isinstance(error, (WolfConnectionError, WolfTimeoutError))
 
 

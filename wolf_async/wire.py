@@ -30,6 +30,7 @@ from wolf_async.errors import (
     WolfPermissionError,
     WolfRateLimitError,
     WolfServerError,
+    deciding,
 )
 from wolf_async.models import TaskInit, dec_hook
 
@@ -375,24 +376,19 @@ def _refusal(response: RawResponse, document: Any) -> WolfAPIError | None:
         code, status = _as_code(fields["code"]), fields["status"]
         if _is_success(code, status):
             return None
-        cls = _class_of(code) or _class_of(response.status) or WolfAPIError
-        return _api_error(cls, response, code, _one_line(status), message)
+        return _api_error(response, code, _one_line(status), message)
     if 200 <= response.status < 300:
         return None
-    return _api_error(_class_of(response.status) or WolfAPIError, response, None, None, message)
+    return _api_error(response, None, None, message)
 
 
-def _class_of(status: int | None) -> type[WolfAPIError] | None:
-    if status is None:
-        return None
-    return _BY_STATUS.get(status) or (WolfServerError if 500 <= status < 600 else None)
+def _class_of(status: int) -> type[WolfAPIError]:
+    return _BY_STATUS.get(status) or (WolfServerError if 500 <= status < 600 else WolfAPIError)
 
 
-def _api_error(
-    cls: type[WolfAPIError], response: RawResponse, code: int | None, status: str | None, message: str
-) -> WolfAPIError:
+def _api_error(response: RawResponse, code: int | None, status: str | None, message: str) -> WolfAPIError:
     said = message or ("a redirect, which is not followed" if 300 <= response.status < 400 else "no message")
-    return cls(
+    return _class_of(deciding(code, response.status))(
         f"the server said no (HTTP {response.status}{'' if code is None else f', code {code}'}): {said}",
         http_status=response.status,
         code=code,

@@ -12,6 +12,7 @@ import time
 from typing import TYPE_CHECKING
 
 import aiohttp
+import msgspec
 import pytest
 
 from wolf_async import (
@@ -19,10 +20,12 @@ from wolf_async import (
     RetryPolicy,
     Timeouts,
     WolfAPIError,
+    WolfAuthError,
     WolfConnectionError,
     WolfDecodeError,
     WolfError,
     WolfNotFoundError,
+    WolfPermissionError,
     WolfRateLimitError,
     WolfServerError,
     WolfTimeoutError,
@@ -421,6 +424,42 @@ async def test_a_stale_answer_stands_in_and_says_so_once(
         assert await wolf.task_init(box.users[0]) is held
     assert len(canary.messages(30)) == 1
     assert "stand in" in canary.messages(30)[0]
+
+
+@pytest.mark.parametrize(
+    ("http_status", "code", "expected", "requests"),
+    [
+        (503, 401, WolfAuthError, 1),
+        (503, 403, WolfPermissionError, 1),
+        (429, 404, WolfNotFoundError, 1),
+        (403, 503, WolfServerError, 3),
+        (200, 503, WolfServerError, 3),
+        (200, 429, WolfRateLimitError, 3),
+        # a code of the API's own says nothing of the kind
+        (503, 6007, WolfServerError, 3),
+        (500, 422, WolfServerError, 3),
+        (403, 6007, WolfPermissionError, 1),
+        (200, 6007, WolfAPIError, 1),
+    ],
+)
+async def test_the_envelope_decides_what_kind_of_a_no_it_is(
+    box: Sandbox, client: MakeClient, http_status: int, code: int, expected: type[WolfError], requests: int
+) -> None:
+    policy = CachePolicy(ttl=1e-9, stale_if_error=60, refresh_backoff=0)
+    wolf = client(box.base_url, cache=policy, retry=RetryPolicy(backoff=0))
+    held = await wolf.task_init(box.users[0])
+    box.reset_calls()
+    body = msgspec.json.encode({"code": code, "status": "error", "message": "no", "data": []})
+    box.always(respond(http_status, body))
+    with pytest.raises(expected) as caught:
+        await wolf.task_init(box.users[1])
+    assert type(caught.value) is expected
+    assert len(box.calls) == requests
+    if expected is WolfServerError or expected is WolfRateLimitError:
+        assert await wolf.task_init(box.users[0]) is held
+    else:
+        with pytest.raises(expected):
+            await wolf.task_init(box.users[0])
 
 
 # --- helpers -----------------------------------------------------------------------------------------------------

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from wolf_async import WolfAuthError, WolfClient, WolfConfigError
-from wolf_async.testing import Sandbox, hold, unauthorized
+from wolf_async.testing import Sandbox, hold, respond, unauthorized
 
-from .conftest import ONCE, TOKEN, Canary, MakeClient
+from .conftest import AT_ONCE, ONCE, TOKEN, Canary, MakeClient
 
 
 class Provider:
@@ -83,6 +83,17 @@ async def test_a_second_401_is_raised(box: Sandbox, client: MakeClient) -> None:
         await client(box.base_url, token=provider).task_init(box.users[0])
     assert (caught.value.http_status, caught.value.attempts) == (401, 2)
     assert provider.calls == len(box.calls) == 2
+
+
+async def test_a_load_renews_the_token_once_however_often_it_is_tried(
+    box: Sandbox, client: MakeClient
+) -> None:
+    provider = Provider(box)
+    box.script(None, *[unauthorized(), respond(503)] * 3)
+    with pytest.raises(WolfAuthError):
+        await client(box.base_url, token=provider, retry=AT_ONCE).task_init(box.users[0])
+    assert [call.status for call in box.calls] == [401, 503, 401]
+    assert provider.calls == 2
 
 
 async def test_a_string_that_is_refused_is_raised_at_once(box: Sandbox, client: MakeClient) -> None:
