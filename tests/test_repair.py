@@ -292,7 +292,12 @@ def test_no_field_takes_a_wrong_shape(wrong: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [{}, [], None, "", 0, True, {"lines": [], "user": 1}, [{"caller_line_list": []}]]
+    "data",
+    [
+        *[{}, [], None, "", 0, True, {"lines": [], "user": 1}, [{"caller_line_list": []}]],
+        # a number beside the sections is none of them
+        *[{"max_recycle_limit": 50}, {"max_recycle_limit": None}, {"max_recycle_limit": "50", "lines": [1]}],
+    ],
 )
 def test_an_answer_with_none_of_the_sections_is_an_error(data: Any) -> None:
     with pytest.raises(WolfDecodeError, match="none of the documented sections") as caught:

@@ -169,8 +169,8 @@ class _Head(msgspec.Struct, frozen=True, gc=False):
 
 
 _STRICT: Final = msgspec.json.Decoder(_Envelope, dec_hook=dec_hook)
-_NOTHING: Final = TaskInit()
-_SECTIONS: Final = frozenset(TaskInit.__struct_fields__)
+# all fields but the one number that stands beside them
+_SECTIONS: Final = frozenset(TaskInit.__struct_fields__) - {"max_recycle_limit"}
 _UNDECODABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _NO_DEVIATIONS: Final[Deviations] = {}
 
@@ -193,9 +193,14 @@ def _parse_strictly(response: RawResponse) -> TaskInit | None:
         # looked into elsewhere, so that it is no later error's context: it may hold the whole body
         return None
     # empty all over: either it says so section by section, or it has none and is no answer
-    if not _is_success(envelope.code, envelope.status) or envelope.data == _NOTHING:
+    if not _is_success(envelope.code, envelope.status) or _is_empty(envelope.data):
         return None
     return envelope.data
+
+
+def _is_empty(init: TaskInit) -> bool:
+    # first what nearly every answer has: to look through them all is a hundredth of a decode
+    return not init.caller_line_list and not any(getattr(init, name) for name in _SECTIONS)
 
 
 def _is_success(code: int | None, status: str) -> bool:
