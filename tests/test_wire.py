@@ -10,6 +10,7 @@ import pickle
 import time
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from enum import Enum
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -115,6 +116,30 @@ def test_an_account_is_the_plain_tuple_of_its_ids() -> None:
     assert check_account("u", "s") == ("u", "s")
     assert type(check_account("u")) is Account
     assert check_account("u") == ("u", None)
+
+
+class Known(str, Enum):  # noqa: UP042 (a StrEnum formats as its value, and would show nothing)
+    MAIN = "u-1"
+    ODD = "u 1"
+
+
+class Loud(str):
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return self.upper()
+
+    __format__ = object.__format__
+
+
+@pytest.mark.parametrize("value", [*Known, Loud("u-1"), Loud("u 1")])
+def test_an_id_of_a_class_of_its_own_is_what_it_holds(value: str) -> None:
+    account = check_account(value, value)
+    assert list(map(type, account)) == [str, str]
+    assert request_url(urlsplit(BASE), account) == request_url(
+        urlsplit(BASE), check_account(value[:], value[:])
+    )
+    assert account.user_id == value[:]
 
 
 BAD_IDS: list[Any] = [

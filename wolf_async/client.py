@@ -230,8 +230,8 @@ class WolfClient:
                 if not isinstance(error, RuntimeError) or not flight.is_elsewhere:
                     raise
                 self._joined -= 1
-        wire.check_account(user_id, sub_user_id)
-        return (await self._cache.find((user_id, sub_user_id), max_age)).init
+        account = wire.check_account(user_id, sub_user_id)
+        return (await self._cache.find((account.user_id, account.sub_user_id), max_age)).init
 
     async def raw_task_init(self, user_id: str, sub_user_id: str | None = None) -> RawResponse:
         """The response as it came: never an older one than this call; nothing of it is kept.

@@ -7,6 +7,7 @@ import asyncio
 import gc
 import ssl
 import traceback
+from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -315,6 +316,22 @@ async def test_an_id_that_cannot_be_one_is_refused_before_any_request(
         with pytest.raises(WolfConfigError):
             ask(user_id)
     assert not box.calls
+
+
+async def test_an_enums_member_asks_for_its_value_and_shares_with_it(
+    box: Sandbox, client: MakeClient
+) -> None:
+    class User(str, Enum):  # noqa: UP042 (a StrEnum formats as its value, and would show nothing)
+        MAIN = box.users[0]
+
+    user = User.MAIN
+    wolf = client(box.base_url)
+    init = await wolf.task_init(user)
+    assert await wolf.task_init(box.users[0]) is init is await wolf.task_init(user)
+    assert wolf.peek(user) is init
+    assert len(box.calls) == 1
+    assert wolf.invalidate(user)
+    assert wolf.peek(box.users[0]) is None
 
 
 # --- the canary --------------------------------------------------------------------------------------------------
