@@ -31,7 +31,7 @@ class AccountResult(NamedTuple):
 class _End(NamedTuple):
     """A worker has no more to do."""
 
-    error: Exception | None
+    error: BaseException | None
 
 
 async def results(
@@ -49,7 +49,7 @@ async def results(
     ready: asyncio.Queue[AccountResult | _End] = asyncio.Queue(concurrency)
     left = min(concurrency, len(accounts)) if isinstance(accounts, Sized) else concurrency
     workers = [asyncio.create_task(_work(feed, ask, ready)) for _ in range(left)]
-    failure: Exception | None = None
+    failure: BaseException | None = None
     try:
         while left:
             result = await ready.get()
@@ -61,6 +61,7 @@ async def results(
         if failure is not None:
             raise failure
     finally:
+        failure = None  # or it would hold this frame, which holds it
         for worker in workers:
             worker.cancel()
         await asyncio.gather(*workers, return_exceptions=True)
@@ -69,13 +70,33 @@ async def results(
 async def _work(
     feed: _Feed, ask: Callable[[Account], Awaitable[TaskInit]], ready: asyncio.Queue[AccountResult | _End]
 ) -> None:
-    failure: Exception | None = None
+    end = _End(None)
     try:
         async for item in feed:
             await ready.put(await _result(item, ask))
-    except Exception as error:
-        failure = error
-    await ready.put(_End(failure))
+    except BaseException as error:
+        # without a word where the worker itself is ended: by `results`, which waits for no more, or with its loop
+        if isinstance(error, GeneratorExit) or _is_being_cancelled():
+            raise
+        end = _End(_as_the_sources(error))
+    try:
+        await ready.put(end)
+    finally:
+        del end  # or its error would hold this frame, which holds it
+
+
+def _as_the_sources(error: BaseException) -> BaseException:
+    if not isinstance(error, asyncio.CancelledError):
+        return error
+    # raised as it is, it would look as if whoever reads the results had been cancelled
+    ours = WolfError("the source of the accounts was cancelled, not by who reads the results")
+    ours.__cause__ = error
+    return ours
+
+
+def _is_being_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 async def _result(item: AccountLike, ask: Callable[[Account], Awaitable[TaskInit]]) -> AccountResult:

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 import tracemalloc
+import weakref
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from wolf_async import Account, AccountResult, TaskInit, WolfClosedError, WolfConfigError, WolfNotFoundError
+from wolf_async import (
+    Account,
+    AccountResult,
+    TaskInit,
+    WolfClosedError,
+    WolfConfigError,
+    WolfError,
+    WolfNotFoundError,
+)
 from wolf_async.bulk import results
 from wolf_async.testing import hold
 
@@ -144,6 +155,58 @@ async def test_an_error_of_the_source_comes_after_what_was_under_way(
         async for result in stream:
             found.append(result)
     assert [result.account.user_id for result in found] == [box.users[0]]
+
+
+class NoException(BaseException):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("raised", "expected"), [(asyncio.CancelledError, WolfError), (NoException, NoException)]
+)
+async def test_a_source_that_ends_by_no_exception_ends_the_stream(
+    box: Sandbox, client: MakeClient, raised: type[BaseException], expected: type[BaseException]
+) -> None:
+    async def source() -> AsyncIterator[str]:
+        yield box.users[0]
+        raise raised
+
+    found: list[AccountResult] = []
+    async with asyncio.timeout(5):
+        with pytest.raises(expected) as caught:  # noqa: PT012 (what came before it counts)
+            async for result in client(box.base_url).task_init_many(source(), concurrency=3):
+                found.append(result)
+    assert type(caught.value) is expected
+    assert [result.account.user_id for result in found] == [box.users[0]]
+
+
+async def test_an_error_of_the_source_is_freed_without_the_collector(
+    box: Sandbox, client: MakeClient
+) -> None:
+    class Mine(Exception):  # noqa: N818
+        pass
+
+    alive: list[weakref.ref[Mine]] = []
+
+    def source() -> Iterator[str]:
+        yield box.users[0]
+        error = Mine()
+        alive.append(weakref.ref(error))
+        try:
+            raise error
+        finally:
+            del error
+
+    gc.collect()
+    gc.disable()
+    try:
+        with contextlib.suppress(Mine):
+            async for _ in client(box.base_url).task_init_many(source()):
+                pass
+        await asyncio.sleep(0)
+        assert [ref() for ref in alive] == [None]
+    finally:
+        gc.enable()
 
 
 async def test_a_closed_client_ends_the_stream(box: Sandbox, client: MakeClient) -> None:
