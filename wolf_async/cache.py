@@ -247,6 +247,11 @@ class LoadingCache(Generic[K, V]):
         for key in list(self.flights):
             self._supersede(key)
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether `aclose` was called, and not refused."""
+        return self._closed
+
     def stats(self) -> CacheStats:
         """What this cache has done since it was made."""
         return CacheStats(

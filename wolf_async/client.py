@@ -8,7 +8,7 @@ import os
 import time
 import traceback
 import warnings
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from hashlib import sha256
 from ssl import SSLContext
 from types import NoneType
@@ -298,8 +298,8 @@ class WolfClient:
     ) -> AsyncGenerator[TaskInit, None]:
         """The account's answer now, and then each that differs, asked for ``every`` so many seconds.
 
-        An answer that the server repeats byte for byte is the same object, and no change. However many watch one account
-        with the same period, one request a period serves them all, as long as the client keeps answers.
+        An answer that equals the one before is no change. However many watch one account with the same period, one
+        request a period serves them all, as long as an answer stays fresh for half of that (`CachePolicy`'s ``ttl``).
 
         While the upstream is unwell the watch goes on with the last answer, as long as that is within the policy's
         stale windows; after that, and at once if the server says no, it raises as `task_init` does.
@@ -330,14 +330,22 @@ class WolfClient:
 
         Who waits gets `WolfClosedError`. Twice is once; a client that was never used has nothing to close.
         """
-        await self._cache.aclose()
-        # after that, so that who wakes finds it closed
-        self._naps.wake_all()
-        await self._raw.aclose()
-        await self._tokens.aclose()
+        try:
+            await self._cache.aclose()
+        finally:
+            # also if whoever closes is cancelled meanwhile, but not on another loop, where nothing may be touched
+            if self._cache.is_closed:
+                await self._let_go()
+
+    async def _let_go(self) -> None:
+        """End what stands beside the cache; only now, so that who wakes finds that closed."""
+        self._naps.end()
         wiring, self._wiring = self._wiring, None
-        if wiring is not None and not wiring.loop.is_closed():
-            await wiring.transport.close()
+        async with AsyncExitStack() as steps:  # all of them, whatever becomes of one
+            steps.push_async_callback(self._tokens.aclose)
+            if wiring is not None and not wiring.loop.is_closed():
+                steps.push_async_callback(wiring.transport.close)
+            await self._raw.aclose()
 
     async def __aenter__(self) -> Self:
         return self

@@ -12,15 +12,18 @@ V = TypeVar("V")
 
 
 class Naps:
-    """Pauses that can all be ended at once."""
+    """Pauses that can be ended all at once, for good."""
 
-    __slots__ = ("_naps",)
+    __slots__ = ("_are_over", "_naps")
 
     def __init__(self) -> None:
         self._naps: set[asyncio.Future[None]] = set()
+        self._are_over = False
 
     async def nap(self, seconds: float) -> None:
-        """Return after that time, or when `wake_all` is called."""
+        """Return after that time, or when `end` is called, or at once after that."""
+        if self._are_over:
+            return
         loop = asyncio.get_running_loop()
         nap: asyncio.Future[None] = loop.create_future()
         alarm = loop.call_later(seconds, _wake, nap)
@@ -31,8 +34,9 @@ class Naps:
             alarm.cancel()
             self._naps.discard(nap)
 
-    def wake_all(self) -> None:
-        """End all pauses."""
+    def end(self) -> None:
+        """End all pauses, those to come included."""
+        self._are_over = True
         for nap in self._naps:
             if not nap.get_loop().is_closed():
                 _wake(nap)
@@ -51,7 +55,7 @@ async def watch(
     nap: Callable[[float], Awaitable[None]],
     outlives: Callable[[Exception, float], bool],
 ) -> AsyncGenerator[V, None]:
-    """The first value of ``ask``, then each that is another object.
+    """The first value of ``ask``, then each that differs.
 
     ``ask(max_age)`` gives a value and when it was sent. ``outlives(error, age)`` tells whether a value of that age
     stays good enough although asking for a newer one failed.
@@ -70,7 +74,8 @@ async def watch(
                 raise
             pause = every
             continue
-        if newer is not value:
+        # an equal one is another object where the cache no longer held the older one
+        if newer is not value and newer != value:
             value = newer
             yield value
         pause = sent_at + every - clock()

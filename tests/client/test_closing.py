@@ -87,6 +87,23 @@ async def test_closing_tells_all_who_wait(box: Sandbox, client: MakeClient) -> N
     await box.wait_until_idle()
 
 
+async def test_closing_that_is_cancelled_leaves_nothing_open(box: Sandbox, client: MakeClient) -> None:
+    box.always(hold(asyncio.Event()))
+    wolf = client(box.base_url)
+    call = asyncio.ensure_future(wolf.task_init(box.users[0]))
+    await box.wait_for_calls(1)
+    assert wolf._wiring is not None
+    session = wolf._wiring.transport._session
+    closing = asyncio.ensure_future(wolf.aclose())
+    await asyncio.sleep(0)  # it waits for the load to end
+    closing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+    assert session.closed
+    with pytest.raises(WolfClosedError):
+        await call
+
+
 async def test_closing_ends_a_refresh_behind(box: Sandbox, client: MakeClient) -> None:
     wolf = client(box.base_url, cache=CachePolicy(ttl=1e-9, stale_while_revalidate=60))
     await wolf.task_init(box.users[0])

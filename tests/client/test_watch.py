@@ -32,7 +32,9 @@ if TYPE_CHECKING:
 class Bench:
     """A client whose watchers sleep on a clock that the test moves."""
 
-    def __init__(self, box: Sandbox, clock: FakeClock, client: MakeClient, policy: CachePolicy) -> None:
+    def __init__(
+        self, box: Sandbox, clock: FakeClock, client: MakeClient, policy: CachePolicy | None
+    ) -> None:
         self.box = box
         self.clock = clock
         self.user = box.users[0]
@@ -40,7 +42,7 @@ class Bench:
         self._naps: list[tuple[float, asyncio.Event]] = []
         self.wolf._naps = self  # type: ignore[assignment]
 
-    def wake_all(self) -> None:
+    def end(self) -> None:
         """The client is closed; nobody sleeps here any more at that time."""
 
     async def nap(self, seconds: float) -> None:
@@ -201,6 +203,40 @@ async def test_closing_the_client_wakes_and_ends_a_watch(still_box: Sandbox, cli
     await wolf.aclose()
     with pytest.raises(WolfClosedError):
         await waiting
+
+
+async def test_a_watch_of_a_closed_client_does_not_fall_asleep(
+    still_box: Sandbox, client: MakeClient
+) -> None:
+    wolf = client(still_box.base_url)
+    stream = wolf.watch(still_box.users[0], every=3600)
+    await anext(stream)
+    await wolf.aclose()
+    async with asyncio.timeout(5):
+        with pytest.raises(WolfClosedError):
+            await anext(stream)
+
+
+@pytest.mark.parametrize("policy", [CachePolicy(ttl=1), CachePolicy(max_entries=1), None])
+async def test_an_equal_answer_is_no_change_although_the_older_one_is_no_longer_held(
+    still_box: Sandbox, clock: FakeClock, client: MakeClient, policy: CachePolicy | None
+) -> None:
+    bench = Bench(still_box, clock, client, policy)
+    seen: list[Any] = []
+    task = asyncio.create_task(bench.collect(seen))
+    for _ in range(3):
+        await bench.until_asleep()
+        # takes the place of the watched account's answer
+        await bench.wolf.task_init(still_box.users[1], max_age=0)
+        await bench.advance(10)
+    await bench.until_asleep()
+    assert len(seen) == 1
+    change(bench, 5)
+    await bench.advance(10)
+    await bench.until_asleep()
+    assert [init.caller_line_list[0].residue for init in seen][1:] == [5]
+    task.cancel()
+    await asyncio.wait([task])
 
 
 async def test_leaving_a_watch_leaves_no_task_and_no_timer(still_box: Sandbox, client: MakeClient) -> None:
