@@ -31,7 +31,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-BODY = msgspec.json.encode({"code": 200, "status": "success", "data": {"max_recycle_limit": 3}})
+BODY = msgspec.json.encode(
+    {"code": 200, "status": "success", "data": {"max_recycle_limit": 3, "end_actions": {"0": "nothing"}}}
+)
 
 
 class GatedClient(WolfClient):
