@@ -365,13 +365,23 @@ class LoadingCache(Generic[K, V]):
         self.flights[flight.key] = flight
         self._running.add(flight)
         self._loads += 1
-        flight.start(self._load, self._clock)
+        try:
+            flight.start(self._load, self._clock)
+        except BaseException:
+            # nobody may join what will never end
+            del self.flights[flight.key]
+            self._running.discard(flight)
+            self._loads -= 1
+            raise
 
     def _start_queued(self, behind: Flight[K, V]) -> None:
         flight = self._queued.pop(behind.key, None)
         if flight is not None and not flight.loop_is_closed:
             behind.waited_for_by.remove(flight)
-            self._start(flight)
+            try:
+                self._start(flight)
+            except Exception as error:
+                flight.land(Landing(error=error))
 
     def _supersede(self, key: K) -> bool:
         """Take the flight of ``key`` out of sight, so that it is neither stored nor joined from now on."""

@@ -110,10 +110,18 @@ class Flight(Generic[K, V]):
         self._has_landed = False
 
     def start(self, load: Callable[[K], Awaitable[object]], clock: Callable[[], float]) -> None:
-        """Begin the load in a task of its own, which sees no caller's context variables."""
+        """Begin the load in a task of its own, which sees no caller's context variables.
+
+        Raises what a task factory of the program's own raises; nothing has begun then.
+        """
         context = Context()
         context.run(loading.set, self)
-        self._task = task = self._loop.create_task(self._run(load, clock), context=context)
+        run = self._run(load, clock)
+        try:
+            self._task = task = self._loop.create_task(run, context=context)
+        except BaseException:
+            run.close()
+            raise
         # a callback, not code after the await in _run: a task that is cancelled before its first step never runs it
         task.add_done_callback(self._done)
 
@@ -245,11 +253,13 @@ class Flight(Generic[K, V]):
 
 def own_copy(error: BaseException) -> BaseException:
     """An error of the same kind for one waiter alone, with the shared original as its cause."""
-    if isinstance(
-        error, WolfError
-    ):  # known to copy well: what follows would be a fifth of what a failure costs a crowd
-        twin = error.__copy__()
-        twin.__cause__ = error
+    if isinstance(error, WolfError):
+        # as these are made to be copied: what follows would be a fifth of what a failure costs a crowd
+        try:
+            twin = error.__copy__()
+            twin.__cause__ = error
+        except Exception:  # a class of somebody's own, which is made otherwise
+            return _careful_copy(error)
         return twin
     return _careful_copy(error)
 

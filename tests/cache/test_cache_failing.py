@@ -7,7 +7,7 @@ import gc
 import traceback
 import weakref
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import pytest
 from upstream import (
@@ -43,6 +43,76 @@ async def test_the_loaders_own_cancellation_is_an_error_of_this_library() -> Non
     b.upstream.always = ...
     assert await b.at_once() == "a#2"
     b.assert_balanced(values=1)
+
+
+class UncopiedError(WolfError):
+    def __copy__(self) -> Self:
+        raise TypeError("there is one of me")
+
+
+class ForeignError(WolfError):
+    def __new__(cls, message: str, *, key: str) -> Self:
+        return super().__new__(cls, message)
+
+    def __init__(self, message: str, *, key: str) -> None:
+        super().__init__(message)
+
+
+@pytest.mark.parametrize(
+    "error", [UncopiedError("no"), ForeignError("no", key="a")], ids=lambda e: type(e).__name__
+)
+async def test_an_error_that_does_not_copy_reaches_all_who_wait(error: WolfError) -> None:
+    b = bench()
+    callers = [await b.waiting() for _ in range(3)]
+    late = await b.waiting(max_age=0)
+    b.calls[0].fail(error)
+    await settle()
+    errors = [error_of(caller) for caller in callers]
+    assert all(isinstance(each, WolfError) and each.__cause__ is error for each in errors)
+    assert len(set(map(id, errors))) == 3
+    b.calls[1].answer()
+    await settle()
+    assert outcome(late) == "a#2"
+
+
+def old_style(loop: asyncio.AbstractEventLoop, coroutine: Any) -> asyncio.Task[Any]:
+    """A task factory from before tasks had a ``context``."""
+    return asyncio.Task(coroutine, loop=loop)
+
+
+async def test_a_load_that_cannot_be_started_leaves_nothing_behind() -> None:
+    b = bench(ttl=10, stale_while_revalidate=10)
+    loop = asyncio.get_running_loop()
+    loop.set_task_factory(old_style)
+    try:
+        with pytest.raises(TypeError, match="context"):
+            await b.cache.get("a")
+    finally:
+        loop.set_task_factory(None)
+    stats = b.cache.stats()
+    assert (stats.loads, stats.in_flight, b.cache.flights) == (0, 0, {})
+    assert await b.hold() == "a#1"
+
+
+async def test_who_waits_for_the_next_load_hears_that_it_cannot_be_started() -> None:
+    b = bench()
+    first = await b.waiting()
+    late = [await b.waiting(max_age=0) for _ in range(2)]
+    loop = asyncio.get_running_loop()
+    b.calls[0].answer()
+    loop.set_task_factory(old_style)
+    try:
+        await settle()
+    finally:
+        loop.set_task_factory(None)
+    assert outcome(first) == "a#1"
+    assert [type(error_of(caller)) for caller in late] == [TypeError, TypeError]
+    b.assert_balanced(values=1)
+    fresh = b.get(max_age=0)
+    await settle()
+    b.calls[1].answer()
+    await settle()
+    assert outcome(fresh) == "a#2"
 
 
 @pytest.mark.parametrize("begun", [True, False])
