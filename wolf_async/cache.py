@@ -56,7 +56,10 @@ class Loaded(Generic[V]):
     def __init__(self, value: V, sent_at: float) -> None:
         self.value = value
         self.sent_at = sent_at
-        """Seconds on the cache's clock: the value's age counts from there, not from the load's beginning."""
+        """Seconds on the cache's clock: the value's age counts from there, not from the load's beginning.
+
+        Not from before the load's beginning, or whoever waits for it with a ``max_age`` gets too old a value.
+        """
 
 
 class CacheStats(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,7 +91,7 @@ class CacheStats(msgspec.Struct, frozen=True, kw_only=True):
     superseded: int
     """Loads that an invalidation overtook, however they ended."""
     evictions: int
-    """Values dropped to make room, not because of their age."""
+    """Values and remembered failures dropped to make room, not because of their age."""
     entries: int
     """Values and remembered failures held now."""
     in_flight: int
@@ -181,13 +184,15 @@ class LoadingCache(Generic[K, V]):
     async def find(self, key: K, max_age: float | None) -> V:
         """As `get`, for a caller whom `fresh` did not serve."""
         if self._closed:
-            raise WolfClosedError("the cache is closed")
-        self._enter_loop()
+            raise WolfClosedError("closed before this call")
         if max_age is not None:
             seconds("max_age", max_age)
         now = self._clock()
         entry = self._store.get(key)
-        if entry is not None and self._serves(entry, key, now, max_age):
+        fresh = entry is not None and self._is_fresh(entry, now, max_age)
+        if not fresh:
+            self._enter_loop()
+        if entry is not None and (fresh or self._serves(entry, key, now, max_age)):
             entry.used = True
             return entry.value
         parent = loading.get()
@@ -294,16 +299,19 @@ class LoadingCache(Generic[K, V]):
 
     # --- what is held ------------------------------------------------------------------------------------------
 
+    def _is_fresh(self, entry: Entry[V], now: float, max_age: float | None) -> bool:
+        """Whether ``entry`` answers a call as it is, on whatever loop that runs; counted as a hit."""
+        fresh = now <= entry.fresh_until if max_age is None else entry.is_fresh_for(now, max_age)
+        self._hits += fresh
+        return fresh
+
     def _serves(self, entry: Entry[V], key: K, now: float, max_age: float | None) -> bool:
-        """Whether ``entry`` answers a call at once; raises the failure that it remembers."""
+        """Whether ``entry``, which is not fresh, answers a call at once; raises the failure that it remembers."""
         if entry.error is not None:
             if now <= entry.gone_at and (max_age is None or entry.is_at_most(max_age, now)):
                 self._error_hits += 1
                 raise own_copy(entry.error)
             return False
-        if now <= entry.fresh_until if max_age is None else entry.is_fresh_for(now, max_age):
-            self._hits += 1
-            return True
         if max_age is None and self._serves_stale(entry, key, now):
             self._stale_hits += 1
             return True

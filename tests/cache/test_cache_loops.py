@@ -172,6 +172,19 @@ def test_a_cache_in_use_on_a_loop_that_is_open_refuses_another(new_loop: NewLoop
     assert run(new_loop, b.at_once()) == "a#1"
 
 
+@pytest.mark.parametrize("max_age", [None, 20])
+def test_a_fresh_value_is_served_on_any_loop(new_loop: NewLoop, max_age: float | None) -> None:
+    b = bench(ttl=100)
+    first = new_loop()
+    try:
+        assert first.run_until_complete(b.hold()) == "a#1"
+        b.clock.advance(10)
+        assert run(new_loop, b.at_once(max_age=max_age)) == "a#1"
+    finally:
+        first.close()
+    assert b.cache.stats().hits == 1
+
+
 def test_two_loops_in_two_threads_get_an_answer_or_one_clear_error(new_loop: NewLoop) -> None:
     """Line 25."""
     b = bench()
