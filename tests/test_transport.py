@@ -131,14 +131,6 @@ async def test_a_length_that_promises_too_much_is_not_waited_for(wire: Wire) -> 
     await transport.close()
 
 
-async def test_a_deadline_that_has_passed_sends_nothing(wire: Wire) -> None:
-    transport = wire.transport()
-    with pytest.raises(WolfTimeoutError, match="waiting to send a request"):
-        await wire.get(transport, total=0)
-    assert not wire.server.connections
-    await transport.close()
-
-
 @pytest.mark.parametrize(
     ("timeouts", "total", "saying"),
     [

@@ -111,8 +111,6 @@ class Transport:
         is too large or whose compression is broken a `WolfAPIError` by its status, or `WolfDecodeError`.
         """
         left = deadline.left()
-        if left <= 0:
-            raise deadline.passed("waiting to send a request")
         whole = left >= self._timeouts.attempt
         timer = self._timer if whole else Timer(self._loop, left)
         _connecting.set(_Connecting())

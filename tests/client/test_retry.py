@@ -283,6 +283,13 @@ async def test_a_connection_that_takes_too_long_says_so(client: MakeClient) -> N
                     await wolf.task_init("u")
 
 
+async def test_a_request_that_there_is_no_time_for_is_not_counted(box: Sandbox, client: MakeClient) -> None:
+    wolf = client(box.base_url, timeouts=Timeouts(total=1e-9))
+    with pytest.raises(WolfTimeoutError, match="waiting to send a request") as caught:
+        await wolf.task_init(box.users[0])
+    assert (caught.value.attempts, wolf.stats().requests, len(box.calls)) == (0, 0, 0)
+
+
 async def test_a_wait_for_the_pool_is_no_slow_connection(box: Sandbox, client: MakeClient) -> None:
     gate = asyncio.Event()
     box.always(hold(gate))
