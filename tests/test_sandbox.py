@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gzip
+import itertools
 import json
 import socket
 import sys
@@ -638,6 +639,10 @@ class TestQuirks:
 
     def plain(self, http: Driver) -> Any:
         return http.box.data_for(http.box.users[0])
+
+    async def test_any_two_in_any_order(self, http: Driver) -> None:
+        for pair in itertools.permutations(get_args(Quirk), 2):
+            assert SECTIONS & (await self.data(http, *pair)).keys(), pair
 
     async def test_empty_map_as_list(self, http: Driver) -> None:
         assert await self.data(http, "empty_map_as_list") == {**self.plain(http), "end_actions": []}

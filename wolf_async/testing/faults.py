@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from copy import deepcopy
 from functools import lru_cache, partial
 from types import MappingProxyType
-from typing import Any, Literal, TypeAlias, TypeGuard, get_args
+from typing import Any, Literal, TypeAlias, TypeGuard, cast, get_args
 
 import msgspec
 
@@ -423,7 +423,10 @@ def _older(table: _Json) -> Any:
 
 def _missing_keys(data: Any) -> Any:
     rest = _rebuild(data, table=_older)
-    for group in rest.get("task_dial_times", [])[:1]:
+    groups: Any = rest.get("task_dial_times") or []
+    if isinstance(groups, dict):  # the quirk of a list that became a map came first
+        groups = list(cast("_Json", groups).values())
+    for group in groups[:1]:
         group.pop("name", None)
     return rest
 
