@@ -305,7 +305,8 @@ async def test_a_command_that_makes_no_sense_is_status_2_and_makes_no_file(
 
 async def test_what_cannot_be_read_is_status_2(shell: Shell) -> None:
     line = one_line(await shell.fetch(str(shell.folder), "--format", "csv"), 2)
-    assert "cannot read the accounts: Is a directory" in line
+    assert f"cannot read {shell.folder}: Is a directory" in line
+    assert not shell.out.exists()
 
 
 async def test_an_output_that_cannot_be_made_is_status_2(shell: Shell) -> None:
@@ -366,6 +367,19 @@ async def test_output_that_cannot_be_written_is_one_line_and_status_1(box: Sandb
     assert "cannot write /dev/full: No space left on device" in one_line(ended, 1)
 
 
+@pytest.mark.skipif(not Path("/dev/fd").exists(), reason="needs names for open files")
+def test_a_pipe_whose_reader_has_left_is_an_error(source: Path) -> None:
+    reader, writer = os.pipe()
+    try:
+        with outfile(Path(f"/dev/fd/{writer}"), source, overwrite=True) as out:
+            out.write(LINE)
+            os.close(reader)
+            with pytest.raises(click.ClickException, match="Broken pipe"):
+                out.write(LINE)
+    finally:
+        os.close(writer)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="needs locks on files")
 def test_two_processes_do_not_write_one_file(tmp_path: Path, source: Path) -> None:
     path = tmp_path / "out.jsonl"
@@ -376,6 +390,17 @@ def test_two_processes_do_not_write_one_file(tmp_path: Path, source: Path) -> No
                 outfile(path, source, **{option: True})
         first.write(LINE)
     assert len(lines_of(path)) == 2
+
+
+def test_the_last_line_of_an_account_counts(tmp_path: Path, source: Path) -> None:
+    path = tmp_path / "out.jsonl"
+    told = [("u", "init"), ("v", "error"), ("u", "error"), ("v", "init"), ("w", "init"), ("x", "error")]
+    path.write_text(
+        "".join(f'{{"user_id":"{user}","sub_user_id":null,"{end}":{{}}}}\n' for user, end in told)
+    )
+    with outfile(path, source, resume=True) as out:
+        assert [user for user in "uvwx" if Account(user) in out.done] == ["v", "w"]
+        assert len(out.done) == 2
 
 
 TORN = [b"{", b'{"user_id"', b'{"user_id":"v","sub_user_id":null,"init":{"caller', b"\0" * 5000]
@@ -418,6 +443,11 @@ def test_the_accounts_that_are_done_take_little_memory_and_are_told_apart() -> N
     assert not any(Account(f"other-{number}") in done for number in range(50_000))
     done.add("user-1", None)
     assert len(done) == 50_000
+    for _ in range(2):
+        done.discard("user-1", None)
+        assert len(done) == 49_999
+        assert Account("user-1") not in done
+    assert all(Account(f"user-{number}") in done for number in range(3, 50_000, 2))
     assert sum(map(sys.getsizeof, done._buckets)) < 50_000 * 30  # pyright: ignore[reportPrivateUsage]
 
 

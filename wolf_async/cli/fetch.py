@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
+import stat
 import sys
 from collections import Counter
 from contextlib import aclosing, contextmanager
@@ -98,8 +100,8 @@ def fetch(
     objects with these keys. Rows are read as they are needed, and lines come in the order of the answers.
 
     A line is {"user_id", "sub_user_id", "init": {...}}, or the same with "error": {"type", "message", ...}. A row that is
-    no account makes an error line too. Lines are whole or absent, even after a kill -9. With --resume, accounts that
-    failed are asked for again: of an account with several lines the last one counts.
+    no account makes an error line too. Lines are whole, but for the last one after a kill or a crash, which --resume
+    takes away. With --resume, accounts that failed are asked for again: of an account with several lines the last one counts.
 
     The exit status is 0 if all accounts were answered, 1 if some were not. The token comes from the environment:
     WOLF_TOKEN.
@@ -137,7 +139,8 @@ def _form_of(accounts: str) -> Format:
 def _open(accounts: str) -> Generator[int, None, None]:
     try:
         fd = 0 if accounts == "-" else os.open(accounts, os.O_RDONLY | getattr(os, "O_BINARY", 0))
-        os.fstat(fd)  # standard input may be closed
+        if stat.S_ISDIR(os.fstat(fd).st_mode):  # raises where standard input is closed
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
     except OSError as error:
         name = "standard input" if accounts == "-" else accounts
         raise click.UsageError(f"cannot read {name}: {error.strerror or error}") from error

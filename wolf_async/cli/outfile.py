@@ -1,4 +1,4 @@
-"""The file that ``wolf-async fetch`` writes: lines that are whole or absent, and what of them need not be asked again."""
+"""The file that ``wolf-async fetch`` writes: whole lines but for a cut last one, and what need not be asked again."""
 
 from __future__ import annotations
 
@@ -82,6 +82,15 @@ class Done:
             bucket += digest
             self._count += 1
 
+    def discard(self, user_id: str, sub_user_id: str | None) -> None:
+        """Remove an account, if it is there."""
+        digest, bucket = self._place(user_id, sub_user_id)
+        for at in range(0, len(bucket), len(digest)):
+            if bucket.startswith(digest, at):
+                del bucket[at : at + len(digest)]
+                self._count -= 1
+                return
+
     def __contains__(self, account: Account) -> bool:
         digest, bucket = self._place(*account)
         return digest in bucket
@@ -132,7 +141,7 @@ class Outfile:
         os.close(self._fd)
 
     def write(self, line: Line) -> None:
-        """Append the line in one piece; if that cannot be done, nothing of it stays."""
+        """Append the line; if that cannot be done, nothing of it stays, unless the process is killed meanwhile."""
         left = memoryview(_encoder.encode(line) + b"\n")
         size = len(left)
         try:
@@ -148,7 +157,8 @@ class Outfile:
 
     def _open(self, flags: int) -> int:
         try:
-            return os.open(self._path, os.O_RDWR | os.O_APPEND | _BINARY | flags, 0o666)
+            # for writing alone: who can read a pipe never hears that its other readers have left
+            return os.open(self._path, os.O_WRONLY | os.O_APPEND | _BINARY | flags, 0o666)
         except FileExistsError:
             raise click.UsageError(
                 f"{self._path} is there already: --resume continues it, --overwrite begins anew"
@@ -189,7 +199,12 @@ class Outfile:
             raise self._foreign(number) from None
         if (read.init is msgspec.UNSET) == (read.error is msgspec.UNSET):
             raise self._foreign(number)
-        if read.init is not msgspec.UNSET and read.user_id is not None:
+        if read.user_id is None:
+            return
+        # the last line of an account counts
+        if read.init is msgspec.UNSET:
+            self.done.discard(read.user_id, read.sub_user_id)
+        else:
             self.done.add(read.user_id, read.sub_user_id)
 
     def _check_torn(self, line: bytes, number: int) -> None:

@@ -50,7 +50,10 @@ class _View(Protocol):
     help="Ask so often for each account.",
 )
 @click.option(
-    "--times", metavar="N", type=click.IntRange(0), help="Stop after N refreshes.  [default: never]"
+    "--times",
+    metavar="N",
+    type=click.IntRange(0),
+    help="Stop after the time of N refreshes.  [default: never]",
 )
 @service_options
 def watch(
