@@ -41,7 +41,7 @@ class WolfError(Exception):
     attempts: int
     """How many requests were sent for this answer; 0 if none was."""
     body: bytes
-    """The first 2 KiB of the response's body, or empty."""
+    """The first 2 KiB of the response's body; empty where there was none, or none that could be read."""
 
     def __init__(
         self, message: str = "", *, account: Account | None = None, attempts: int = 0, body: bytes = b""
