@@ -253,9 +253,12 @@ class Journal:
             self._write(pane, f"changed: {', '.join(others)}")
 
     def failure(self, pane: Pane, error: WolfError) -> None:
-        """Write that there is no answer at the moment."""
+        """Write that there is no answer at the moment, once for each reason in a row."""
+        before = None if pane.error is None else failure_text(pane.error).plain
         pane.error = error
-        self._write(pane, failure_text(error).plain)
+        now = failure_text(error).plain
+        if now != before:
+            self._write(pane, now)
 
     def _write(self, pane: Pane, text: str) -> None:
         self._say(f"{_time_of_day()} {label(pane.account)} {text}")
