@@ -62,8 +62,13 @@ def copy_to(folder: Path) -> None:
 
 def apply(mutant: Mutant, folder: Path) -> None:
     path = folder / "wolf_async" / mutant.file
-    text = path.read_text(encoding="utf-8")
-    path.write_text(text.replace(mutant.old, mutant.new), encoding="utf-8")
+    path.write_text(broken(mutant), encoding="utf-8")
+
+
+def broken(mutant: Mutant) -> str:
+    """The text of the mutant's file, with the slip in it."""
+    text = (ROOT / "wolf_async" / mutant.file).read_text(encoding="utf-8")
+    return text.replace(mutant.old, mutant.new)
 
 
 def run_tests(folder: Path, tests: Sequence[str], timeout: float) -> tuple[bool, str]:
@@ -104,6 +109,10 @@ def misplaced() -> list[str]:
         found = (ROOT / "wolf_async" / mutant.file).read_text(encoding="utf-8").count(mutant.old)
         if found != 1:
             wrong.append(f"{mutant.name}: its text occurs {found} times in {mutant.file}:\n{mutant.old}")
+        try:
+            compile(broken(mutant), mutant.file, "exec")
+        except SyntaxError as error:  # which any test would notice
+            wrong.append(f"{mutant.name}: {error}")
         if mutant.seen_by and not (ROOT / "tests" / "cache" / mutant.seen_by).exists():
             wrong.append(f"{mutant.name}: there is no tests/cache/{mutant.seen_by}")
     return wrong
