@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
+from enum import Enum
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
@@ -49,6 +50,18 @@ WITH_DEFAULT = {
     "llm_intention_configs": "is_default",
 }
 NOON = datetime(2025, 6, 1, 12)
+
+
+class Sound(int, Enum):
+    HALL = 34
+
+
+class LineId(str, Enum):  # noqa: UP042
+    FIRST = "29c39ec4-b292-4af9-a88b-922d61866aag"
+
+
+class Key(str, Enum):  # noqa: UP042
+    NOTHING = "0"
 
 
 def decode(data: Any) -> TaskInit:
@@ -285,6 +298,10 @@ def test_an_id_is_the_same_as_an_int_and_as_a_string() -> None:
     assert init.by_id(init.outbound_group_v2, 172094106779435009) is None
     assert init.by_id(init.background, "34") is init.background[0]
     assert init.by_id(init.background, "034") is None
+    # a member of an enum counts as what it holds, not as what it prints
+    assert init.by_id(init.background, Sound.HALL) is init.background[0]
+    assert init.by_id(init.caller_line_list, LineId.FIRST) is init.caller_line_list[0]
+    assert init.end_actions.label_of(Key.NOTHING) == init.end_actions["0"]
 
 
 def test_the_first_of_several_items_with_one_id_is_taken() -> None:

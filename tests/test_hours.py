@@ -384,6 +384,32 @@ def test_a_moment_without_a_zone_is_one_of_the_zone_and_any_other_is_converted()
     assert hours.is_open(monday("08:30").replace(tzinfo=UTC), zone="Europe/Berlin")
 
 
+class LikePytz(tzinfo):
+    """A zone as pytz has them: at local mean time, unless its own ``localize`` has chosen another."""
+
+    def localize(self, at: datetime) -> datetime:
+        raise NotImplementedError
+
+    def utcoffset(self, at: datetime | None) -> timedelta:
+        return timedelta(hours=8, minutes=6)
+
+    def dst(self, at: datetime | None) -> timedelta:
+        return timedelta()
+
+    def tzname(self, at: datetime | None) -> str:
+        return "LMT"
+
+    def __str__(self) -> str:
+        return "Asia/Shanghai"
+
+
+def test_a_zone_of_pytz_is_taken_by_its_name() -> None:
+    hours = group({1: [("09:00", "10:00")]})
+    assert hours.is_open(monday("09:00"), zone=LikePytz())
+    assert not hours.is_open(monday("10:00"), zone=LikePytz())
+    assert hours.next_opening(monday("08:00"), zone=LikePytz()) == monday("09:00").replace(tzinfo=SHANGHAI)
+
+
 @pytest.mark.parametrize(
     ("zone", "offset"),
     [

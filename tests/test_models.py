@@ -309,6 +309,20 @@ def test_a_frozen_dict_refuses_to_be_changed(mutate: Callable[[Any], Any]) -> No
     assert frozen == {"a": 1}
 
 
+def test_a_frozen_dict_is_not_filled_a_second_time() -> None:
+    for frozen in (
+        FrozenDict({"a": 1}),
+        FrozenDict[str, int](),
+        TaskInit().end_actions,
+        TaskInit().end_actions,
+    ):
+        before = dict(frozen)
+        frozen.__init__({"b": 2}, c=3)  # type: ignore[misc]
+        assert frozen == before
+    assert TaskInit().end_actions == {}
+    assert FrozenDict([("a", 1)], b=2) == {"a": 1, "b": 2}
+
+
 def test_every_mutator_of_dict_is_refused() -> None:
     harmless = {"copy", "fromkeys", "get", "items", "keys", "values"}
     public = {name for name in vars(dict) if not name.startswith("_")}

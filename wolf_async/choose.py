@@ -52,7 +52,8 @@ def moment_in(zone: object, at: object) -> datetime:
 
 def _zone_of(zone: object) -> tzinfo:
     if isinstance(zone, tzinfo):
-        return zone
+        # one of pytz's attached to a datetime is at its local mean time, minutes off; by name it is right
+        return _zone_of(str(zone)) if hasattr(zone, "localize") else zone
     if zone == ZONE:
         return _ZONE
     expected = "a tzinfo or the name of a time zone that this system knows"
@@ -70,7 +71,8 @@ def id_text(id: object) -> str:
     """An id as text, since the API has the same id as an int in one place and as a string in another."""
     if isinstance(id, bool) or not isinstance(id, (int, str)):
         raise WolfConfigError(f"id must be an int or a str, not {id!r}")
-    return str(id)
+    # what it holds: str() of an enum's member is its name
+    return str.__str__(id) if isinstance(id, str) else int.__repr__(id)
 
 
 def name_text(name: object) -> str:
@@ -122,11 +124,12 @@ def week_of(content: Iterable[DialTimeDay], sunday: int) -> Week:
     week: list[list[Span]] = [[] for _ in range(7)]
     for day in content:
         if day.week is not None and day.week in range(7):
-            week[(day.week - sunday) % 7] += filter(None, map(_span, day.times))
+            week[(day.week - sunday) % 7] += filter(None, map(span_of, day.times))
     return tuple(map(tuple, week))
 
 
-def _span(times: TimeRange) -> Span | None:
+def span_of(times: TimeRange) -> Span | None:
+    """When it begins and ends, since midnight; ``None`` if that cannot be read."""
     begin, end = _read_clock(times.begin_time), _read_clock(times.end_time)
     if begin is None or end is None:
         return None

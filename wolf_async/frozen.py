@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar, cast
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -23,6 +23,16 @@ class FrozenDict(dict[K, V]):
     """
 
     __slots__ = ()
+
+    if not TYPE_CHECKING:  # to a type checker it is made as any dict
+        # filled where it is made, since whoever has it could call __init__ once more
+        def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+            self = super().__new__(cls)
+            dict.__init__(self, *args, **kwargs)
+            return self
+
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            """Do nothing: it is filled already."""
 
     def _read_only(self, *args: Any, **kwargs: Any) -> NoReturn:
         raise TypeError(f"{type(self).__name__} is read-only; change a copy: dict(...)")

@@ -16,7 +16,7 @@ from rich.console import Console, RenderableType
 
 from wolf_async import Account, Line, TaskDialTime, TaskInit, TimeRange
 from wolf_async.cli.report import Report
-from wolf_async.cli.week import minute_of_day, strip
+from wolf_async.cli.week import strip
 from wolf_async.cli.widgets import LineTable, bar, console, day, plain, usage
 from wolf_async.models import dec_hook
 from wolf_async.testing import synthetic_task_init
@@ -405,6 +405,10 @@ def test_a_day_that_is_none_is_shown_for_what_it_is() -> None:
         ("0:10-0:20", "+" + "." * 23),
         ("8:00-8:30 8:30-9:00", "." * 8 + "#" + "." * 15),
         ("18:00-09:00", "." * 24),
+        ("22:00-24:00:30", "." * 24),
+        ("22:00-00:00:30", "." * 24),
+        ("22:00:75-23:00", "." * 24),
+        ("9-10:00", "." * 24),
         ("25:00-26:00", "." * 24),
         ("x-y", "." * 24),
     ],
@@ -415,20 +419,3 @@ def test_a_strip_shows_what_is_open(hours: str, drawn: str) -> None:
         for begin, end in (span.split("-") for span in hours.split())
     ]
     assert strip(times, 24, ascii_only=True).plain == drawn
-
-
-@pytest.mark.parametrize(
-    ("text", "minute"),
-    [
-        ("9:00", 540),
-        ("09:05", 545),
-        ("24:00", 1440),
-        ("24:01", None),
-        ("9:60", None),
-        ("", None),
-        (None, None),
-        ("9", None),
-    ],
-)
-def test_times_are_read_with_and_without_a_leading_zero(text: str | None, minute: int | None) -> None:
-    assert minute_of_day(text) == minute

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from itertools import groupby
 from typing import TYPE_CHECKING, Final
 
 from rich.text import Text
 
+from wolf_async import choose
 from wolf_async.cli.widgets import DASH, NARROW, listing, plain
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from wolf_async.models import TaskDialTime, TimeRange
 
-__all__ = ["Week", "minute_of_day", "strip"]
+__all__ = ["Week", "strip"]
 
 _DAYS: Final = ("Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat")
 _MINUTES: Final = 24 * 60
@@ -69,11 +69,10 @@ def strip(times: Sequence[TimeRange], cells: int, *, ascii_only: bool = False) -
     A span that cannot be read, or that ends before it begins, is not drawn: what it means is not documented.
     """
     is_open = bytearray(_MINUTES)
-    for span in times:
-        begin, end = minute_of_day(span.begin_time), minute_of_day(span.end_time)
-        if begin is not None and end is not None:
-            for minute in range(begin, end or _MINUTES):
-                is_open[minute] = 1
+    for span in filter(None, map(choose.span_of, times)):
+        begin, end = (int(edge.total_seconds()) // 60 for edge in span)
+        for minute in range(begin, end):
+            is_open[minute] = 1
     size = _MINUTES // cells
     drawn = Text()
     for start in range(0, _MINUTES, size):
@@ -88,12 +87,3 @@ def _look(minutes: int, size: int, ascii_only: bool) -> tuple[str, str]:
     if minutes >= size - 1:
         return ("#" if ascii_only else "█"), "green"
     return ("+" if ascii_only else "▒"), "green"
-
-
-def minute_of_day(text: str | None) -> int | None:
-    """``H:MM`` or ``HH:MM``, also with seconds, as 0 to 1440; ``None`` for anything else."""
-    match = re.fullmatch(r"([0-9]{1,2}):([0-9]{2})(?::[0-9]{2})?", text or "")
-    if match is None:
-        return None
-    minute = int(match[1]) * 60 + int(match[2])
-    return minute if minute <= _MINUTES and int(match[2]) < 60 else None
