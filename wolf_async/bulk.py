@@ -46,14 +46,17 @@ async def results(
     An error of the source is raised after the results of what was under way. `WolfClosedError` ends the stream.
     """
     feed = _Feed(accounts)
-    ready: asyncio.Queue[AccountResult | _End] = asyncio.Queue(concurrency)
+    ready: asyncio.Queue[AccountResult | _End] = asyncio.Queue()
+    room = asyncio.Semaphore(concurrency)
     left = min(concurrency, len(accounts)) if isinstance(accounts, Sized) else concurrency
-    workers = [asyncio.create_task(_work(feed, ask, ready)) for _ in range(left)]
+    workers = [asyncio.create_task(_work(feed, ask, ready, room)) for _ in range(left)]
+    result: AccountResult | _End | None = None
     failure: BaseException | None = None
     try:
         while left:
             result = await ready.get()
             if isinstance(result, AccountResult):
+                room.release()
                 yield result
             else:
                 left -= 1
@@ -61,28 +64,31 @@ async def results(
         if failure is not None:
             raise failure
     finally:
-        failure = None  # or it would hold this frame, which holds it
+        result = failure = None  # or they would hold this frame, which holds them
         for worker in workers:
             worker.cancel()
         await asyncio.gather(*workers, return_exceptions=True)
 
 
 async def _work(
-    feed: _Feed, ask: Callable[[Account], Awaitable[TaskInit]], ready: asyncio.Queue[AccountResult | _End]
+    feed: _Feed,
+    ask: Callable[[Account], Awaitable[TaskInit]],
+    ready: asyncio.Queue[AccountResult | _End],
+    room: asyncio.Semaphore,
 ) -> None:
-    end = _End(None)
+    """Ask for what the feed gives. Results wait for room; the end does not, so that it is told however it comes."""
     try:
         async for item in feed:
-            await ready.put(await _result(item, ask))
+            result = await _result(item, ask)
+            await room.acquire()
+            ready.put_nowait(result)
     except BaseException as error:
-        # without a word where the worker itself is ended: by `results`, which waits for no more, or with its loop
-        if isinstance(error, GeneratorExit) or _is_being_cancelled():
+        # also where this task was cancelled: a timeout or a group within the source knows no other task to cancel
+        ready.put_nowait(_End(_as_the_sources(error)))
+        if not isinstance(error, Exception):
             raise
-        end = _End(_as_the_sources(error))
-    try:
-        await ready.put(end)
-    finally:
-        del end  # or its error would hold this frame, which holds it
+    else:
+        ready.put_nowait(_End(None))
 
 
 def _as_the_sources(error: BaseException) -> BaseException:
@@ -92,11 +98,6 @@ def _as_the_sources(error: BaseException) -> BaseException:
     ours = WolfError("the source of the accounts was cancelled, not by who reads the results")
     ours.__cause__ = error
     return ours
-
-
-def _is_being_cancelled() -> bool:
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
 
 
 async def _result(item: AccountLike, ask: Callable[[Account], Awaitable[TaskInit]]) -> AccountResult:

@@ -180,6 +180,49 @@ async def test_a_source_that_ends_by_no_exception_ends_the_stream(
     assert [result.account.user_id for result in found] == [box.users[0]]
 
 
+@pytest.mark.parametrize("kind", ["timeout", "group"])
+async def test_a_source_that_cancels_who_reads_it_ends_the_stream(kind: str) -> None:
+    fail, gate = asyncio.Event(), asyncio.Event()
+
+    async def failing() -> None:
+        await fail.wait()
+        raise ZeroDivisionError
+
+    # either one belongs to the task that asks for the first account, which then waits for its answer
+
+    async def timed() -> AsyncIterator[str]:
+        async with asyncio.timeout(None) as limit:
+            yield "a"
+            yield "b"
+            limit.reschedule(0)
+            yield "c"
+
+    async def grouped() -> AsyncIterator[str]:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(failing())
+            yield "a"
+            yield "b"
+            fail.set()
+            yield "c"
+
+    async def ask(account: Account) -> TaskInit:
+        await gate.wait()
+        return INIT
+
+    async def collect() -> None:
+        async for result in results(timed() if kind == "timeout" else grouped(), ask, 3):
+            found.append(result.account.user_id)
+
+    found: list[str] = []
+    collecting = asyncio.ensure_future(collect())
+    for _ in range(20):
+        await asyncio.sleep(0)
+    gate.set()
+    with pytest.raises(WolfError, match="the source of the accounts was cancelled"):
+        await asyncio.wait_for(collecting, 5)
+    assert sorted(found) == ["b", "c"]
+
+
 async def test_an_error_of_the_source_is_freed_without_the_collector(
     box: Sandbox, client: MakeClient
 ) -> None:
