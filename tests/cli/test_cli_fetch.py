@@ -403,6 +403,15 @@ def test_the_last_line_of_an_account_counts(tmp_path: Path, source: Path) -> Non
         assert len(out.done) == 2
 
 
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="the superuser reads everything")
+def test_what_cannot_be_read_cannot_be_continued(tmp_path: Path, source: Path) -> None:
+    path = tmp_path / "out.jsonl"
+    path.write_bytes(b"")
+    path.chmod(0o222)
+    with pytest.raises(click.UsageError, match="cannot read"):
+        outfile(path, source, resume=True)
+
+
 TORN = [b"{", b'{"user_id"', b'{"user_id":"v","sub_user_id":null,"init":{"caller', b"\0" * 5000]
 FOREIGN = [b"{}", b"precious notes", b'{"user":"v"', b'{"user_id":"v","sub_user_id":null}\n', b"\n", b"\0\n"]
 WHOLE = b'{"user_id":"u","sub_user_id":null,"init":{}}\n{"user_id":"w","sub_user_id":null,"error":{}}\n'

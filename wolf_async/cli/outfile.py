@@ -85,11 +85,12 @@ class Done:
     def discard(self, user_id: str, sub_user_id: str | None) -> None:
         """Remove an account, if it is there."""
         digest, bucket = self._place(user_id, sub_user_id)
-        for at in range(0, len(bucket), len(digest)):
-            if bucket.startswith(digest, at):
-                del bucket[at : at + len(digest)]
-                self._count -= 1
-                return
+        at = bucket.find(digest)
+        while at > 0 and at % len(digest):  # the end of one and the beginning of the next
+            at = bucket.find(digest, at + 1)
+        if at >= 0:
+            del bucket[at : at + len(digest)]
+            self._count -= 1
 
     def __contains__(self, account: Account) -> bool:
         digest, bucket = self._place(*account)
@@ -183,7 +184,11 @@ class Outfile:
         if not self._regular:
             raise click.UsageError(f"{self._path} is no file that could be continued")
         end = 0
-        with self._path.open("rb") as file:
+        try:
+            file = self._path.open("rb")
+        except OSError as error:
+            raise click.UsageError(f"cannot read {self._path}: {_reason(error)}") from error
+        with file:
             for number, line in enumerate(file, 1):
                 if not line.endswith(b"\n"):
                     self._check_torn(line, number)
