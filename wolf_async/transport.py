@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 import aiohttp
+from aiohttp.client_reqrep import ConnectionKey
 from aiohttp.connector import Connection
 from aiohttp.http_exceptions import ContentEncodingError
 from multidict import CIMultiDict, CIMultiDictProxy
@@ -219,7 +220,9 @@ def _proxy_for(base_url: str) -> URL | None:
     """
     parts = urlsplit(base_url)
     # to loopback the token may go in plain http, which is no reason to show it to a proxy
-    if is_loopback(parts.hostname or "") or urllib.request.proxy_bypass(parts.netloc):
+    host = parts.hostname or ""
+    # with the port, which may be excepted alone, and without, as an IPv6 address is written there without brackets
+    if is_loopback(host) or any(map(urllib.request.proxy_bypass, (parts.netloc, host))):
         return None
     proxy = urllib.request.getproxies().get(parts.scheme)
     if not proxy:
@@ -270,12 +273,14 @@ class _Response(aiohttp.ClientResponse):
     """
 
     async def start(self, connection: Connection) -> aiohttp.ClientResponse:
-        try:
+        connecting = _connecting.get()
+        new = connecting is not None and connecting.new
+        if not new:
             _check_silent(connection)
+        try:
             return await super().start(connection)
         except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-            connecting = _connecting.get()
-            if connecting is None or not connecting.new:
+            if not new:
                 raise
             raise _Broken(error) from error
 
@@ -314,6 +319,13 @@ def _is_garbled(error: BaseException) -> bool:
     return any(isinstance(link, ContentEncodingError) for link in chain(error))
 
 
+def _unproxied(value: object) -> object:
+    """The key of a connection without the proxy's URL and password; anything else as it is."""
+    if not isinstance(value, ConnectionKey):
+        return value
+    return value._replace(proxy=None, proxy_auth=None, proxy_headers_hash=None)
+
+
 def _unquoted(message: str) -> str:
     """A message of aiohttp's up to where it quotes what the server sent."""
     return re.split(r"[\n:'\"]", message)[0].strip()
@@ -344,6 +356,11 @@ def _bare(error: Exception) -> Exception:
             error.message = _NO_ANSWER
         case aiohttp.ClientPayloadError():
             error.args = ()
+        case aiohttp.ClientConnectorError():
+            error.args = tuple(map(_unproxied, error.args))
+            for name, value in vars(error).items():
+                setattr(error, name, _unproxied(value))
+            return error
         case _:
             return error
     # what is behind it quotes the same

@@ -284,6 +284,19 @@ async def test_an_answer_that_comes_late_is_not_taken_for_the_next_one(
     assert server.connections == 2
 
 
+async def test_a_new_connection_may_be_refused_before_the_request_is_read(
+    serve: Serve, client: MakeClient
+) -> None:
+    async def script(line: Line) -> None:
+        await line.send(http(b"", "503 Busy", Retry_After="7", Connection="close"))
+        await line.gone()
+
+    server = await serve(script)
+    with pytest.raises(WolfServerError) as caught:
+        await client(server.base_url, retry=ONCE).task_init("u")
+    assert caught.value.retry_after == 7
+
+
 async def unread(wolf: WolfClient) -> None:
     """Wait until something lies in the client's kept connection that nobody asked for."""
     assert wolf._wiring is not None

@@ -23,6 +23,7 @@ from wolf_async import (
     WolfConnectionError,
     WolfError,
 )
+from wolf_async.errors import chain
 from wolf_async.testing import Sandbox, disconnect, redirect, respond
 from wolf_async.transport import _proxy_for
 
@@ -219,6 +220,8 @@ def test_which_proxy_is_taken_from_the_environment(monkeypatch: pytest.MonkeyPat
     for excepted in ("wolf.invalid", "invalid", "wolf.invalid:8080", "*"):
         assert chosen("http://wolf.invalid:8080", http_proxy="http://p:1", no_proxy=excepted) is None
     assert chosen("http://wolf.invalid:80", http_proxy="http://p:1", no_proxy="wolf.invalid:8080")
+    # without brackets and port, as others write it
+    assert chosen("https://[2001:db8::1]:8443", https_proxy="http://p:1", no_proxy="2001:db8::1") is None
     # plain http is for loopback, not for whatever stands between
     for host in ("localhost:5", "127.0.0.1", "[::1]:80"):
         assert chosen(f"http://{host}", http_proxy="http://p:1") is None
@@ -235,6 +238,18 @@ async def test_a_proxy_that_cannot_be_used_is_refused_without_its_password(
     with pytest.raises(WolfConfigError, match="the environment's proxy must be like") as caught:
         await client("https://wolf.invalid", trust_env=True).task_init("u")
     assert "secret" not in "".join(traceback.format_exception(caught.value))
+
+
+async def test_a_proxy_that_breaks_the_connection_leaves_its_password_in_no_error(
+    serve: Serve, client: MakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proxy = await serve(in_turn(b"HTTP/1.1 200 Connection established\r\n\r\nrubbish"))
+    monkeypatch.setenv("https_proxy", proxy.base_url.replace("//", "//us:secret@"))
+    with pytest.raises(WolfConnectionError) as caught:
+        await client("https://wolf.invalid", trust_env=True, retry=ONCE).task_init("u")
+    behind = list(chain(caught.value))
+    assert any(isinstance(link, aiohttp.ClientConnectorError) for link in behind)
+    assert not any("secret" in f"{link!r}{link.args!r}{vars(link)!r}" for link in behind)
 
 
 async def test_a_proxy_that_refuses_is_a_named_error_without_its_password(
