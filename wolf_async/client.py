@@ -61,6 +61,8 @@ _CUT_SHORT: Final = (asyncio.CancelledError, GeneratorExit, RuntimeError)
 _BYTES_PER_BODY_BYTE: Final = 3
 _FORGETFUL: Final = frozenset({"aiohttp", "wolf_async"})
 """The packages whose frames forget their variables when a load has failed."""
+_BETWEEN: Final = frozenset({"concurrent", "tenacity"})
+"""Those that an error of ours passes where it is tried again."""
 _NONE_HELD: Final[dict[str | None, Entry[_Answer]]] = {}
 
 
@@ -328,12 +330,15 @@ class WolfClient:
     async def aclose(self) -> None:
         """Refuse new calls, end what is under way, and close the session if it is the client's own.
 
-        Who waits gets `WolfClosedError`. Twice is once; a client that was never used has nothing to close.
+        Who waits gets `WolfClosedError`. Twice is once; a client that was never used has nothing to close. Raises
+        `WolfConfigError` on another event loop than the client's, if that is still open, and closes nothing then.
         """
+        if self._wiring is not None and self._wiring.loop is not asyncio.get_running_loop():
+            check_ended(self._wiring.loop)
         try:
             await self._cache.aclose()
         finally:
-            # also if whoever closes is cancelled meanwhile, but not on another loop, where nothing may be touched
+            # also if whoever closes is cancelled meanwhile, but not if it was refused
             if self._cache.is_closed:
                 await self._let_go()
 
@@ -494,10 +499,11 @@ def _forget_frames(error: BaseException) -> None:
     They hold the whole body, the request's headers and the error itself, for as long as somebody keeps the error.
     """
     for link in chain(error):
+        packages = _FORGETFUL | _BETWEEN if isinstance(link, WolfError) else _FORGETFUL
         for frame, _ in traceback.walk_tb(link.__traceback__):
             # Nobody else's: whoever caught a token provider's error as well may have been suspended since, and before
             # Python 3.13 to clear a suspended frame ends its coroutine.
-            if frame.f_globals.get("__name__", "").partition(".")[0] in _FORGETFUL:
+            if frame.f_globals.get("__name__", "").partition(".")[0] in packages:
                 with suppress(RuntimeError):  # it still runs
                     frame.clear()
 

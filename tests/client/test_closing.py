@@ -314,6 +314,21 @@ def test_a_second_loop_in_another_thread_is_one_clear_error(
     assert not isinstance(again, WolfError)
 
 
+def test_a_client_in_use_elsewhere_is_not_closed_from_here(served: Served, new_loop: NewLoop) -> None:
+    wolf = WolfClient(TOKEN, base_url=served.box.base_url)
+    user = served.box.users[0]
+    first = new_loop()
+    try:
+        first.run_until_complete(wolf.raw_task_init(user))
+        with pytest.raises(WolfConfigError, match="another event loop"):
+            run(wolf.aclose(), new_loop)
+        assert first.run_until_complete(wolf.raw_task_init(user)).status == 200
+        assert first.run_until_complete(wolf.task_init(user))
+        first.run_until_complete(wolf.aclose())
+    finally:
+        first.close()
+
+
 def test_building_a_client_touches_no_loop() -> None:
     wolf = WolfClient(TOKEN, rate_limit=5.0, cache=None, retry=ONCE)
     with pytest.raises(RuntimeError):
