@@ -321,8 +321,8 @@ class LoadingCache(Generic[K, V]):
         assert self._policy is not None
         if now <= entry.fresh_until + self._policy.stale_while_revalidate:
             if now >= entry.retry_at and key not in self.flights:
-                self._refreshes += 1
                 self._depart(key, background=True)
+                self._refreshes += 1
             return True
         return now < entry.retry_at and now <= entry.fresh_until + self._policy.stale_if_error
 

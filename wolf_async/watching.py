@@ -75,7 +75,8 @@ async def watch(
             pause = every
             continue
         # an equal one is another object where the cache no longer held the older one
-        if newer is not value and newer != value:
-            value = newer
+        differs = newer is not value and newer != value
+        value = newer
+        if differs:
             yield value
         pause = sent_at + every - clock()
