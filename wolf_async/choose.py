@@ -26,7 +26,8 @@ ZONE: Final = "Asia/Shanghai"
 _ZONE: Final = timezone(timedelta(hours=8), ZONE)
 _DAY: Final = timedelta(days=1)
 _HORIZON: Final = timedelta(days=8)
-_CLOCK: Final = re.compile(r"([0-9]{1,2}):([0-9]{2})(?::([0-9]{2}))?")
+# compiled at first use, for the sake of those who import it and never look at hours
+_CLOCK: Final = r"([0-9]{1,2}):([0-9]{2})(?::([0-9]{2}))?"
 
 Span: TypeAlias = tuple[timedelta, timedelta]
 """Begin (included) and end (excluded) of an open span, since midnight by the wall clock."""
@@ -138,7 +139,7 @@ def span_of(times: TimeRange) -> Span | None:
 
 
 def _read_clock(clock: str | None) -> timedelta | None:
-    match = _CLOCK.fullmatch(clock or "")
+    match = re.fullmatch(_CLOCK, clock or "")
     if match is None:
         return None
     hours, minutes, seconds = (int(digits or 0) for digits in match.groups())

@@ -59,7 +59,7 @@ _MESSAGE_KEPT: Final = 500
 _PLAIN_ID: Final = re.compile(r"[0-9A-Za-z_-]+")
 _BOM: Final = b"\xef\xbb\xbf"
 # visible ASCII without the backslash, which some read as a slash
-_URL_TEXT: Final = re.compile(r"[!-\[\]-~]+")
+_URL_TEXT: Final = r"[!-\[\]-~]+"
 
 
 class RawResponse(msgspec.Struct, frozen=True, repr_omit_defaults=True):
@@ -122,7 +122,7 @@ def check_base_url(base_url: object, allow_http: bool) -> str:
         host, _ = parts.hostname, parts.port
     except ValueError as error:
         raise WolfConfigError(f"{expected}: {error}") from error
-    if parts.scheme not in ("https", "http") or not host or not _URL_TEXT.fullmatch(base_url):
+    if parts.scheme not in ("https", "http") or not host or not re.fullmatch(_URL_TEXT, base_url):
         raise WolfConfigError(f"{expected}, not {base_url!r}")
     if parts.scheme == "http" and not allow_http and not is_loopback(host):
         raise WolfConfigError(
