@@ -45,18 +45,6 @@ def test_places_are_handed_on_in_order() -> None:
     run(main())
 
 
-@pytest.mark.parametrize("rate", [None, 1.0])
-def test_who_comes_after_the_deadline_takes_nothing(rate: RateLimit | None) -> None:
-    async def main() -> None:
-        gates = Gates(1, rate)
-        with pytest.raises(WolfTimeoutError, match=r"within 0 s in total.*waiting to send a request"):
-            await gates.enter("late", total=0)
-        await gates.enter("next")
-        assert gates.entered == [("next", 0.0)]
-
-    run(main())
-
-
 def test_a_wait_for_a_place_ends_with_the_deadline_and_takes_none() -> None:
     async def main() -> None:
         gates = Gates(1)

@@ -428,6 +428,9 @@ class WolfClient:
     ) -> tuple[RawResponse, T]:
         """One request and what ``read`` makes of its answer; an error that comes of it is free of the token."""
         await wiring.limits.enter(ask.deadline)
+        if ask.deadline.left() <= 0:
+            wiring.limits.leave()
+            raise ask.deadline.passed("waiting to send a request")
         ask.attempts += 1
         self._requests += 1
         self._retries += ask.attempts > 1

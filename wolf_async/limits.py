@@ -52,8 +52,6 @@ class Limits:
 
     async def enter(self, deadline: Deadline) -> None:
         """Take a place, then a share of the rate; raises `WolfTimeoutError` at the deadline, with neither taken."""
-        if deadline.left() <= 0:
-            raise deadline.passed("waiting to send a request")
         if self._places.locked():
             async with deadline.while_("waiting for one of max_concurrency places"):
                 await self._places.acquire()
