@@ -100,6 +100,13 @@ def change(bench: Bench, residue: int) -> None:
     bench.box.set_data(Account(bench.user), data)
 
 
+async def sees_a_change_next(bench: Bench, seen: list[Any]) -> None:
+    change(bench, 5)
+    await bench.advance(10)
+    await bench.until_asleep()
+    assert [init.caller_line_list[0].residue for init in seen][1:] == [5]
+
+
 async def test_a_watch_yields_the_first_answer_and_then_each_change(
     still_box: Sandbox, clock: FakeClock, client: MakeClient
 ) -> None:
@@ -173,10 +180,7 @@ async def test_a_watch_goes_on_when_the_upstream_is_well_again(
     await bench.advance(10)
     await bench.until_asleep()
     still_box.heal()
-    change(bench, 5)
-    await bench.advance(10)
-    await bench.until_asleep()
-    assert [init.caller_line_list[0].residue for init in seen][1:] == [5]
+    await sees_a_change_next(bench, seen)
     task.cancel()
     await asyncio.wait([task])
 
@@ -231,10 +235,7 @@ async def test_an_equal_answer_is_no_change_although_the_older_one_is_no_longer_
         await bench.advance(10)
     await bench.until_asleep()
     assert len(seen) == 1
-    change(bench, 5)
-    await bench.advance(10)
-    await bench.until_asleep()
-    assert [init.caller_line_list[0].residue for init in seen][1:] == [5]
+    await sees_a_change_next(bench, seen)
     task.cancel()
     await asyncio.wait([task])
 
