@@ -9,6 +9,7 @@ import logging
 import math
 import pickle
 import time
+import traceback
 from typing import TYPE_CHECKING
 from unittest.mock import Mock
 
@@ -474,6 +475,24 @@ async def test_the_envelope_decides_what_kind_of_a_no_it_is(
     else:
         with pytest.raises(expected):
             await wolf.task_init(box.users[0])
+
+
+async def test_no_frame_that_a_failed_load_went_through_holds_anything(
+    box: Sandbox, client: MakeClient
+) -> None:
+    box.always(respond(503))
+    wolf = client(box.base_url, retry=RetryPolicy(backoff=0))
+    with pytest.raises(WolfServerError) as caught:
+        await wolf.task_init(box.users[0])
+    assert caught.value.attempts == 3
+    shared = caught.value.__cause__
+    assert shared is not None
+    frames = [frame for frame, _ in traceback.walk_tb(shared.__traceback__)]
+    packages = {frame.f_globals["__name__"].partition(".")[0] for frame in frames}
+    assert {"tenacity", "wolf_async"} <= packages
+    # the outermost ones still ran while the others were cleared
+    ran = {"Flight._run", "WolfClient._load", "canary.<locals>.noted", "WolfClient._ask"}
+    assert {frame.f_code.co_qualname for frame in frames if frame.f_locals} <= ran
 
 
 # --- helpers -----------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -62,6 +63,13 @@ async def test_a_session_that_was_handed_in_is_used_and_never_closed(
         assert made == [session]
         async with session.get(box.base_url) as response:
             assert response.status == 404
+
+
+async def test_an_answer_is_decompressed_on_a_session_that_does_not(serve: Serve, client: MakeClient) -> None:
+    server = await serve(in_turn(http(gzip.compress(success("zipped")), Content_Encoding="gzip")))
+    async with aiohttp.ClientSession(auto_decompress=False) as session:
+        init = await client(server.base_url, session=session).task_init("u")
+    assert init.background[0].name == "zipped"
 
 
 async def test_a_session_that_its_owner_closed_is_a_named_error(box: Sandbox, client: MakeClient) -> None:
