@@ -94,9 +94,8 @@ def _check_id(name: str, value: object) -> str:
     if not isinstance(value, str):
         raise WolfConfigError(f"{name} must be a str, not {type(value).__name__}: {value!r}")
     if type(value) is not str:
-        value = str.__str__(
-            value
-        )  # what it holds: an enum's member, say, formats as its name, and hashes by it
+        # what it holds: a member of an enum formats as its name, and hashes by it
+        value = str.__str__(value)
     if _PLAIN_ID.fullmatch(value):  # nearly all are: it saves a miss the rest of this, and the quoting
         return value
     if not value:
