@@ -167,7 +167,8 @@ class LoadingCache(Generic[K, V]):
             entry = self.fresh(key)
             if entry is not None:
                 return entry.value
-        return await self.find(key, max_age)
+        found = self.find(key, max_age)
+        return await found.wait(max_age) if isinstance(found, Flight) else found.value
 
     def fresh(self, key: K) -> Entry[V] | None:
         """The entry of ``key`` if it is fresh, counted as a hit."""
@@ -181,8 +182,8 @@ class LoadingCache(Generic[K, V]):
         entry.used = True
         return entry
 
-    async def find(self, key: K, max_age: float | None) -> V:
-        """As `get`, for a caller whom `fresh` did not serve."""
+    def find(self, key: K, max_age: float | None) -> Entry[V] | Flight[K, V]:
+        """What answers a caller whom `fresh` did not serve: an entry, or a flight, which is to be waited for at once."""
         if self._closed:
             raise WolfClosedError("closed before this call")
         if max_age is not None:
@@ -194,24 +195,13 @@ class LoadingCache(Generic[K, V]):
             self._enter_loop()
         if entry is not None and (fresh or self._serves(entry, key, now, max_age)):
             entry.used = True
-            return entry.value
+            return entry
         parent = loading.get()
-        if parent is None:
-            return await self._board(key, now, max_age).wait(max_age)
-        return await self._wait_within(parent, key, now, max_age)
-
-    async def _wait_within(self, parent: Flight[Any, Any], key: K, now: float, max_age: float | None) -> V:
-        """Wait for a load from within the load of ``parent``, unless that one would wait for itself."""
-        if parent.under_way and any(flight.is_for(self, key) for flight in parent.ancestry()):
+        if parent is not None and parent.under_way and any(f.is_for(self, key) for f in parent.ancestry()):
             raise WolfConfigError(
                 f"the loader asked for {key!r}, which it is loading: it would wait for itself"
             )
-        flight = self._board(key, now, max_age)
-        flight.waited_for_by.append(parent)
-        try:
-            return await flight.wait(max_age)
-        finally:
-            flight.waited_for_by.remove(parent)
+        return self._board(key, now, max_age)
 
     def peek(self, key: K, *, max_age: float | None = None) -> V | None:
         """The value of ``key`` if it is fresh, or within ``stale_while_revalidate``; never loads, counts nothing.

@@ -33,7 +33,7 @@ from wolf_async.errors import (
     chain,
     deciding,
 )
-from wolf_async.flight import loading
+from wolf_async.flight import Flight, loading
 from wolf_async.limits import Limits, RateLimit, check_limits
 from wolf_async.logs import Sparingly, logger
 from wolf_async.models import TaskInit
@@ -233,7 +233,8 @@ class WolfClient:
                     raise
                 self._joined -= 1
         account = wire.check_account(user_id, sub_user_id)
-        return (await self._cache.find((account.user_id, account.sub_user_id), max_age)).init
+        found = self._cache.find((account.user_id, account.sub_user_id), max_age)
+        return (await found.wait(max_age) if isinstance(found, Flight) else found.value).init
 
     async def raw_task_init(self, user_id: str, sub_user_id: str | None = None) -> RawResponse:
         """The response as it came: never an older one than this call; nothing of it is kept.

@@ -141,11 +141,17 @@ class Flight(Generic[K, V]):
         Without ``max_age`` an older value is accepted where the landing has one. A caller that is cancelled
         leaves alone; when the last one leaves, the load is cancelled unless it is in the background.
         """
+        parent = loading.get()
+        if parent is not None:
+            self.waited_for_by.append(parent)
         try:
             return await self.board(max_age)
         except (asyncio.CancelledError, GeneratorExit):
             self.leave()
             raise
+        finally:
+            if parent is not None:
+                self.waited_for_by.remove(parent)
 
     def board(self, max_age: float | None) -> asyncio.Future[V]:
         """What brings the outcome to one caller, who has to `leave` if something else ends the wait for it.
