@@ -98,7 +98,7 @@ class Flight(Generic[K, V]):
         """When the load began to run, on the clock that `start` was given; ``None`` before that."""
         self.waited_for_by: list[Flight[Any, Any]] = []
         """The flights that wait for this one: from within their loads, or to start when it ends."""
-        self._tower = tower
+        self._tower: Tower | None = tower
         self._loop = loop
         self._task: asyncio.Task[Any] | None = None
         self._waiters: list[asyncio.Future[V]] = []
@@ -133,7 +133,11 @@ class Flight(Generic[K, V]):
         # the task holds the error, whose traceback holds this flight
         self._task = None
         self.ended = True
-        self._tower.flight_done(self, task)
+        tower, self._tower = self._tower, None
+        # what the load has left behind, a task for life perhaps, keeps its context, and by that this flight: it must not keep
+        # whoever made the flight alive
+        assert tower is not None
+        tower.flight_done(self, task)
 
     async def wait(self, max_age: float | None) -> V:
         """The load's value; raises an error of the caller's own if the load failed.
@@ -172,7 +176,8 @@ class Flight(Generic[K, V]):
         waiting = len(self._waiters) - self._left
         if not waiting and not self.background:
             # first out of everybody's sight, then cancelled: who arrives while the load cleans up must not find it
-            self._tower.flight_abandoned(self)
+            if self._tower is not None:
+                self._tower.flight_abandoned(self)
             self.cancel()
         elif self._left > MANY and self._left > waiting:
             # in one go after many have left: leaving costs the same however many wait
@@ -193,21 +198,25 @@ class Flight(Generic[K, V]):
                     waiter.set_result(value)
                 except asyncio.InvalidStateError:  # cancelled
                     continue
-            return
-        for waiter in waiters:
-            if waiter.done():
-                pass
-            elif landing.stand_in is not None and waiter not in self._strict:
-                waiter.set_result(landing.stand_in.value)
-            else:
-                waiter.set_exception(own_copy(landing.error))
-                waiter.exception()  # or asyncio complains if the loop is closed before the caller can look at it
-        # what the frame of a caller holds, this flight, must not hold the error whose traceback holds that frame
+        else:
+            for waiter in waiters:
+                if waiter.done():
+                    pass
+                elif landing.stand_in is not None and waiter not in self._strict:
+                    waiter.set_result(landing.stand_in.value)
+                else:
+                    waiter.set_exception(own_copy(landing.error))
+                    waiter.exception()  # or asyncio complains if the loop is closed before the caller can look at it
+        # nothing of the outcome stays here: what a load leaves behind keeps this flight, and so does the frame of a caller,
+        # which the traceback of an error holds
         self._strict.clear()
 
     def cancel(self) -> asyncio.Task[Any] | None:
         """Cancel the load, and return its task if it is still running."""
-        if not self.cancelled and self._task is not None and not self._loop.is_closed():
+        if self._task is None:
+            # not begun, or over: nobody is called back any more
+            self._tower = None
+        elif not self.cancelled and not self._loop.is_closed():
             # once: the second time would interrupt the load's clean-up
             self._task.cancel()
         self.cancelled = True

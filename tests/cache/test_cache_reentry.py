@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import gc
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -275,3 +278,58 @@ async def test_what_waited_within_a_load_and_left_is_not_taken_for_a_waiter() ->
     upstream.calls[0].answer("a")
     await settle()
     assert values(callers) == ["ba", "a"]
+
+
+@pytest.mark.parametrize("end", ["answered", "closed"])
+async def test_what_a_load_leaves_behind_keeps_neither_the_cache_nor_the_answer(end: str) -> None:
+    """A connection or a task that outlives the load in which it began keeps that load's context."""
+    contexts: list[contextvars.Context] = []
+    go = asyncio.Event()
+
+    class Answer:
+        pass
+
+    async def load(key: str) -> Answer:
+        contexts.append(contextvars.copy_context())
+        await go.wait()
+        return Answer()
+
+    async def use() -> list[weakref.ref[Any]]:
+        cache = LoadingCache(load, policy=None)
+        callers = [asyncio.create_task(cache.get("a", max_age=age)) for age in (None, 0)]
+        await settle()
+        callers.append(asyncio.create_task(cache.get("a", max_age=0)))  # waits for the next load
+        await settle()
+        if end == "closed":
+            await cache.aclose()
+        go.set()
+        outcomes = await asyncio.gather(*callers, return_exceptions=True)
+        return [weakref.ref(cache), *map(weakref.ref, outcomes)]
+
+    seen = await use()
+    await settle()
+    gc.collect()
+    assert [thing() for thing in seen] == [None] * 4
+    assert len(contexts) == (2 if end == "answered" else 1)
+
+
+async def test_a_task_that_a_load_left_behind_may_ask_for_the_load_that_waited_for_that_one() -> None:
+    """Also in the tick in which "b" has ended, and "a" has not heard of it yet."""
+    left_behind: list[asyncio.Task[Any]] = []
+
+    async def load(key: str) -> Any:
+        if key == "a":
+            return "a" + await b.cache.get("b")
+        left_behind.append(asyncio.create_task(ask_for_a()))
+        return "b"
+
+    async def ask_for_a() -> Any:
+        while b.cache.stats().in_flight == 2:  # noqa: ASYNC110 (an event would come a tick too late)
+            await asyncio.sleep(0)
+        assert b.cache.stats().in_flight == 1
+        return await b.cache.get("a")
+
+    b = bench(load)
+    assert await b.get("a") == "ab"
+    assert await left_behind[0] == "ab"
+    assert b.cache.stats().joined == 1

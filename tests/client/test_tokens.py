@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import pickle
 import signal
+import weakref
 from typing import Any
 
 import pytest
@@ -351,3 +353,20 @@ async def test_whoever_else_caught_the_provider_s_error_is_left_alone(client: Ma
         await waiting
     go_on.set()
     assert await asyncio.wait_for(other, 5) == "went on"
+
+
+async def test_a_task_for_life_that_a_provider_starts_does_not_keep_the_client(box: Sandbox) -> None:
+    tasks: list[asyncio.Task[Any]] = []
+
+    async def provider() -> str:
+        tasks.append(asyncio.create_task(asyncio.Event().wait()))
+        return TOKEN
+
+    wolf = WolfClient(provider, base_url=box.base_url)
+    await wolf.task_init(box.users[0])
+    await wolf.aclose()
+    seen: list[weakref.ref[Any]] = [weakref.ref(wolf), weakref.ref(wolf._tokens)]
+    del wolf
+    gc.collect()
+    assert [thing() for thing in seen] == [None, None]
+    tasks[0].cancel()

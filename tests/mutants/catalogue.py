@@ -133,8 +133,8 @@ FLIGHT: Final = (
     Mutant(
         "cancelled_twice",
         "flight.py",
-        "        if not self.cancelled and self._task is not None and",
-        "        if self._task is not None and",
+        "        elif not self.cancelled and not self._loop.is_closed():",
+        "        elif not self._loop.is_closed():",
         "closing interrupts the clean-up of a load that was already cancelled",
         seen_by="test_cache_closing.py",
     ),
@@ -303,6 +303,22 @@ FLIGHT: Final = (
         "                self.waited_for_by.remove(parent)",
         "                pass",
         "a load that once asked for a key cannot be asked for by that key's load",
+        seen_by="test_cache_reentry.py",
+    ),
+    Mutant(
+        "whoever_made_it_is_kept",
+        "flight.py",
+        "        tower, self._tower = self._tower, None\n",
+        "        tower = self._tower\n",
+        "a task that outlives the load in which it began keeps a dropped cache alive",
+        seen_by="test_cache_reentry.py",
+    ),
+    Mutant(
+        "whoever_queued_it_is_kept",
+        "flight.py",
+        "            self._tower = None\n",
+        "            pass\n",
+        "the same after closing, if a call waited for the load after that one",
         seen_by="test_cache_reentry.py",
     ),
 )
