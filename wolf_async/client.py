@@ -438,7 +438,8 @@ class WolfClient:
         debug = logger.isEnabledFor(logging.DEBUG)
         begun = time.perf_counter() if debug else 0.0
         outcome: object = "cancelled"
-        # a kept connection keeps the context it was made in, and by that would keep a dropped client alive
+        # What a request starts besides, in a middleware or a trace of a session that was handed in, is not waited for by the
+        # load, and may ask for the same account. And a kept connection keeps the context that it was opened in.
         within = loading.set(None)
         try:
             response = await wiring.transport.get(ask.url, credential.headers, ask.deadline)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import pytest
 
-from wolf_async import WolfClosedError, WolfConnectionError
+from wolf_async import TaskInit, WolfClosedError, WolfConnectionError
 from wolf_async.testing import Sandbox, hang_up, hold
 
 from .conftest import ONCE, TOKEN
@@ -70,6 +70,23 @@ async def test_an_answer_is_decompressed_on_a_session_that_does_not(serve: Serve
     async with aiohttp.ClientSession(auto_decompress=False) as session:
         init = await client(server.base_url, session=session).task_init("u")
     assert init.background[0].name == "zipped"
+
+
+async def test_what_a_session_s_middleware_starts_besides_may_ask_for_the_account_that_is_asked_for(
+    box: Sandbox, client: MakeClient
+) -> None:
+    started: list[asyncio.Task[TaskInit]] = []
+
+    async def ask_as_well(
+        request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        started.append(asyncio.create_task(wolf.task_init(box.users[0])))
+        return await handler(request)
+
+    async with aiohttp.ClientSession(middlewares=(ask_as_well,)) as session:
+        wolf = client(box.base_url, session=session)
+        init = await wolf.task_init(box.users[0])
+        assert await asyncio.gather(*started) == [init]
 
 
 async def test_a_session_that_its_owner_closed_is_a_named_error(box: Sandbox, client: MakeClient) -> None:
