@@ -39,7 +39,7 @@ from wolf_async.logs import Sparingly, logger
 from wolf_async.models import TaskInit
 from wolf_async.policy import CachePolicy, RetryPolicy, Timeouts, seconds, whole
 from wolf_async.retry import Retry, is_transient
-from wolf_async.store import Entry, PairStore
+from wolf_async.store import PairStore
 from wolf_async.transport import Transport
 from wolf_async.watching import Naps, watch
 from wolf_async.wire import RawResponse
@@ -63,7 +63,6 @@ _FORGETFUL: Final = frozenset({"aiohttp", "wolf_async"})
 """The packages whose frames forget their variables when a load has failed."""
 _BETWEEN: Final = frozenset({"concurrent", "tenacity"})
 """Those that an error of ours passes where it is tried again."""
-_NONE_HELD: Final[dict[str | None, Entry[_Answer]]] = {}
 
 
 class ClientStats(CacheStats, frozen=True, kw_only=True):
@@ -209,7 +208,8 @@ class WolfClient:
         # tenth of a hit's time, and two coroutines more are a third of what a crowd that waits costs.
         flight = None
         try:
-            entry = self._held.get(user_id, _NONE_HELD).get(sub_user_id)
+            entries = self._held.get(user_id)
+            entry = None if entries is None else entries.get(sub_user_id)
             if max_age is None:
                 if entry is not None:
                     # self._clock() would be looked for in the class first: a twelfth of a hit
@@ -252,7 +252,8 @@ class WolfClient:
         at most that age. Raises `WolfConfigError` for an id that cannot be one.
         """
         try:  # as in task_init
-            entry = self._held.get(user_id, _NONE_HELD).get(sub_user_id)
+            entries = self._held.get(user_id)
+            entry = None if entries is None else entries.get(sub_user_id)
         except TypeError:
             entry = None
         clock = self._clock
