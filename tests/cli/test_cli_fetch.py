@@ -285,6 +285,7 @@ async def test_an_output_that_is_there_is_touched_only_on_demand(box: Sandbox, s
     ("accounts", "options", "said"),
     [
         ("a.csv", ("--resume", "--overwrite"), "exclude each other"),
+        ("a.csv", ("--out", "-"), "--out /dev/stdout --overwrite"),
         ("a.csv", ("--max-age", "nan"), "--max-age must be a number from 0"),
         ("a.csv", ("--concurrency", "0"), "--concurrency"),
         ("a.csv", ("--base-url", "ftp://x"), "base_url must be like https://"),

@@ -108,6 +108,8 @@ def fetch(
     """
     if resume and overwrite:
         raise click.UsageError("--resume and --overwrite exclude each other")
+    if out == Path("-"):
+        raise click.UsageError("--out - is no file: standard output is --out /dev/stdout --overwrite")
     if max_age is not None:
         seconds("--max-age", max_age)
     policy = CachePolicy(ttl=max(_TTL, max_age or 0), max_bytes=_HELD_BYTES)
