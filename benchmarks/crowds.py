@@ -24,7 +24,7 @@ ASYNC_LRU = "async-lru"
 SHIELD = "`asyncio.shield(task)` per waiter"
 _SIZES = (1_000, 10_000)
 # how much more, and less, often than others: some peers take fifty times as long, and for them a few rounds tell enough
-_OFTEN, _SELDOM = 2, 5
+_OFTEN, _SELDOM = 3, 5
 
 Call = Callable[[str, str], Coroutine[Any, Any, Any]]
 """What a caller does, with the ids of an account: all are called alike, so that no wrapper is on anybody's bill."""
