@@ -333,3 +333,24 @@ async def test_a_task_that_a_load_left_behind_may_ask_for_the_load_that_waited_f
     assert await b.get("a") == "ab"
     assert await left_behind[0] == "ab"
     assert b.cache.stats().joined == 1
+
+
+async def test_a_load_that_such_a_task_waits_for_may_ask_for_it_too() -> None:
+    """In the same tick: what was left behind by "b" waits for "c", and "a" still seems to wait for "b"."""
+    left_behind: list[asyncio.Task[Any]] = []
+
+    async def load(key: str) -> Any:
+        if key == "a":
+            return "a" + await b.cache.get("b")
+        if key == "b":
+            left_behind.append(asyncio.create_task(b.cache.get("c")))
+            await settle()
+            return "b"
+        while b.cache.stats().in_flight == 3:  # noqa: ASYNC110 (an event would come a tick too late)
+            await asyncio.sleep(0)
+        assert b.cache.stats().in_flight == 2
+        return "c" + await b.cache.get("a")
+
+    b = bench(load)
+    assert await b.get("a") == "ab"
+    assert await left_behind[0] == "cab"
