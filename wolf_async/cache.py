@@ -46,6 +46,7 @@ V = TypeVar("V")
 
 MAX_BACKOFF: Final = 60.0
 """Seconds that the pause after failed refreshes is doubled up to."""
+_CLOSED_MEANWHILE: Final = "closed while a call waited for its answer"
 
 
 class Loaded(Generic[V]):
@@ -201,7 +202,10 @@ class LoadingCache(Generic[K, V]):
             raise WolfConfigError(
                 f"the loader asked for {key!r}, which it is loading: it would wait for itself"
             )
-        return self._board(key, now, max_age)
+        flight = self._board(key, now, max_age)
+        if self._closed:  # by the load, which an eager task factory has run already
+            raise WolfClosedError(_CLOSED_MEANWHILE)
+        return flight
 
     def peek(self, key: K, *, max_age: float | None = None) -> V | None:
         """The value of ``key`` if it is fresh, or within ``stale_while_revalidate``; never loads, counts nothing.
@@ -276,11 +280,13 @@ class LoadingCache(Generic[K, V]):
         self._closed = True
         self._store.clear()
         flights = self._running.union(self._queued.values())
+        for flight in self._queued.values():
+            flight.forget()
         self.flights.clear()
         self._queued.clear()
         # told first, cancelled second: the waiters must not depend on how the loads end
         for flight in flights:
-            flight.land(Landing(error=WolfClosedError("closed while a call waited for its answer")))
+            flight.land(Landing(error=WolfClosedError(_CLOSED_MEANWHILE)))
         tasks = [
             task for flight in flights if (task := flight.cancel()) and task is not asyncio.current_task()
         ]

@@ -124,6 +124,8 @@ class Flight(Generic[K, V]):
             raise
         # a callback, not code after the await in _run: a task that is cancelled before its first step never runs it
         task.add_done_callback(self._done)
+        if self.cancelled:  # by the load, which an eager task factory has begun to run already
+            task.cancel()
 
     async def _run(self, load: Callable[[K], Awaitable[object]], clock: Callable[[], float]) -> object:
         self.sent_at = clock()
@@ -213,14 +215,15 @@ class Flight(Generic[K, V]):
 
     def cancel(self) -> asyncio.Task[Any] | None:
         """Cancel the load, and return its task if it is still running."""
-        if self._task is None:
-            # not begun, or over: nobody is called back any more
-            self._tower = None
-        elif not self.cancelled and not self._loop.is_closed():
-            # once: the second time would interrupt the load's clean-up
+        # once: the second time would interrupt the load's clean-up
+        if not self.cancelled and self._task is not None and not self._loop.is_closed():
             self._task.cancel()
         self.cancelled = True
         return self._task
+
+    def forget(self) -> None:
+        """Let go of whoever made this flight, whose load never begins."""
+        self._tower = None
 
     def may_be_joined(self, began: float, max_age: float) -> bool:
         """Whether a call that began then and wants nothing older than ``max_age`` seconds may wait for this load.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 from typing import Any
 
@@ -37,6 +38,27 @@ async def test_closing_tells_all_who_wait_and_ends_their_loads() -> None:
     assert (stats.in_flight, stats.entries, stats.failures, stats.abandoned) == (0, 0, 0, 4)
     assert len(b.calls) == 5, "the next load is not made any more"
     b.assert_balanced(values=1)
+
+
+async def test_who_begins_a_load_that_closes_the_cache_at_once_is_told() -> None:
+    """As a load may that an eager task factory runs before its task is there."""
+    b = bench()
+    loop = asyncio.get_running_loop()
+
+    def closing(loop: asyncio.AbstractEventLoop, load: Any, **settings: Any) -> asyncio.Task[Any]:
+        with contextlib.suppress(StopIteration):
+            b.cache.aclose().send(None)
+        return asyncio.Task(load, loop=loop, **settings)
+
+    loop.set_task_factory(closing)
+    try:
+        with pytest.raises(WolfClosedError, match="closed while"):
+            async with asyncio.timeout(5):
+                await b.cache.get("a")
+    finally:
+        loop.set_task_factory(None)
+    await settle()
+    assert b.cache.stats().in_flight == 0
 
 
 async def test_a_closed_cache_refuses_calls_and_holds_nothing() -> None:
