@@ -344,3 +344,16 @@ async def test_when_all_of_a_crowd_leave_in_one_tick_the_load_is_cancelled() -> 
     await cancel(*callers)
     assert b.calls[0].cancelled
     assert b.cache.stats().abandoned == 1
+
+
+async def test_who_asks_after_all_have_left_the_next_load_gets_one_that_is_made() -> None:
+    b = bench()
+    first = await b.waiting()
+    await cancel(await b.waiting(max_age=0))
+    late = await b.waiting(max_age=0)
+    b.calls[0].answer()
+    await settle()
+    b.calls[1].answer()
+    await settle()
+    assert [outcome(caller) for caller in (first, late)] == ["a#1", "a#2"]
+    b.assert_balanced(values=2)
