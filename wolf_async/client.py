@@ -205,7 +205,7 @@ class WolfClient:
         Source: the vendor's page 任务初始化.
         """
         # A hit and the wait for a load under way stand here in full, not in the layers below: one method call more is a
-        # tenth of a hit's time, and two coroutines more are a third of what a crowd that waits costs.
+        # tenth of a hit's time, and the way down would make a crowd that waits cost half as much again.
         flight = None
         try:
             entries = self._held.get(user_id)
