@@ -135,9 +135,8 @@ class Flight(Generic[K, V]):
         # the task holds the error, whose traceback holds this flight
         self._task = None
         self.ended = True
-        tower, self._tower = self._tower, None
-        # what the load has left behind, a task for life perhaps, keeps its context, and by that this flight: it must not keep
-        # whoever made the flight alive
+        tower = self._tower
+        self.forget()
         assert tower is not None
         tower.flight_done(self, task)
 
@@ -222,7 +221,8 @@ class Flight(Generic[K, V]):
         return self._task
 
     def forget(self) -> None:
-        """Let go of whoever made this flight, whose load never begins."""
+        """Let go of whoever made this flight, whose load has ended, or never begins."""
+        # what the load has left behind, a task for life perhaps, keeps its context, and by that this flight
         self._tower = None
 
     def may_be_joined(self, began: float, max_age: float) -> bool:

@@ -308,17 +308,9 @@ FLIGHT: Final = (
     Mutant(
         "whoever_made_it_is_kept",
         "flight.py",
-        "        tower, self._tower = self._tower, None\n",
-        "        tower = self._tower\n",
+        "        self.forget()\n",
+        "",
         "a task that outlives the load in which it began keeps a dropped cache alive",
-        seen_by="test_cache_reentry.py",
-    ),
-    Mutant(
-        "whoever_queued_it_is_kept",
-        "flight.py",
-        "        self._tower = None\n",
-        "        pass\n",
-        "the same after closing, if a call waited for the load after that one",
         seen_by="test_cache_reentry.py",
     ),
 )
@@ -780,6 +772,14 @@ CACHE: Final = (
         "            pass",
         "aclose returns while loads still run",
         seen_by="test_cache_closing.py",
+    ),
+    Mutant(
+        "whoever_queued_it_is_kept",
+        "cache.py",
+        "            flight.forget()\n",
+        "            pass\n",
+        "a task that outlives its load keeps a closed cache alive, if a call waited for the load after that one",
+        seen_by="test_cache_reentry.py",
     ),
     Mutant(
         "closed_by_the_load_that_begins",
