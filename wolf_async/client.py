@@ -219,19 +219,21 @@ class WolfClient:
                         if not entry.used:  # to look is cheaper than to set it each time
                             entry.used = True
                         return entry.value.init
-                if entry is None or self._clock() > entry.gone_at:
-                    flight = self._flights.get((user_id, sub_user_id))
+                is_gone = entry is None or self._clock() > entry.gone_at
+                flight = self._flights.get((user_id, sub_user_id)) if is_gone else None
         except TypeError:  # this cannot be an id: the way down says so
             pass
         if flight is not None and _loading() is None:
             self._joined += 1
             try:
-                return (await flight.board(max_age)).init
+                landing = await flight.board()
             except _CUT_SHORT as error:
                 flight.leave()
-                if not isinstance(error, RuntimeError) or not flight.is_elsewhere:
+                if not isinstance(error, RuntimeError):
                     raise
                 self._joined -= 1
+            else:
+                return (landing.value if landing.error is None else await flight.wait(None, landing)).init
         account = wire.check_account(user_id, sub_user_id)
         found = self._cache.find((account.user_id, account.sub_user_id), max_age)
         return (await found.wait(max_age) if isinstance(found, Flight) else found.value).init

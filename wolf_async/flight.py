@@ -14,7 +14,7 @@ import functools
 import traceback
 import types
 from contextvars import Context, ContextVar
-from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
 from wolf_async.errors import WolfError
 
@@ -30,8 +30,10 @@ loading: Final[ContextVar[Flight[Any, Any] | None]] = ContextVar("wolf_async.loa
 """The flight in whose load the code now runs, in all tasks that the load starts."""
 
 
-MANY: Final = 100
-"""Waiters of callers who have left that are let go of only together with more of them."""
+GROUP: Final = 16
+"""Callers who share a future at most, and who are woken, once, when one of them leaves."""
+NOT_YET: Final = BaseException("the load has not ended")
+"""The error of a landing that is still to come."""
 FIELDS: Final = (types.MemberDescriptorType, types.GetSetDescriptorType)
 """The types of what a class says of its instances' fields outside ``__dict__``."""
 
@@ -44,9 +46,21 @@ class Landing(Generic[V]):
     def __init__(
         self, value: V | None = None, error: BaseException | None = None, stand_in: Standing[V] | None = None
     ) -> None:
-        self.value = value
+        self.value: V = value  # type: ignore[assignment]  # read only where there is no error
         self.error = error
         self.stand_in = stand_in
+
+    def outcome(self, max_age: float | None) -> V:
+        """The value for one caller, an older one only without ``max_age``; raises an error of the caller's own."""
+        if self.error is None:
+            return self.value
+        if self.stand_in is not None and max_age is None:
+            return self.stand_in.value
+        raise own_copy(self.error)
+
+    def become(self, other: Landing[V]) -> None:
+        """Say from now on what ``other`` says."""
+        self.value, self.error, self.stand_in = other.value, other.error, other.stand_in
 
 
 class Standing(Protocol[V]):
@@ -69,13 +83,14 @@ class Flight(Generic[K, V]):
     """One load of one key, and those who wait for it."""
 
     __slots__ = (
-        "_has_landed",
-        "_left",
+        "_group",
+        "_groups",
+        "_late",
         "_loop",
-        "_strict",
+        "_room",
         "_task",
         "_tower",
-        "_waiters",
+        "_waiting",
         "background",
         "cancelled",
         "ended",
@@ -101,13 +116,15 @@ class Flight(Generic[K, V]):
         self._tower: Tower | None = tower
         self._loop = loop
         self._task: asyncio.Task[Any] | None = None
-        self._waiters: list[asyncio.Future[V]] = []
-        """What all who have boarded wait for; who has left has theirs cancelled."""
-        self._strict: set[asyncio.Future[V]] = set()
-        """Those of them whose callers want no stand-in, having given a ``max_age``."""
-        self._left = 0
-        """How many of them nobody waits for any more."""
-        self._has_landed = False
+        self._waiting = 0
+        """How many wait, those included who are cancelled and have not been woken; nobody once it has landed."""
+        self._groups: dict[asyncio.Future[Landing[V]], None] = {}
+        """What they wait for, in the order in which they are told."""
+        self._group: asyncio.Future[Landing[V]] | None = None
+        """The one of these that may have room for whoever comes next."""
+        self._room = 0
+        self._late: Landing[V] | None = None
+        """What those are told whose group was dissolved: the landing, as soon as there is one."""
 
     def start(self, load: Callable[[K], Awaitable[object]], clock: Callable[[], float]) -> None:
         """Begin the load in a task of its own, which sees no caller's context variables.
@@ -140,77 +157,89 @@ class Flight(Generic[K, V]):
         assert tower is not None
         tower.flight_done(self, task)
 
-    async def wait(self, max_age: float | None) -> V:
+    async def wait(self, max_age: float | None, landing: Landing[V] | None = None) -> V:
         """The load's value; raises an error of the caller's own if the load failed.
 
         Without ``max_age`` an older value is accepted where the landing has one. A caller that is cancelled
         leaves alone; when the last one leaves, the load is cancelled unless it is in the background.
+        ``landing`` is what a caller who has boarded was told.
         """
         parent = loading.get()
         if parent is not None:
             self.waited_for_by.append(parent)
         try:
-            return await self.board(max_age)
+            if landing is None:
+                landing = await self.board()
+            while landing.error is NOT_YET:
+                # alone, so that nobody is woken a second time because of others
+                landing = await self._new_group()
         except (asyncio.CancelledError, GeneratorExit):
             self.leave()
             raise
         finally:
             if parent is not None:
                 self.waited_for_by.remove(parent)
+        return landing.outcome(max_age)
 
-    def board(self, max_age: float | None) -> asyncio.Future[V]:
-        """What brings the outcome to one caller, who has to `leave` if something else ends the wait for it.
+    def board(self) -> asyncio.Future[Landing[V]]:
+        """What brings the landing to one caller, who has to `leave` if something else ends the wait for it.
 
-        It is not to be kept: it holds an error whose traceback holds the caller's frame.
+        Where that landing is still to come, a caller nearby has left, and this one has to `wait` on.
         """
-        waiter: asyncio.Future[V] = asyncio.Future(loop=self._loop)
-        self._waiters.append(waiter)
-        if max_age is not None:
-            self._strict.add(waiter)
-        return waiter
+        self._waiting += 1
+        group = self._group
+        # whoever awaits it other than as a task of this loop leaves it marked, and asyncio refuses it to the next one
+        if group is None or not self._room or group._asyncio_future_blocking:  # noqa: SLF001
+            group = self._group = self._new_group()
+            self._room = GROUP
+        self._room -= 1
+        return group
+
+    def _new_group(self) -> asyncio.Future[Landing[V]]:
+        """A future that several callers may wait for, and each may leave alone.
+
+        A task that is cancelled first cancels what it waits for, and with an ordinary future everybody who waits for it.
+        This one refuses, and wakes them all: asyncio then cancels that task alone. A future for each caller, which needs
+        nothing of this, makes a crowd that waits cost a twentieth more. A subclass is what one would write, and costs more
+        than that again: asyncio has a short way for futures of exactly its own class.
+        """
+        group: asyncio.Future[Landing[V]] = asyncio.Future(loop=self._loop)
+        group.cancel = functools.partial(self._dissolve, group)  # type: ignore[method-assign]
+        self._groups[group] = None
+        return group
+
+    def _dissolve(self, group: asyncio.Future[Landing[V]], msg: object = None) -> bool:
+        """In place of a group's ``cancel``: refuse, and wake all who wait for it, of whom one is cancelled already."""
+        del self._groups[group]
+        if group is self._group:
+            self._group = None
+        if self._late is None:
+            self._late = Landing(error=NOT_YET)
+        _tell(group, self._late)
+        return False
 
     def leave(self) -> None:
         """Wait no longer, for a caller who was cancelled."""
-        if self._has_landed:  # in the same tick
+        if not self._waiting:  # the load has landed in the same tick
             return
-        self._left += 1
-        waiting = len(self._waiters) - self._left
-        if not waiting and not self.background:
+        self._waiting -= 1
+        if not self._waiting and not self.background:
             # first out of everybody's sight, then cancelled: who arrives while the load cleans up must not find it
             if self._tower is not None:
                 self._tower.flight_abandoned(self)
             self.cancel()
-        elif self._left > MANY and self._left > waiting:
-            # in one go after many have left: leaving costs the same however many wait
-            self._waiters = [waiter for waiter in self._waiters if not waiter.done()]
-            self._strict.intersection_update(self._waiters)
-            self._left = len(self._waiters) - waiting
 
     def land(self, landing: Landing[V]) -> None:
         """Tell everybody who waits; later landings find nobody and do nothing."""
-        waiters, self._waiters = self._waiters, []
-        self._has_landed = True
-        # a loop for each outcome: they are all that a crowd's landing costs
-        if landing.error is None:
-            value = cast("V", landing.value)
-            for waiter in waiters:
-                # not asked first whether it is done: that is a fiftieth of what a crowd that waits costs
-                try:
-                    waiter.set_result(value)
-                except asyncio.InvalidStateError:  # cancelled
-                    continue
-        else:
-            for waiter in waiters:
-                if waiter.done():
-                    pass
-                elif landing.stand_in is not None and waiter not in self._strict:
-                    waiter.set_result(landing.stand_in.value)
-                else:
-                    waiter.set_exception(own_copy(landing.error))
-                    waiter.exception()  # or asyncio complains if the loop is closed before the caller can look at it
+        self._waiting = 0
+        if self._late is not None:
+            self._late.become(landing)
+        for group in self._groups:
+            _tell(group, landing)
         # nothing of the outcome stays here: what a load leaves behind keeps this flight, and so does the frame of a caller,
         # which the traceback of an error holds
-        self._strict.clear()
+        self._groups.clear()
+        self._group = self._late = None
 
     def cancel(self) -> asyncio.Task[Any] | None:
         """Cancel the load, and return its task if it is still running."""
@@ -249,11 +278,6 @@ class Flight(Generic[K, V]):
         return self._tower is tower and self.key == key
 
     @property
-    def is_elsewhere(self) -> bool:
-        """Whether another event loop runs now than the one that this flight belongs to."""
-        return self._loop is not asyncio.get_running_loop()
-
-    @property
     def loop_is_closed(self) -> bool:
         """Whether the loop that this flight belongs to has ended."""
         return self._loop.is_closed()
@@ -266,7 +290,13 @@ class Flight(Generic[K, V]):
     def __repr__(self) -> str:
         state = "ended" if self.ended else "under way" if self.under_way else "queued"
         kind = "background, " if self.background else ""
-        return f"<Flight {self.key!r}: {kind}{state}, {len(self._waiters) - self._left} waiting>"
+        return f"<Flight {self.key!r}: {kind}{state}, {self._waiting} waiting>"
+
+
+def _tell(group: asyncio.Future[Landing[V]], landing: Landing[V]) -> None:
+    # or the group keeps itself, and the flight, until the garbage collector comes
+    del group.cancel
+    group.set_result(landing)
 
 
 def own_copy(error: BaseException) -> BaseException:

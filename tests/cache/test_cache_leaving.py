@@ -4,12 +4,20 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+import gc
+import weakref
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from upstream import Unwell, bench, cancel, error_of, outcome, settle, turn_until, values
 
-from wolf_async.flight import MANY
+from wolf_async.errors import WolfClosedError
+from wolf_async.flight import GROUP
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from upstream import Bench, Call
 
 
 @pytest.mark.parametrize("who", range(5))
@@ -195,9 +203,11 @@ async def test_a_cancelled_load_that_ends_otherwise_leaves_nothing(ending: str) 
 async def test_a_caller_cancelled_in_the_tick_of_the_answer_harms_nobody() -> None:
     b = bench()
     callers = [await b.waiting() for _ in range(3)]
+    flight = b.cache.flights["a"]
     b.calls[0].answer()
     await turn_until(lambda: b.cache.peek("a") is not None)
     await cancel(callers[0])
+    assert "0 waiting" in repr(flight)
     assert values(callers[1:]) == ["a#1", "a#1"]
     assert b.cache.peek("a") == "a#1"
 
@@ -314,8 +324,7 @@ async def test_callers_who_come_and_go_during_a_long_load_leave_nothing_behind()
     for _ in range(50):
         callers = [await b.waiting(max_age=max_age) for max_age in (None, 5.0) for _ in range(5)]
         await cancel(*callers)
-        assert len(flight._waiters) < MANY + 20
-        assert len(flight._strict) < MANY + 20
+        assert len(flight._groups) <= 2
     assert "1 waiting" in repr(flight)
     b.calls[0].answer()
     await settle()
@@ -325,7 +334,7 @@ async def test_callers_who_come_and_go_during_a_long_load_leave_nothing_behind()
 async def test_who_stays_while_a_crowd_leaves_in_one_tick_keeps_the_load_going() -> None:
     """What those leave behind is thrown out while some of them have not even been woken."""
     b = bench()
-    callers = [b.get() for _ in range(4 * MANY)]
+    callers = [b.get() for _ in range(4 * GROUP)]
     await settle()
     for caller in callers[1:]:
         caller.cancel()
@@ -339,11 +348,128 @@ async def test_who_stays_while_a_crowd_leaves_in_one_tick_keeps_the_load_going()
 
 async def test_when_all_of_a_crowd_leave_in_one_tick_the_load_is_cancelled() -> None:
     b = bench()
-    callers = [b.get() for _ in range(4 * MANY)]
+    callers = [b.get() for _ in range(4 * GROUP)]
     await settle()
     await cancel(*callers)
     assert b.calls[0].cancelled
     assert b.cache.stats().abandoned == 1
+
+
+async def test_who_leaves_hears_with_what_words_it_was_cancelled() -> None:
+    b = bench()
+    stays, leaves = await b.waiting(), await b.waiting()
+    leaves.cancel("the request was closed")
+    with pytest.raises(asyncio.CancelledError, match="the request was closed"):
+        await leaves
+    b.calls[0].answer()
+    assert await stays == "a#1"
+
+
+async def test_who_is_cancelled_twice_in_one_tick_leaves_once() -> None:
+    b = bench()
+    stays, leaves = await b.waiting(), await b.waiting()
+    leaves.cancel()
+    leaves.cancel()
+    await settle()
+    assert leaves.cancelled()
+    assert "1 waiting" in repr(b.cache.flights["a"])
+    b.calls[0].answer()
+    assert await stays == "a#1"
+
+
+async def test_who_is_cancelled_before_it_waits_leaves_alone() -> None:
+    b = bench()
+    stays = [await b.waiting(), await b.waiting()]
+
+    async def cancelled_already() -> object:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        return await b.cache.get("a")
+
+    leaves = asyncio.create_task(cancelled_already())
+    await settle()
+    assert leaves.cancelled()
+    assert "2 waiting" in repr(b.cache.flights["a"])
+    b.calls[0].answer()
+    await settle()
+    assert values(stays) == ["a#1", "a#1"]
+
+
+async def _leaves_as_it_ends(b: Bench, end: Callable[[Call], None]) -> None:
+    """Somebody is cancelled after the load's last step, and before those who wait hear of it."""
+    leaver = await b.waiting()
+    end(b.calls[-1])
+    asyncio.get_running_loop().call_soon(leaver.cancel)
+    await settle()
+    assert leaver.cancelled()
+
+
+async def test_who_waits_beside_one_who_leaves_as_the_load_ends_gets_the_answer() -> None:
+    b = bench()
+    callers = [await b.waiting(), await b.waiting()]
+    await _leaves_as_it_ends(b, lambda call: call.answer())
+    assert values(callers) == ["a#1", "a#1"]
+    assert len(b.calls) == 1
+
+
+async def test_who_waits_beside_one_who_leaves_as_the_load_fails_gets_an_error_of_its_own() -> None:
+    b = bench(stale_if_error=100)
+    await b.hold()
+    b.clock.advance(31)
+    lenient = [await b.waiting(), await b.waiting()]
+    strict = [await b.waiting(max_age=100), await b.waiting(max_age=100)]
+    await _leaves_as_it_ends(b, lambda call: call.fail(Unwell("down")))
+    assert values(lenient) == ["a#1", "a#1"]
+    errors = [error_of(caller) for caller in strict]
+    assert [type(error) for error in errors] == [Unwell, Unwell]
+    assert errors[0] is not errors[1]
+    assert errors[0].__cause__ is errors[1].__cause__ is not None
+
+
+async def test_who_waits_beside_one_who_leaves_as_the_cache_is_closed_hears_of_that() -> None:
+    b = bench()
+    callers = [await b.waiting(), await b.waiting()]
+    leaver = await b.waiting()
+    leaver.cancel()
+    await b.cache.aclose()
+    await settle()
+    assert leaver.cancelled()
+    assert [type(error_of(caller)) for caller in callers] == [WolfClosedError, WolfClosedError]
+
+
+async def test_a_caller_that_is_driven_by_hand_and_dropped_spoils_nothing() -> None:
+    b = bench()
+    first = await b.waiting()
+    by_hand = b.cache.get("a")
+    by_hand.send(None)
+    others = [await b.waiting(), await b.waiting()]
+    by_hand.close()
+    assert "3 waiting" in repr(b.cache.flights["a"])
+    b.calls[0].answer()
+    await settle()
+    assert values([first, *others]) == ["a#1"] * 3
+
+
+@pytest.mark.parametrize("leaves", [False, True])
+async def test_what_a_crowd_waited_for_is_freed_without_the_garbage_collector(leaves: bool) -> None:
+    b = bench()
+    callers = [b.get() for _ in range(2 * GROUP)]
+    await settle()
+    flight = b.cache.flights["a"]
+    gc.collect()
+    gc.disable()
+    try:
+        groups = [weakref.ref(group) for group in flight._groups]
+        if leaves:
+            await cancel(*callers)
+        else:
+            b.calls[0].answer()
+            await settle()
+        del callers
+        assert [group() for group in groups] == [None, None]
+    finally:
+        gc.enable()
 
 
 async def test_who_asks_after_all_have_left_the_next_load_gets_one_that_is_made() -> None:

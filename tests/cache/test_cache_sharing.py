@@ -15,6 +15,7 @@ from upstream import SETTLED, Upstream, bench, cancel, error_of, outcome, settle
 from wolf_async.account import Account
 from wolf_async.cache import LoadingCache
 from wolf_async.errors import WolfConfigError
+from wolf_async.flight import GROUP
 from wolf_async.models import TaskInit
 from wolf_async.policy import CachePolicy
 
@@ -300,6 +301,22 @@ async def test_idle_waiters_use_no_time_of_the_loop() -> None:
         await settle()
     assert log == ["call_soon"] * SETTLED
     await cancel(*callers)
+
+
+async def test_who_leaves_wakes_few_of_a_crowd_and_nobody_twice() -> None:
+    b = bench()
+    callers = [b.get() for _ in range(5 * GROUP)]
+    await settle()
+    leavers = callers[GROUP : 2 * GROUP : 3]
+    for leaver, woken in zip(leavers, [GROUP, *[1] * len(leavers)], strict=False):
+        with scheduled(asyncio.get_running_loop()) as log:
+            leaver.cancel()
+            await settle()
+        assert leaver.cancelled()
+        assert len(log) == SETTLED + woken
+    b.calls[0].answer()
+    await settle()
+    assert {caller.result() for caller in callers if caller not in leavers} == {"a#1"}
 
 
 @pytest.mark.parametrize("key", [[], {}, {"a"}, ("a", [])], ids=repr)

@@ -30,7 +30,7 @@ from hypothesis.stateful import (
 )
 from random_loop import HandLoop
 
-from wolf_async import WolfClient
+from wolf_async import WolfClient, flight
 from wolf_async.cache import Loaded, LoadingCache
 from wolf_async.errors import WolfClosedError, WolfConfigError, WolfConnectionError
 from wolf_async.policy import CachePolicy
@@ -39,6 +39,7 @@ from wolf_async.testing import FakeClock
 
 Key: TypeAlias = tuple[str, str]
 KEYS: Final[tuple[Key, ...]] = (("a", "x"), ("a", "y"), ("b", "x"))
+GROUP: Final = flight.GROUP
 STEPS: Final = 60
 """Steps of one history."""
 BATCH: Final = 9_000
@@ -495,8 +496,9 @@ class CacheMachine(RuleBasedStateMachine):
         self._end_seen = False
         self.renew(CachePolicy())
 
-    @initialize(policy=POLICIES, pairs=st.booleans())
-    def renew(self, policy: CachePolicy | None, pairs: bool = False) -> None:
+    @initialize(policy=POLICIES, pairs=st.booleans(), group=st.sampled_from((1, 2, 3, GROUP)))
+    def renew(self, policy: CachePolicy | None, pairs: bool = False, group: int = GROUP) -> None:
+        flight.GROUP = group  # type: ignore[misc]  # or all callers of a history are in one
         self.model = Model(policy, self.clock)
         self.loads.clear()
         size = sizeof if policy is not None and policy.max_bytes else None
@@ -916,6 +918,7 @@ class CacheMachine(RuleBasedStateMachine):
             assert not self.loop.problems
         finally:
             self.loop.close()
+            flight.GROUP = GROUP  # type: ignore[misc]
 
 
 REACHED: Final = (

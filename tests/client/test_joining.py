@@ -145,6 +145,26 @@ async def test_who_wants_a_newer_answer_does_not_join_a_load_that_was_sent_befor
     await asyncio.gather(*newer)
 
 
+@pytest.mark.parametrize("failing", [False, True])
+async def test_who_joins_waits_on_when_another_leaves(failing: bool) -> None:
+    client = GatedClient()
+    callers = await crowd(client, 5)
+    for leaver in (callers.pop(3), callers.pop(0)):
+        leaver.cancel()
+        await settle()
+    assert not any(caller.done() for caller in callers)
+    callers += await crowd(client, 1)
+    if failing:
+        client.gates[0].set_exception(WolfConnectionError("refused"))
+    else:
+        client.gates[0].set_result(BODY)
+    outcomes = await asyncio.gather(*callers, return_exceptions=True)
+    assert {type(outcome) for outcome in outcomes} == {WolfConnectionError if failing else TaskInit}
+    assert len({id(outcome) for outcome in outcomes}) == (4 if failing else 1)
+    stats = client.stats()
+    assert (stats.misses, stats.joined, stats.loads) == (1, 5, 1)
+
+
 async def test_each_gets_an_error_of_its_own() -> None:
     client = GatedClient()
     callers = await crowd(client)
@@ -218,9 +238,10 @@ def test_a_load_of_a_loop_that_is_open_is_not_joined_from_another(new_loop: NewL
     try:
         run(elsewhere(), new_loop)
         assert client.stats() == before
+        callers += first.run_until_complete(crowd(client))
         client.gates[0].set_result(BODY)
         first.run_until_complete(settle())
-        assert [caller.result().max_recycle_limit for caller in callers] == [3] * 3
+        assert [caller.result().max_recycle_limit for caller in callers] == [3] * 6
     finally:
         first.close()
 
