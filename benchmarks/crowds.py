@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from time import process_time
 from typing import Any, NamedTuple
 
@@ -182,8 +183,8 @@ def _forgiving(call: Call) -> Call:
     return forgiving
 
 
-async def _left(gather: Gather, callers: int) -> float:
-    """CPU per caller from the first cancellation to the last end."""
+async def _left(gather: Gather, callers: int, *, apart: bool = False) -> float:
+    """CPU per caller from the first cancellation to the last end; each in a turn of the loop of its own if ``apart``."""
     loop = asyncio.get_running_loop()
     gate, call, user_id = gather()
     tasks = [loop.create_task(call(user_id, SUB)) for _ in range(callers)]
@@ -192,6 +193,8 @@ async def _left(gather: Gather, callers: int) -> float:
     begin = process_time()
     for task in tasks:
         task.cancel()
+        if apart:
+            await asyncio.sleep(0)
     await _until_done(tasks)
     taken = process_time() - begin
     assert all(task.cancelled() for task in tasks)
@@ -295,11 +298,22 @@ def leaving(effort: Effort) -> list[Figure]:
     ours = {EACH: _future_each, CLIENT: _client, CACHE: _cache}
     samples = _measured(effort, ours, [few, many], _left, effort.rounds)
     beside = _measured(effort, {EACH: _future_each, **others}, [few, many], _left, effort.fewer(10))
+    apart = _measured(effort, ours, [few], partial(_left, apart=True), effort.fewer(_SELDOM))
     figures: list[Figure] = []
     for crowds, names in ((samples, (CLIENT, CACHE)), (beside, tuple(others))):
         figures += [
             _figure(crowds, "leaving", name, size, EACH, reach=1.5) for name in names for size in (few, many)
         ]
+    figures += [
+        Figure(
+            part="leaving",
+            name=f"{name}, {few:,} waiters one after the other",
+            value=ratio(apart, f"{few} {name}", f"{few} {EACH}"),
+            against=EACH,
+            note="others are woken too, each at most once",
+        )
+        for name in (CLIENT, CACHE)
+    ]
     for crowds, names in ((samples, (EACH, CLIENT, CACHE)), (beside, tuple(others))):
         figures += [
             Figure(
