@@ -66,7 +66,7 @@ def _future() -> Crowd:
 
 
 def _own_futures() -> Crowd:
-    """The least that lets callers leave alone: a future for each, and one task that tells them all."""
+    """What lets callers leave alone most simply: a future for each, and one that tells them all."""
     gate = Gate()
     loop = asyncio.get_running_loop()
     futures: list[asyncio.Future[bytes]] = []
@@ -261,7 +261,7 @@ def waiting(effort: Effort) -> list[Figure]:
     figures: list[Figure] = []
     for size in sizes:
         figures += [_figure(samples, "waiting", name, size, FUTURE, reach=1.25) for name in (CLIENT, CACHE)]
-        note = "the least that lets callers leave alone; no look-up"
+        note = "the simplest that lets callers leave alone; no look-up"
         figures.append(_figure(samples, "waiting", OWN, size, FUTURE, note=note))
         figures += [_figure(beside, "waiting", name, size, FUTURE, note=does[name]) for name in others]
         if ASYNC_LRU in others:
