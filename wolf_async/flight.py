@@ -41,7 +41,7 @@ FIELDS: Final = (types.MemberDescriptorType, types.GetSetDescriptorType)
 class Landing(Generic[V]):
     """The outcome of a load: a value, or an error with perhaps a value that may stand in for it."""
 
-    __slots__ = ("error", "stand_in", "value")
+    __slots__ = ("error", "pattern", "stand_in", "value")
 
     def __init__(
         self, value: V | None = None, error: BaseException | None = None, stand_in: Standing[V] | None = None
@@ -49,18 +49,16 @@ class Landing(Generic[V]):
         self.value: V = value  # type: ignore[assignment]  # read only where there is no error
         self.error = error
         self.stand_in = stand_in
-
-    def outcome(self, max_age: float | None) -> V:
-        """The value for one caller, an older one only without ``max_age``; raises an error of the caller's own."""
-        if self.error is None:
-            return self.value
-        if self.stand_in is not None and max_age is None:
-            return self.stand_in.value
-        raise own_copy(self.error)
+        self.pattern: BaseException | None = None
+        """What callers get copies of: one of them may change the original before the next one wakes."""
 
     def become(self, other: Landing[V]) -> None:
         """Say from now on what ``other`` says."""
-        self.value, self.error, self.stand_in = other.value, other.error, other.stand_in
+        self.value, self.stand_in = other.value, other.stand_in
+        if other.error is not None:
+            self.pattern = own_copy(other.error)
+        # last, as it tells that there is all of it
+        self.error = other.error
 
 
 class Standing(Protocol[V]):
@@ -85,7 +83,7 @@ class Flight(Generic[K, V]):
     __slots__ = (
         "_group",
         "_groups",
-        "_late",
+        "_landing",
         "_loop",
         "_room",
         "_task",
@@ -119,12 +117,12 @@ class Flight(Generic[K, V]):
         self._waiting = 0
         """How many wait, those included who are cancelled and have not been woken; nobody once it has landed."""
         self._groups: dict[asyncio.Future[Landing[V]], None] = {}
-        """What they wait for, in the order in which they are told."""
+        """What they wait for, or did before they were dropped, in the order in which they are told."""
         self._group: asyncio.Future[Landing[V]] | None = None
         """The one of these that may have room for whoever comes next."""
         self._room = 0
-        self._late: Landing[V] | None = None
-        """What those are told whose group was dissolved: the landing, as soon as there is one."""
+        self._landing: Landing[V] | None = Landing(error=NOT_YET)
+        """What all are told: those whose group was dissolved before there is anything to tell; ``None`` once all know."""
 
     def start(self, load: Callable[[K], Awaitable[object]], clock: Callable[[], float]) -> None:
         """Begin the load in a task of its own, which sees no caller's context variables.
@@ -170,6 +168,7 @@ class Flight(Generic[K, V]):
         try:
             if landing is None:
                 landing = await self.board()
+            # more than once if a task takes its cancellation back
             while landing.error is NOT_YET:
                 # alone, so that nobody is woken a second time because of others
                 landing = await self._new_group()
@@ -179,12 +178,20 @@ class Flight(Generic[K, V]):
         finally:
             if parent is not None:
                 self.waited_for_by.remove(parent)
-        return landing.outcome(max_age)
+        if landing.error is None:
+            return landing.value
+        if landing.stand_in is not None and max_age is None:
+            return landing.stand_in.value
+        error, pattern = landing.error, landing.pattern
+        # or this frame, and by that the traceback, keeps the stand-in that this caller does not want
+        del landing
+        assert pattern is not None
+        raise own_copy(pattern, error)
 
     def board(self) -> asyncio.Future[Landing[V]]:
         """What brings the landing to one caller, who has to `leave` if something else ends the wait for it.
 
-        Where that landing is still to come, a caller nearby has left, and this one has to `wait` on.
+        If its error is `NOT_YET`, a caller nearby has left, and this one has to `wait` on.
         """
         self._waiting += 1
         group = self._group
@@ -209,18 +216,24 @@ class Flight(Generic[K, V]):
         return group
 
     def _dissolve(self, group: asyncio.Future[Landing[V]], msg: object = None) -> bool:
-        """In place of a group's ``cancel``: refuse, and wake all who wait for it, of whom one is cancelled already."""
-        del self._groups[group]
+        """In place of a group's ``cancel``: refuse, and wake all who wait for it; asyncio cancels one of them."""
+        self._groups.pop(group, None)
         if group is self._group:
             self._group = None
-        if self._late is None:
-            self._late = Landing(error=NOT_YET)
-        _tell(group, self._late)
+        assert self._landing is not None
+        _tell(group, self._landing)
         return False
 
+    def unboard(self) -> None:
+        """Have never boarded, for a caller whom asyncio did not let wait.
+
+        The load goes on: the caller who began it may be about to board, on a loop in another thread.
+        """
+        self._waiting = max(0, self._waiting - 1)
+
     def leave(self) -> None:
-        """Wait no longer, for a caller who was cancelled."""
-        if not self._waiting:  # the load has landed in the same tick
+        """Wait no longer, for a caller who was cancelled, or dropped."""
+        if not self._waiting:  # it has landed
             return
         self._waiting -= 1
         if not self._waiting and not self.background:
@@ -228,18 +241,27 @@ class Flight(Generic[K, V]):
             if self._tower is not None:
                 self._tower.flight_abandoned(self)
             self.cancel()
+            # of callers who were dropped: as in `_tell`, but there is nobody to wake, and perhaps no loop any more
+            groups, self._groups = self._groups, {}
+            for group in groups:
+                del group.cancel
 
     def land(self, landing: Landing[V]) -> None:
         """Tell everybody who waits; later landings find nobody and do nothing."""
+        told = self._landing
+        if told is None:
+            return
+        # At any call from here on a signal handler or a finalizer may cancel a caller, who dissolves a group: what that
+        # tells its callers has to be the landing already, and what is gone through here has to stay as it is.
+        told.become(landing)
         self._waiting = 0
-        if self._late is not None:
-            self._late.become(landing)
-        for group in self._groups:
-            _tell(group, landing)
+        groups, self._groups = self._groups, {}
+        self._group = None
+        for group in groups:
+            _tell(group, told)
         # nothing of the outcome stays here: what a load leaves behind keeps this flight, and so does the frame of a caller,
         # which the traceback of an error holds
-        self._groups.clear()
-        self._group = self._late = None
+        self._landing = None
 
     def cancel(self) -> asyncio.Task[Any] | None:
         """Cancel the load, and return its task if it is still running."""
@@ -294,25 +316,29 @@ class Flight(Generic[K, V]):
 
 
 def _tell(group: asyncio.Future[Landing[V]], landing: Landing[V]) -> None:
-    # or the group keeps itself, and the flight, until the garbage collector comes
-    del group.cancel
+    try:
+        # or the group keeps itself, and the flight, until the garbage collector comes
+        del group.cancel
+    except AttributeError:  # told in between, by whatever has interrupted this and cancelled a caller
+        return
     group.set_result(landing)
 
 
-def own_copy(error: BaseException) -> BaseException:
-    """An error of the same kind for one waiter alone, with the shared original as its cause."""
+def own_copy(error: BaseException, original: BaseException | None = None) -> BaseException:
+    """An error of the same kind for one waiter alone, with the shared original, or else ``error``, as its cause."""
+    cause = error if original is None else original
     if isinstance(error, WolfError):
         # as these are made to be copied: what follows would be a fifth of what a failure costs a crowd
         try:
             twin = error.__copy__()
-            twin.__cause__ = error
+            twin.__cause__ = cause
         except Exception:  # a class of somebody's own, which is made otherwise
-            return _careful_copy(error)
+            return _careful_copy(error, cause)
         return twin
-    return _careful_copy(error)
+    return _careful_copy(error, cause)
 
 
-def _careful_copy(error: BaseException) -> BaseException:
+def _careful_copy(error: BaseException, cause: BaseException) -> BaseException:
     try:
         twin = _copy(error)
     except Exception:
@@ -324,7 +350,7 @@ def _careful_copy(error: BaseException) -> BaseException:
     if isinstance(notes, list):
         twin.__dict__["__notes__"] = notes.copy()
     # not by assignment, which a frozen class refuses
-    object.__setattr__(twin, "__cause__", error)
+    object.__setattr__(twin, "__cause__", cause)
     return twin
 
 

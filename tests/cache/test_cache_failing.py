@@ -193,6 +193,30 @@ async def test_nobodys_note_or_traceback_shows_up_in_anothers_error() -> None:
     assert "".join(traceback.format_exception(errors[0])).count("in caller\n") == 1
 
 
+async def test_what_one_caller_does_to_the_shared_original_shows_in_nobodys_own_error() -> None:
+    class OddError(Exception):
+        code = 7
+
+    b = bench()
+    seen: list[tuple[object, ...]] = []
+
+    async def caller(name: str) -> None:
+        try:
+            await b.cache.get("a")
+        except OddError as error:
+            seen.append((error.args, error.code, getattr(error, "__notes__", [])))
+            cause = error.__cause__
+            assert isinstance(cause, OddError)
+            cause.args, cause.code = (name,), 8
+            cause.add_note(name)
+
+    callers = [asyncio.create_task(caller(name)) for name in "xyz"]
+    await settle()
+    b.calls[0].fail(OddError("down"))
+    await asyncio.gather(*callers)
+    assert seen == [(("down",), 7, [])] * 3
+
+
 async def test_an_error_of_one_caller_keeps_its_own_context() -> None:
     """Line 7: what one caller was handling is not seen by the others."""
     b = bench()
@@ -339,6 +363,24 @@ async def test_a_failure_is_freed_without_the_garbage_collector(
         assert [reference() for reference in own + originals] == [None] * 6
     finally:
         gc.enable()
+
+
+async def test_the_error_of_a_caller_with_max_age_does_not_keep_the_stale_answer_that_others_get() -> None:
+    class Answer:
+        pass
+
+    b = bench(stale_if_error=100)
+    reference = weakref.ref(await b.hold("a", Answer()))
+    b.calls.clear()
+    b.clock.advance(31)
+    strict = await b.waiting(max_age=5)
+    b.calls[0].fail(Unwell("down"))
+    await settle()
+    error = error_of(strict)
+    b.cache.clear()
+    gc.collect()
+    assert reference() is None
+    assert isinstance(error, Unwell)
 
 
 async def test_an_answer_is_freed_without_the_garbage_collector() -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from upstream import Unwell, bench, cancel, error_of, outcome, settle, turn_until, values
 
+from wolf_async import flight
 from wolf_async.errors import WolfClosedError
 from wolf_async.flight import GROUP
 
@@ -203,11 +204,11 @@ async def test_a_cancelled_load_that_ends_otherwise_leaves_nothing(ending: str) 
 async def test_a_caller_cancelled_in_the_tick_of_the_answer_harms_nobody() -> None:
     b = bench()
     callers = [await b.waiting() for _ in range(3)]
-    flight = b.cache.flights["a"]
+    load = b.cache.flights["a"]
     b.calls[0].answer()
     await turn_until(lambda: b.cache.peek("a") is not None)
     await cancel(callers[0])
-    assert "0 waiting" in repr(flight)
+    assert "0 waiting" in repr(load)
     assert values(callers[1:]) == ["a#1", "a#1"]
     assert b.cache.peek("a") == "a#1"
 
@@ -320,19 +321,18 @@ async def test_a_superseded_load_is_cancelled_when_its_last_caller_leaves() -> N
 async def test_callers_who_come_and_go_during_a_long_load_leave_nothing_behind() -> None:
     b = bench()
     stays = await b.waiting()
-    flight = b.cache.flights["a"]
+    load = b.cache.flights["a"]
     for _ in range(50):
         callers = [await b.waiting(max_age=max_age) for max_age in (None, 5.0) for _ in range(5)]
         await cancel(*callers)
-        assert len(flight._groups) <= 2
-    assert "1 waiting" in repr(flight)
+        assert len(load._groups) <= 2
+    assert "1 waiting" in repr(load)
     b.calls[0].answer()
     await settle()
     assert outcome(stays) == "a#1"
 
 
 async def test_who_stays_while_a_crowd_leaves_in_one_tick_keeps_the_load_going() -> None:
-    """What those leave behind is thrown out while some of them have not even been woken."""
     b = bench()
     callers = [b.get() for _ in range(4 * GROUP)]
     await settle()
@@ -438,6 +438,86 @@ async def test_who_waits_beside_one_who_leaves_as_the_cache_is_closed_hears_of_t
     assert [type(error_of(caller)) for caller in callers] == [WolfClosedError, WolfClosedError]
 
 
+def interrupt(monkeypatch: pytest.MonkeyPatch, *callers: asyncio.Task[Any]) -> None:
+    """Cancel them, as a signal handler or a finalizer may, right before the next group of callers is told."""
+    tell = flight._tell
+
+    def interrupted(group: asyncio.Future[Any], landing: flight.Landing[Any]) -> None:
+        monkeypatch.setattr(flight, "_tell", tell)
+        for caller in callers:
+            caller.cancel()
+        tell(group, landing)
+
+    monkeypatch.setattr(flight, "_tell", interrupted)
+
+
+@pytest.mark.parametrize("failing", [False, True])
+@pytest.mark.parametrize("left_before", [False, True])
+async def test_callers_may_be_cancelled_while_a_crowd_is_told(
+    failing: bool, left_before: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Control-C under `asyncio.run` does so: one of those who wait may be the main task."""
+    b = bench()
+    callers = [b.get() for _ in range(4 * GROUP)]
+    await settle()
+    if left_before:
+        await cancel(callers.pop(GROUP))
+    leavers = [callers.pop(number) for number in (3 * GROUP, 2 * GROUP, 3, 0)]
+    interrupt(monkeypatch, *leavers)
+    if failing:
+        b.calls[0].fail(Unwell("down"))
+    else:
+        b.calls[0].answer()
+    await settle()
+    assert all(leaver.cancelled() for leaver in leavers)
+    if failing:
+        assert {type(error_of(caller)) for caller in callers} == {Unwell}
+    else:
+        assert set(values(callers)) == {"a#1"}
+    assert not b.cache.stats().in_flight
+
+
+async def test_callers_may_be_cancelled_while_another_is_being_cancelled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    b = bench()
+    callers = [b.get() for _ in range(2 * GROUP)]
+    await settle()
+    leavers = [callers.pop(number) for number in (GROUP, 3, 0)]
+    interrupt(monkeypatch, *leavers[1:])
+    leavers[0].cancel()
+    await settle()
+    assert all(leaver.cancelled() for leaver in leavers)
+    assert f"{len(callers)} waiting" in repr(b.cache.flights["a"])
+    b.calls[0].answer()
+    await settle()
+    assert set(values(callers)) == {"a#1"}
+
+
+async def test_a_load_whose_only_caller_is_dropped_is_freed_without_the_garbage_collector() -> None:
+    class Key(str):
+        __slots__ = ("__weakref__",)
+
+    b = bench()
+    key = Key("a")
+    reference = weakref.ref(key)
+    by_hand = b.cache.get(key)
+    by_hand.send(None)
+    await settle()
+    del key
+    b.calls.clear()
+    gc.collect()
+    gc.disable()
+    try:
+        by_hand.close()
+        del by_hand
+        await settle()
+        assert b.cache.stats().abandoned == 1
+        assert reference() is None
+    finally:
+        gc.enable()
+
+
 async def test_a_caller_that_is_driven_by_hand_and_dropped_spoils_nothing() -> None:
     b = bench()
     first = await b.waiting()
@@ -456,11 +536,11 @@ async def test_what_a_crowd_waited_for_is_freed_without_the_garbage_collector(le
     b = bench()
     callers = [b.get() for _ in range(2 * GROUP)]
     await settle()
-    flight = b.cache.flights["a"]
+    load = b.cache.flights["a"]
     gc.collect()
     gc.disable()
     try:
-        groups = [weakref.ref(group) for group in flight._groups]
+        groups = [weakref.ref(group) for group in load._groups]
         if leaves:
             await cancel(*callers)
         else:
