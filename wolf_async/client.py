@@ -55,9 +55,6 @@ _Key: TypeAlias = tuple[str, str | None]
 """An account as the cache's key: a plain tuple, since the garbage collector visits every named one."""
 
 _loading: Final = loading.get
-# what ends a wait for a load from without; the last one is how asyncio says that the load is another loop's, since to
-# look at the running loop before each wait would be a twentieth of what a caller who waits costs
-_CUT_SHORT: Final = (asyncio.CancelledError, GeneratorExit, RuntimeError)
 _BYTES_PER_BODY_BYTE: Final = 3
 _FORGETFUL: Final = frozenset({"aiohttp", "wolf_async"})
 """The packages whose frames forget their variables when a load has failed."""
@@ -227,10 +224,13 @@ class WolfClient:
             self._joined += 1
             try:
                 landing = await flight.board()
-            except _CUT_SHORT as error:
+            except (asyncio.CancelledError, GeneratorExit):
                 flight.leave()
-                if not isinstance(error, RuntimeError):
-                    raise
+                raise
+            except RuntimeError:
+                # How asyncio says that the load is another loop's, of which the way down tells. To look at the running loop
+                # before each wait would be a twentieth of what a caller who waits costs.
+                flight.unboard()
                 self._joined -= 1
             else:
                 return (landing.value if landing.error is None else await flight.wait(None, landing)).init

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import threading
 import weakref
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -26,6 +27,7 @@ from .conftest import TOKEN, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextvars import Context
 
     from .conftest import NewLoop
 
@@ -244,6 +246,65 @@ def test_a_load_of_a_loop_that_is_open_is_not_joined_from_another(new_loop: NewL
         assert [caller.result().max_recycle_limit for caller in callers] == [3] * 6
     finally:
         first.close()
+
+
+def test_a_load_that_another_loop_has_asked_for_ends_when_its_own_callers_have_left(
+    new_loop: NewLoop,
+) -> None:
+    client = GatedClient()
+
+    async def elsewhere() -> None:
+        with pytest.raises(WolfConfigError, match="another event loop"):
+            await client.task_init("user", "sub")
+
+    async def leave(callers: list[asyncio.Task[TaskInit]]) -> None:
+        for caller in callers:
+            caller.cancel()
+        await settle()
+
+    first = new_loop()
+    try:
+        callers = first.run_until_complete(crowd(client))
+        run(elsewhere(), new_loop)
+        first.run_until_complete(leave(callers))
+        assert client.gates[0].cancelled()
+        assert client.stats().abandoned == 1
+    finally:
+        first.close()
+
+
+def test_a_call_from_another_loop_that_comes_before_the_first_caller_waits_does_no_harm(
+    new_loop: NewLoop,
+) -> None:
+    """Line 25: in another thread it may come between a load's beginning and the wait of the caller who began it."""
+    client = GatedClient()
+
+    async def elsewhere() -> None:
+        with pytest.raises(WolfConfigError, match="another event loop"):
+            await client.task_init("user", "sub")
+
+    def ask_from_elsewhere() -> None:
+        run(elsewhere(), new_loop)
+
+    async def here() -> TaskInit:
+        def factory(
+            loop: asyncio.AbstractEventLoop, coro: Any, context: Context | None = None
+        ) -> asyncio.Task[Any]:
+            loop.set_task_factory(None)  # once, for the load's task
+            thread = threading.Thread(target=ask_from_elsewhere)
+            thread.start()
+            thread.join()
+            return asyncio.Task(coro, loop=loop, context=context)
+
+        caller = client.ask()
+        asyncio.get_running_loop().set_task_factory(factory)
+        await settle()
+        client.gates[0].set_result(BODY)
+        return await caller
+
+    assert run(here(), new_loop).max_recycle_limit == 3
+    stats = client.stats()
+    assert (stats.loads, stats.abandoned, stats.misses, stats.joined) == (1, 0, 1, 0)
 
 
 def test_a_load_that_a_closed_loop_has_left_is_made_again(new_loop: NewLoop) -> None:
