@@ -54,11 +54,12 @@ class Landing(Generic[V]):
 
     def become(self, other: Landing[V]) -> None:
         """Say from now on what ``other`` says."""
-        self.value, self.stand_in = other.value, other.stand_in
-        if other.error is not None:
-            self.pattern = own_copy(other.error)
-        # last, as it tells that there is all of it
-        self.error = other.error
+        self.value, self.error, self.stand_in, self.pattern = (
+            other.value,
+            other.error,
+            other.stand_in,
+            other.pattern,
+        )
 
 
 class Standing(Protocol[V]):
@@ -83,7 +84,7 @@ class Flight(Generic[K, V]):
     __slots__ = (
         "_group",
         "_groups",
-        "_landing",
+        "_late",
         "_loop",
         "_room",
         "_task",
@@ -121,8 +122,8 @@ class Flight(Generic[K, V]):
         self._group: asyncio.Future[Landing[V]] | None = None
         """The one of these that may have room for whoever comes next."""
         self._room = 0
-        self._landing: Landing[V] | None = Landing(error=NOT_YET)
-        """What all are told: those whose group was dissolved before there is anything to tell; ``None`` once all know."""
+        self._late: Landing[V] | None = None
+        """What those are told whose group was dissolved: the landing, as soon as there is one."""
 
     def start(self, load: Callable[[K], Awaitable[object]], clock: Callable[[], float]) -> None:
         """Begin the load in a task of its own, which sees no caller's context variables.
@@ -220,8 +221,11 @@ class Flight(Generic[K, V]):
         self._groups.pop(group, None)
         if group is self._group:
             self._group = None
-        assert self._landing is not None
-        _tell(group, self._landing)
+        if self._late is None:
+            late: Landing[V] = Landing(error=NOT_YET)
+            # not if an interruption has dissolved another group, and made one, meanwhile
+            self._late = self._late or late
+        _tell(group, self._late)
         return False
 
     def unboard(self) -> None:
@@ -248,20 +252,21 @@ class Flight(Generic[K, V]):
 
     def land(self, landing: Landing[V]) -> None:
         """Tell everybody who waits; later landings find nobody and do nothing."""
-        told = self._landing
-        if told is None:
-            return
+        if landing.error is not None:
+            landing.pattern = own_copy(landing.error)
         # At any call from here on a signal handler or a finalizer may cancel a caller, who dissolves a group: what that
         # tells its callers has to be the landing already, and what is gone through here has to stay as it is.
-        told.become(landing)
+        late, self._late = self._late, landing
+        if late is not None:
+            late.become(landing)
         self._waiting = 0
         groups, self._groups = self._groups, {}
         self._group = None
         for group in groups:
-            _tell(group, told)
+            _tell(group, landing)
         # nothing of the outcome stays here: what a load leaves behind keeps this flight, and so does the frame of a caller,
         # which the traceback of an error holds
-        self._landing = None
+        self._late = None
 
     def cancel(self) -> asyncio.Task[Any] | None:
         """Cancel the load, and return its task if it is still running."""

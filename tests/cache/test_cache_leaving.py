@@ -438,23 +438,23 @@ async def test_who_waits_beside_one_who_leaves_as_the_cache_is_closed_hears_of_t
     assert [type(error_of(caller)) for caller in callers] == [WolfClosedError, WolfClosedError]
 
 
-def interrupt(monkeypatch: pytest.MonkeyPatch, *callers: asyncio.Task[Any]) -> None:
-    """Cancel them, as a signal handler or a finalizer may, right before the next group of callers is told."""
-    tell = flight._tell
+def interrupt(monkeypatch: pytest.MonkeyPatch, where: str, *callers: asyncio.Task[Any]) -> None:
+    """Cancel them, as a signal handler or a finalizer may, right before that function of the flight's does its work."""
+    does = getattr(flight, where)
 
-    def interrupted(group: asyncio.Future[Any], landing: flight.Landing[Any]) -> None:
-        monkeypatch.setattr(flight, "_tell", tell)
+    def interrupted(*args: Any, **kwargs: Any) -> Any:
+        monkeypatch.setattr(flight, where, does)
         for caller in callers:
             caller.cancel()
-        tell(group, landing)
+        return does(*args, **kwargs)
 
-    monkeypatch.setattr(flight, "_tell", interrupted)
+    monkeypatch.setattr(flight, where, interrupted)
 
 
-@pytest.mark.parametrize("failing", [False, True])
+@pytest.mark.parametrize(("failing", "where"), [(False, "_tell"), (True, "_tell"), (True, "own_copy")])
 @pytest.mark.parametrize("left_before", [False, True])
 async def test_callers_may_be_cancelled_while_a_crowd_is_told(
-    failing: bool, left_before: bool, monkeypatch: pytest.MonkeyPatch
+    failing: bool, where: str, left_before: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Control-C under `asyncio.run` does so: one of those who wait may be the main task."""
     b = bench()
@@ -463,7 +463,7 @@ async def test_callers_may_be_cancelled_while_a_crowd_is_told(
     if left_before:
         await cancel(callers.pop(GROUP))
     leavers = [callers.pop(number) for number in (3 * GROUP, 2 * GROUP, 3, 0)]
-    interrupt(monkeypatch, *leavers)
+    interrupt(monkeypatch, where, *leavers)
     if failing:
         b.calls[0].fail(Unwell("down"))
     else:
@@ -477,20 +477,27 @@ async def test_callers_may_be_cancelled_while_a_crowd_is_told(
     assert not b.cache.stats().in_flight
 
 
+@pytest.mark.parametrize("ending", [False, True])
+@pytest.mark.parametrize("where", ["_tell", "Landing"])
 async def test_callers_may_be_cancelled_while_another_is_being_cancelled(
-    monkeypatch: pytest.MonkeyPatch,
+    where: str, ending: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Also between the load's last step and the landing."""
     b = bench()
     callers = [b.get() for _ in range(2 * GROUP)]
     await settle()
     leavers = [callers.pop(number) for number in (GROUP, 3, 0)]
-    interrupt(monkeypatch, *leavers[1:])
-    leavers[0].cancel()
+    interrupt(monkeypatch, where, *leavers[1:])
+    if ending:
+        b.calls[0].answer()
+        asyncio.get_running_loop().call_soon(leavers[0].cancel)
+    else:
+        leavers[0].cancel()
+        await settle()
+        assert f"{len(callers)} waiting" in repr(b.cache.flights["a"])
+        b.calls[0].answer()
     await settle()
     assert all(leaver.cancelled() for leaver in leavers)
-    assert f"{len(callers)} waiting" in repr(b.cache.flights["a"])
-    b.calls[0].answer()
-    await settle()
     assert set(values(callers)) == {"a#1"}
 
 

@@ -125,9 +125,25 @@ FLIGHT: Final = (
     Mutant(
         "late_for_ever",
         "flight.py",
-        "        told.become(landing)\n",
-        "        told = landing\n",
+        "            late.become(landing)\n",
+        "            pass\n",
         "who waits beside one who leaves as the load ends waits for ever",
+        seen_by="test_cache_leaving.py",
+    ),
+    Mutant(
+        "late_while_told",
+        "flight.py",
+        "        late, self._late = self._late, landing\n",
+        "        late = self._late\n",
+        "who waits beside one whom Control-C cancels while a crowd is told waits for ever",
+        seen_by="test_cache_leaving.py",
+    ),
+    Mutant(
+        "late_twice",
+        "flight.py",
+        "            self._late = self._late or late\n",
+        "            self._late = late\n",
+        "the same, where it comes while somebody leaves",
         seen_by="test_cache_leaving.py",
     ),
     Mutant(
@@ -221,7 +237,7 @@ FLIGHT: Final = (
     Mutant(
         "outcome_kept",
         "flight.py",
-        "        self._landing = None\n",
+        "        self._late = None\n",
         "",
         "a task that outlives the load in which it began keeps the load's answer alive",
         seen_by="test_cache_reentry.py",
