@@ -68,6 +68,12 @@ async def crowd(client: GatedClient, size: int = 3) -> list[asyncio.Task[TaskIni
     return callers
 
 
+async def refused(client: GatedClient) -> None:
+    """A call on another loop than that of the load under way."""
+    with pytest.raises(WolfConfigError, match="another event loop"):
+        await client.task_init("user", "sub")
+
+
 async def test_all_who_join_get_the_same_answer_and_are_counted() -> None:
     client = GatedClient()
     callers = await crowd(client, 50)
@@ -233,12 +239,8 @@ def test_a_load_of_a_loop_that_is_open_is_not_joined_from_another(new_loop: NewL
     callers = first.run_until_complete(crowd(client))
     before = client.stats()
 
-    async def elsewhere() -> None:
-        with pytest.raises(WolfConfigError, match="another event loop"):
-            await client.task_init("user", "sub")
-
     try:
-        run(elsewhere(), new_loop)
+        run(refused(client), new_loop)
         assert client.stats() == before
         callers += first.run_until_complete(crowd(client))
         client.gates[0].set_result(BODY)
@@ -253,10 +255,6 @@ def test_a_load_that_another_loop_has_asked_for_ends_when_its_own_callers_have_l
 ) -> None:
     client = GatedClient()
 
-    async def elsewhere() -> None:
-        with pytest.raises(WolfConfigError, match="another event loop"):
-            await client.task_init("user", "sub")
-
     async def leave(callers: list[asyncio.Task[TaskInit]]) -> None:
         for caller in callers:
             caller.cancel()
@@ -265,7 +263,7 @@ def test_a_load_that_another_loop_has_asked_for_ends_when_its_own_callers_have_l
     first = new_loop()
     try:
         callers = first.run_until_complete(crowd(client))
-        run(elsewhere(), new_loop)
+        run(refused(client), new_loop)
         first.run_until_complete(leave(callers))
         assert client.gates[0].cancelled()
         assert client.stats().abandoned == 1
@@ -279,19 +277,12 @@ def test_a_call_from_another_loop_that_comes_before_the_first_caller_waits_does_
     """Line 25: in another thread it may come between a load's beginning and the wait of the caller who began it."""
     client = GatedClient()
 
-    async def elsewhere() -> None:
-        with pytest.raises(WolfConfigError, match="another event loop"):
-            await client.task_init("user", "sub")
-
-    def ask_from_elsewhere() -> None:
-        run(elsewhere(), new_loop)
-
     async def here() -> TaskInit:
         def factory(
             loop: asyncio.AbstractEventLoop, coro: Any, context: Context | None = None
         ) -> asyncio.Task[Any]:
             loop.set_task_factory(None)  # once, for the load's task
-            thread = threading.Thread(target=ask_from_elsewhere)
+            thread = threading.Thread(target=run, args=(refused(client), new_loop))
             thread.start()
             thread.join()
             return asyncio.Task(coro, loop=loop, context=context)
