@@ -38,13 +38,19 @@ def _uvloop(effort: Effort) -> list[Figure]:
 PARTS = (
     Part("hit", "An answer that is held, awaited.", hits.hit),
     Part("peek", "An answer that is held, without suspending.", hits.peek),
-    Part("waiting", "Many callers wait for one load: CPU per caller, its task included.", crowds.waiting),
+    Part(
+        "waiting",
+        "Many callers wait for one load: CPU per caller, its task included.",
+        crowds.waiting,
+    ),
     Part(
         "failure",
         "Many callers wait for a load that fails: CPU per caller, its task included.",
         crowds.failure,
     ),
-    Part("miss", "A load over HTTP, 50 at once, nothing kept: the client's CPU per call.", calls.miss),
+    Part(
+        "miss", "A load over HTTP, 50 at once, nothing kept: the client's CPU per call.", calls.miss
+    ),
     Part("decode", "From the bytes of a body to an answer.", decodes.decode),
     Part("refresh", "A load that brings an answer equal to the one that is held.", decodes.refresh),
     Part("held", "Answers in memory.", held.held),
@@ -71,7 +77,12 @@ def _measure(names: list[str], effort: Effort, folder: Path) -> Report:
         begin = time.perf_counter()
         measured = part.run(effort)
         report = msgspec.structs.replace(report, figures=report.figures + measured)
-        print(part_markdown(part, measured), f"({time.perf_counter() - begin:.0f} s)\n", sep="\n", flush=True)
+        print(
+            part_markdown(part, measured),
+            f"({time.perf_counter() - begin:.0f} s)\n",
+            sep="\n",
+            flush=True,
+        )
         # after each part: who interrupts a run of ten minutes keeps what there is
         _write(report, parts[:number], folder)
     return report
@@ -87,14 +98,20 @@ def _say_missed(report: Report) -> None:
     missed = [figure for figure in report.figures if figure.met is False]
     for figure in missed:
         print(f"missed: {figure.part}: {figure.name}, against {figure.against}")
-    print(f"{len(missed)} of {sum(figure.met is not None for figure in report.figures)} reaches missed")
+    print(
+        f"{len(missed)} of {sum(figure.met is not None for figure in report.figures)} reaches missed"
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     known = [part.name for part in PARTS]
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"one of {', '.join(known)}; all by default")
-    parser.add_argument("--quick", action="store_true", help="a smoke run, whose figures mean nothing")
+    parser.add_argument(
+        "parts", nargs="*", metavar="PART", help=f"one of {', '.join(known)}; all by default"
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="a smoke run, whose figures mean nothing"
+    )
     parser.add_argument(
         "--out", type=Path, help="folder for the results (default: benchmarks/results/<time>)"
     )

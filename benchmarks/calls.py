@@ -19,7 +19,8 @@ from benchmarks.peers import Load, as_coroutines, installed, peers
 from benchmarks.server import SLOW, calls_of, upstream
 from benchmarks.subjects import decoder, request_url
 from benchmarks.twins import pydantic_envelope
-from wolf_async import Account, TaskInit, WolfClient, wire
+from wolf_async import Account, TaskInit, WolfClient
+from wolf_async.api import request
 
 __all__ = ["miss", "storm"]
 
@@ -56,7 +57,7 @@ def _least(session: aiohttp.ClientSession, url: str) -> Callable[[str], Awaitabl
     base = urlsplit(url)
 
     async def fetch(user_id: str) -> TaskInit:
-        asked = URL(wire.request_url(base, Account(user_id, None)), encoded=True)
+        asked = URL(request.request_url(base, Account(user_id, None)), encoded=True)
         response = await session.get(asked, allow_redirects=False, timeout=_NO_TIMEOUT)
         return decoder.decode(await response.read()).data
 
@@ -95,7 +96,9 @@ async def _clients(stack: AsyncExitStack, url: str) -> dict[str, Fetch]:
     }
     if installed("httpx") and installed("pydantic"):
         envelope = pydantic_envelope()
-        http: Any = await stack.enter_async_context(import_module("httpx").AsyncClient(headers=_HEADERS))
+        http: Any = await stack.enter_async_context(
+            import_module("httpx").AsyncClient(headers=_HEADERS)
+        )
 
         async def fetch(user_id: str) -> object:
             response = await http.get(request_url(url, user_id))
@@ -126,7 +129,9 @@ def miss(effort: Effort) -> list[Figure]:
         fetches = runner.run(_clients(stack, url))
         variants: dict[str, Variant] = {}
         for name, fetch in fetches.items():
-            each = 1 if name == HTTPX else max(1, 8 // effort.shrink)  # httpx is slow enough with one
+            each = (
+                1 if name == HTTPX else max(1, 8 // effort.shrink)
+            )  # httpx is slow enough with one
             runner.run(_cpu_per_call(fetch, users, at_once, 2))  # opens the connections
             variants[name] = awaited(runner, _cpu_per_call, fetch, users, at_once, each)
         samples = interleave(variants, effort.rounds)
@@ -144,7 +149,13 @@ def miss(effort: Effort) -> list[Figure]:
     ]
     if HTTPX in fetches:
         figures.append(
-            Figure(part="miss", name=CLIENT, value=ratio(samples, CLIENT, HTTPX), against=HTTPX, reach=0.5)
+            Figure(
+                part="miss",
+                name=CLIENT,
+                value=ratio(samples, CLIENT, HTTPX),
+                against=HTTPX,
+                reach=0.5,
+            )
         )
     return figures
 
@@ -202,7 +213,9 @@ def storm(effort: Effort) -> list[Figure]:
                     return await _wall(client.task_init, callers, accounts, prefix)
             async with aiohttp.ClientSession(headers=_HEADERS) as session:
                 fetch = _raw(session, url)
-                shared = _once_each(fetch) if name == FUTURES else _cached(others[name].cached, fetch)
+                shared = (
+                    _once_each(fetch) if name == FUTURES else _cached(others[name].cached, fetch)
+                )
                 return await _wall(shared, callers, accounts, prefix)
 
         variants: dict[str, Variant] = {

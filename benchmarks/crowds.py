@@ -260,10 +260,14 @@ def waiting(effort: Effort) -> list[Figure]:
     )
     figures: list[Figure] = []
     for size in sizes:
-        figures += [_figure(samples, "waiting", name, size, FUTURE, reach=1.25) for name in (CLIENT, CACHE)]
+        figures += [
+            _figure(samples, "waiting", name, size, FUTURE, reach=1.25) for name in (CLIENT, CACHE)
+        ]
         note = "the simplest that lets callers leave alone; no look-up"
         figures.append(_figure(samples, "waiting", OWN, size, FUTURE, note=note))
-        figures += [_figure(beside, "waiting", name, size, FUTURE, note=does[name]) for name in others]
+        figures += [
+            _figure(beside, "waiting", name, size, FUTURE, note=does[name]) for name in others
+        ]
         if ASYNC_LRU in others:
             figures.append(_figure(beside, "waiting", CLIENT, size, ASYNC_LRU, reach=0.5))
     return figures
@@ -285,16 +289,18 @@ def failure(effort: Effort) -> list[Figure]:
     def figure(samples: Samples, name: str, note: str) -> Figure:
         return _figure(samples, "failure", name, size, FUTURE, reach=1.5, against=limit, note=note)
 
-    return [figure(samples, name, "an exception object for each caller") for name in (CLIENT, CACHE)] + [
-        figure(beside, name, "one shared exception") for name in others
-    ]
+    return [
+        figure(samples, name, "an exception object for each caller") for name in (CLIENT, CACHE)
+    ] + [figure(beside, name, "one shared exception") for name in others]
 
 
 def leaving(effort: Effort) -> list[Figure]:
     """Callers that are all cancelled while they wait."""
     few, many = (effort.count(size) for size in _SIZES)
     others = {SHIELD: _shield}
-    others |= {peer.name: _peer(peer.cached) for peer in peers(coalescing=True) if peer.name == ASYNC_LRU}
+    others |= {
+        peer.name: _peer(peer.cached) for peer in peers(coalescing=True) if peer.name == ASYNC_LRU
+    }
     ours = {EACH: _future_each, CLIENT: _client, CACHE: _cache}
     samples = _measured(effort, ours, [few, many], _left, effort.rounds)
     beside = _measured(effort, {EACH: _future_each, **others}, [few, many], _left, effort.fewer(10))
@@ -302,7 +308,9 @@ def leaving(effort: Effort) -> list[Figure]:
     figures: list[Figure] = []
     for crowds, names in ((samples, (CLIENT, CACHE)), (beside, tuple(others))):
         figures += [
-            _figure(crowds, "leaving", name, size, EACH, reach=1.5) for name in names for size in (few, many)
+            _figure(crowds, "leaving", name, size, EACH, reach=1.5)
+            for name in names
+            for size in (few, many)
         ]
     figures += [
         Figure(

@@ -12,12 +12,12 @@ from benchmarks.peers import installed
 from benchmarks.subjects import SAMPLE, SUB, USER, OfflineClient, decoder, envelope_of
 from benchmarks.twins import attrs_envelope, pydantic_envelope
 from wolf_async import Account, RawResponse
-from wolf_async.wire import parse
+from wolf_async.api.response import parse
 
 __all__ = ["cattrs_decode", "decode", "refresh"]
 
 BARE = "bare typed msgspec decoder"
-CLIENT = "`wolf_async.wire.parse`"
+CLIENT = "`wolf_async.api.response.parse`"
 PYDANTIC = "pydantic"
 _LARGE = 500_000
 
@@ -40,7 +40,10 @@ def _peers() -> dict[str, tuple[Decode, str]]:
     if installed("pydantic"):
         found[PYDANTIC] = (pydantic_envelope().model_validate_json, "`model_validate_json`")
     if installed("orjson"):
-        found["orjson"] = (import_module("orjson").loads, "dictionaries: no types, no datetimes, no checks")
+        found["orjson"] = (
+            import_module("orjson").loads,
+            "dictionaries: no types, no datetimes, no checks",
+        )
     if installed("orjson") and installed("cattrs"):
         found["cattrs"] = (cattrs_decode(), "over orjson, to attrs classes")
     return found
@@ -51,7 +54,9 @@ def decode(effort: Effort) -> list[Figure]:
     figures: list[Figure] = []
     others = _peers()
     for size, body in _bodies().items():
-        slot = effort.slot if body is SAMPLE else 6 * effort.slot  # a few decodes of 0.5 MB say little
+        slot = (
+            effort.slot if body is SAMPLE else 6 * effort.slot
+        )  # a few decodes of 0.5 MB say little
         with effort.runner() as runner:
             response = RawResponse(200, {}, body)
             variants: dict[str, Variant] = {
@@ -102,7 +107,9 @@ def refresh(effort: Effort) -> list[Figure]:
             client = OfflineClient(upstream, clock=time.monotonic)
             runner.run(client.task_init(USER, SUB))
             variants = {
-                BARE: repeated(runner, effort.slot, "decoder.decode(body)", decoder=decoder, body=body),
+                BARE: repeated(
+                    runner, effort.slot, "decoder.decode(body)", decoder=decoder, body=body
+                ),
                 handled: repeated(
                     runner,
                     effort.slot,

@@ -110,11 +110,17 @@ def held(effort: Effort) -> list[Figure]:
             reach = 11.0 if index == 0 else None
             figures.append(
                 Figure(
-                    part="held", name=name, value=spread(rounds), unit="kB", reach=reach, against="an answer"
+                    part="held",
+                    name=name,
+                    value=spread(rounds),
+                    unit="kB",
+                    reach=reach,
+                    against="an answer",
                 )
             )
         samples = interleave(
-            {name: partial(_collection, runner, hold, many) for name, hold in holds.items()}, effort.fewer(6)
+            {name: partial(_collection, runner, hold, many) for name, hold in holds.items()},
+            effort.fewer(6),
         )
     figures += [
         Figure(
@@ -128,7 +134,12 @@ def held(effort: Effort) -> list[Figure]:
         for name in holds
     ]
     return figures + [
-        Figure(part="held", name=f"{CLIENT}, collection", value=ratio(samples, CLIENT, name), against=name)
+        Figure(
+            part="held",
+            name=f"{CLIENT}, collection",
+            value=ratio(samples, CLIENT, name),
+            against=name,
+        )
         for name in holds
         if name != CLIENT
     ]

@@ -58,7 +58,9 @@ def hit(effort: Effort) -> list[Figure]:
         }
         notes: dict[str, str] = {}
         for peer in peers():
-            variants[peer.name] = repeated(runner, effort.slot, calls, call=peer.cached(load), u=USER, s=SUB)
+            variants[peer.name] = repeated(
+                runner, effort.slot, calls, call=peer.cached(load), u=USER, s=SUB
+            )
             notes[peer.name] = peer.does
         samples = interleave(variants, effort.rounds)
         runner.run(client.aclose())
@@ -75,10 +77,21 @@ def hit(effort: Effort) -> list[Figure]:
         if name != BARE
     ]
     rows.append(
-        Figure(part="hit", name=CLIENT_HIT, value=ratio(samples, CLIENT_HIT, BARE_KEY), against=BARE_KEY)
+        Figure(
+            part="hit",
+            name=CLIENT_HIT,
+            value=ratio(samples, CLIENT_HIT, BARE_KEY),
+            against=BARE_KEY,
+        )
     )
     return rows + [
-        Figure(part="hit", name=CLIENT_HIT, value=ratio(samples, CLIENT_HIT, name), against=name, reach=1.0)
+        Figure(
+            part="hit",
+            name=CLIENT_HIT,
+            value=ratio(samples, CLIENT_HIT, name),
+            against=name,
+            reach=1.0,
+        )
         for name in notes
     ]
 
@@ -100,14 +113,25 @@ def peek(effort: Effort) -> list[Figure]:
         variants = {
             BARE: repeated(runner, effort.slot, "call(u, s)", call=bare, u=USER, s=SUB),
             BARE_KEY: repeated(runner, effort.slot, "call(key)", call=bare_key, key=key),
-            CLIENT_PEEK: repeated(runner, effort.slot, "client.peek(u, s)", client=client, u=USER, s=SUB),
+            CLIENT_PEEK: repeated(
+                runner, effort.slot, "client.peek(u, s)", client=client, u=USER, s=SUB
+            ),
         }
         samples = interleave(variants, effort.rounds)
         runner.run(client.aclose())
     return [
         Figure(
-            part="peek", name=CLIENT_PEEK, value=ratio(samples, CLIENT_PEEK, BARE), against=BARE, reach=3.0
+            part="peek",
+            name=CLIENT_PEEK,
+            value=ratio(samples, CLIENT_PEEK, BARE),
+            against=BARE,
+            reach=3.0,
         ),
-        Figure(part="peek", name=CLIENT_PEEK, value=ratio(samples, CLIENT_PEEK, BARE_KEY), against=BARE_KEY),
+        Figure(
+            part="peek",
+            name=CLIENT_PEEK,
+            value=ratio(samples, CLIENT_PEEK, BARE_KEY),
+            against=BARE_KEY,
+        ),
         Figure(part="peek", name=BARE_KEY, value=ratio(samples, BARE_KEY, BARE), against=BARE),
     ]

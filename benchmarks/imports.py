@@ -19,7 +19,11 @@ def _imported(statement: str) -> Mapping[str, int]:
     """Microseconds that each module took by itself."""
     command = [sys.executable, "-X", "importtime", "-c", statement]
     lines = subprocess.run(command, check=True, capture_output=True, text=True).stderr.splitlines()
-    rows = (line.removeprefix("import time:").split("|") for line in lines if line.startswith("import time:"))
+    rows = (
+        line.removeprefix("import time:").split("|")
+        for line in lines
+        if line.startswith("import time:")
+    )
     return {name.strip(): int(own) for own, _, name in rows if own.strip().isdigit()}
 
 

@@ -104,7 +104,12 @@ def _marked() -> None:
 def _callgrind() -> dict[str, int]:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "out"
-        command = ["valgrind", "--tool=callgrind", "--dump-before=getppid", f"--callgrind-out-file={out}"]
+        command = [
+            "valgrind",
+            "--tool=callgrind",
+            "--dump-before=getppid",
+            f"--callgrind-out-file={out}",
+        ]
         subprocess.run(
             [*command, sys.executable, "-m", "benchmarks.instructions"],
             check=True,
@@ -117,7 +122,8 @@ def _callgrind() -> dict[str, int]:
     # the first dump ends where the first run begins; after that each call has three
     once, twice = totals[2::3], totals[3::3]
     return {
-        name: round((more - less) / _TIMES) for name, less, more in zip(_loops(), once, twice, strict=True)
+        name: round((more - less) / _TIMES)
+        for name, less, more in zip(_loops(), once, twice, strict=True)
     }
 
 

@@ -63,7 +63,9 @@ _PEERS = (
     Peer("cachebox", "cachebox", _cachebox, True, "coalesces by a lock per key; expires on access"),
     Peer("theine", "theine", _theine, True, "coalesces; no load of its own; expires by a thread"),
     Peer("cashews", "cashews", _cashews, True, "coalesces, not against cancellation; expires"),
-    Peer("aiocache", "aiocache", _aiocache, False, "no coalescing, no bound; a timer for each entry"),
+    Peer(
+        "aiocache", "aiocache", _aiocache, False, "no coalescing, no bound; a timer for each entry"
+    ),
 )
 
 
@@ -84,4 +86,6 @@ def installed(module: str) -> bool:
 
 def peers(*, coalescing: bool = False) -> list[Peer]:
     """Those that are installed; only those that share one load among its callers with ``coalescing``."""
-    return [peer for peer in _PEERS if installed(peer.module) and (peer.coalesces or not coalescing)]
+    return [
+        peer for peer in _PEERS if installed(peer.module) and (peer.coalesces or not coalescing)
+    ]

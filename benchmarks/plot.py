@@ -20,7 +20,9 @@ def _rows(report: Report) -> list[Figure]:
     """Each multiple of its part's limit, which is what the part's first figure is measured against."""
     rows: list[Figure] = []
     for part in _SHOWN:
-        figures = [figure for figure in report.figures if figure.part == part and figure.unit == "×"]
+        figures = [
+            figure for figure in report.figures if figure.part == part and figure.unit == "×"
+        ]
         rows += [figure for figure in figures if figure.against == figures[0].against]
     return rows
 
@@ -51,16 +53,19 @@ def _bar(figure: Figure, y: float, place: _Scale) -> list[str]:
     ours = figure.name.startswith("`") and "asyncio" not in figure.name
     begin, end = sorted((place(1), place(value)))
     colour = _OURS if ours else _OTHERS
-    shape = (
-        f'<rect x="{begin:.1f}" y="{y + 4}" width="{max(end - begin, 2):.1f}" height="12" fill="{colour}"/>'
-    )
+    shape = f'<rect x="{begin:.1f}" y="{y + 4}" width="{max(end - begin, 2):.1f}" height="12" fill="{colour}"/>'
     label = _text(_LEFT - 8, y + 14, figure.name.replace("`", ""), 'text-anchor="end"')
     reach = (
         []
         if figure.reach is None
         else [_line(place(figure.reach), y + 1, y + 19, _REACH, 'stroke-width="2"')]
     )
-    return [label, shape, *reach, _text(max(end, place(figure.reach or 1)) + 6, y + 14, f"{number(value)} ×")]
+    return [
+        label,
+        shape,
+        *reach,
+        _text(max(end, place(figure.reach or 1)) + 6, y + 14, f"{number(value)} ×"),
+    ]
 
 
 def svg(report: Report) -> str:
@@ -74,15 +79,26 @@ def svg(report: Report) -> str:
             part = figure.part
             y += _ROW + 6
             shapes.append(
-                _text(8, y - 6, f"{part}: × of {figure.against}".replace("`", ""), 'font-weight="bold"')
+                _text(
+                    8,
+                    y - 6,
+                    f"{part}: × of {figure.against}".replace("`", ""),
+                    'font-weight="bold"',
+                )
             )
         shapes += _bar(figure, y, place)
         y += _ROW
     ticks = [10**power for power in range(math.ceil(place.low), math.floor(place.high) + 1)]
     grid = [_line(place(tick), _TOP - 12, y, "#d8dee4") for tick in ticks]
-    grid += [_text(place(tick), _TOP - 16, f"{number(tick)} ×", 'text-anchor="middle"') for tick in ticks]
-    head = _text(8, 18, "Cost as a multiple of the limit, medians; less is better", 'font-weight="bold"')
-    legend = _text(8, 36, "green: wolf_async; grey: others; red line: what wolf_async is to stay below")
+    grid += [
+        _text(place(tick), _TOP - 16, f"{number(tick)} ×", 'text-anchor="middle"') for tick in ticks
+    ]
+    head = _text(
+        8, 18, "Cost as a multiple of the limit, medians; less is better", 'font-weight="bold"'
+    )
+    legend = _text(
+        8, 36, "green: wolf_async; grey: others; red line: what wolf_async is to stay below"
+    )
     size = f'width="{_WIDTH}" height="{y + 16}"'
     font = 'font-family="sans-serif" font-size="12" fill="#1f2933"'
     return "\n".join(

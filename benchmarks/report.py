@@ -46,7 +46,9 @@ def setting(effort: Effort) -> dict[str, str]:
         "Machine": f"{_processor()}, {os.cpu_count()} cores, {platform.system()} {platform.machine()}; "
         f"shared with others, load {_load()} at the end",
         "Versions": ", ".join(versions),
-        "Rounds": f"up to {effort.rounds}" if effort.shrink == 1 else "a smoke run: the figures mean nothing",
+        "Rounds": f"up to {effort.rounds}"
+        if effort.shrink == 1
+        else "a smoke run: the figures mean nothing",
     }
 
 
@@ -85,7 +87,9 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
         "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
         for row in cells
     ]
-    return "\n".join([lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]])
+    return "\n".join(
+        [lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]]
+    )
 
 
 def _row(figure: Figure) -> list[str]:
@@ -94,7 +98,9 @@ def _row(figure: Figure) -> list[str]:
     return [
         figure.name,
         f"{number(value.median)} {figure.unit}".strip(),
-        "" if figure.exact or value.low == value.high else f"{number(value.low)} – {number(value.high)}",
+        ""
+        if figure.exact or value.low == value.high
+        else f"{number(value.low)} – {number(value.high)}",
         figure.against,
         "" if figure.reach is None else f"≤ {number(figure.reach)}",
         met,

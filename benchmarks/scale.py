@@ -74,7 +74,10 @@ async def _client(size: int, operations: int) -> Measured:
     async def bare(user: str) -> object:
         return held[user, None]
 
-    bare_hit, hit = await _hits(1, bare, subject.users), await _hits(2, client.task_init, subject.users)
+    bare_hit, hit = (
+        await _hits(1, bare, subject.users),
+        await _hits(2, client.task_init, subject.users),
+    )
     evictions = await _each(subject.insert, operations)
     subject.clock.advance(2 * _TTL)
     # both ways in which what has expired is met: by who asks for it, and by who needs the room

@@ -54,7 +54,8 @@ def envelope_of(size: int) -> bytes:
     times = max(1, round(size / len(SAMPLE)))
     sections: dict[str, list[Any] | dict[str, Any]] = _DOCUMENT["data"]
     data = {
-        key: section * times if isinstance(section, list) else section for key, section in sections.items()
+        key: section * times if isinstance(section, list) else section
+        for key, section in sections.items()
     }
     return msgspec.json.encode({**_DOCUMENT, "data": data})
 
@@ -88,7 +89,9 @@ class OfflineClient(WolfClient):
         super().__init__("token", cache=cache, clock=clock)
         self._upstream = upstream
 
-    async def _ask(self, account: Account, read: Callable[[RawResponse], T]) -> tuple[RawResponse, T]:
+    async def _ask(
+        self, account: Account, read: Callable[[RawResponse], T]
+    ) -> tuple[RawResponse, T]:
         sent_at = self._clock()
         response = RawResponse(200, {}, await self._upstream(account), sent_at)
         return response, read(response)
@@ -97,7 +100,11 @@ class OfflineClient(WolfClient):
 
 
 TINY = msgspec.json.encode(
-    {"code": 200, "status": "success", "data": {"background": [{"id": 1, "name": "a", "created_at": None}]}}
+    {
+        "code": 200,
+        "status": "success",
+        "data": {"background": [{"id": 1, "name": "a", "created_at": None}]},
+    }
 )
 """An answer whose decode costs next to nothing."""
 

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 import msgspec
 
 from benchmarks.subjects import Envelope
-from wolf_async.frozen import FrozenDict
+from wolf_async.models.frozen import FrozenDict
 
 __all__ = ["attrs_envelope", "pydantic_envelope"]
 
@@ -41,7 +41,9 @@ def attrs_envelope() -> Any:
 
     def make(name: str, fields: list[msgspec.structs.FieldInfo], kinds: list[Any]) -> Any:
         definitions = {
-            field.name: attrs.field(type=kind) if field.required else attrs.field(type=kind, default=None)
+            field.name: attrs.field(type=kind)
+            if field.required
+            else attrs.field(type=kind, default=None)
             for field, kind in zip(fields, kinds, strict=True)
         }
         return attrs.make_class(name, definitions, slots=True)
@@ -50,7 +52,9 @@ def attrs_envelope() -> Any:
 
 
 def _twin(kind: Any, make: Make) -> Any:
-    args: list[Any] = [_twin(arg, make) for arg in get_args(kind) if isinstance(arg, type) or get_origin(arg)]
+    args: list[Any] = [
+        _twin(arg, make) for arg in get_args(kind) if isinstance(arg, type) or get_origin(arg)
+    ]
     match get_origin(kind):
         case origin if origin is Annotated:
             return args[0]

@@ -23,12 +23,16 @@ LOOPS = ("asyncio", "uvloop")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     default = os.environ.get("WOLF_TEST_LOOP") or "asyncio"
-    parser.addoption("--loop", choices=LOOPS, default=default, help="event loop that the tests run on")
+    parser.addoption(
+        "--loop", choices=LOOPS, default=default, help="event loop that the tests run on"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
     # pytest-asyncio sets the loop's debug flag by its own option, and so overrides the environment's
-    if config.option.asyncio_debug is None and (os.environ.get("PYTHONASYNCIODEBUG") or sys.flags.dev_mode):
+    if config.option.asyncio_debug is None and (
+        os.environ.get("PYTHONASYNCIODEBUG") or sys.flags.dev_mode
+    ):
         config.option.asyncio_debug = True
 
 

@@ -40,12 +40,29 @@ INTS = st.one_of(
 TEXTS = st.one_of(
     st.text(max_size=8),
     st.sampled_from(
-        ["", "0", "1", "2", "007", "-5", "141116018687787008", "9:00", "2024-06-16 14:57:12", "true"]
+        [
+            "",
+            "0",
+            "1",
+            "2",
+            "007",
+            "-5",
+            "141116018687787008",
+            "9:00",
+            "2024-06-16 14:57:12",
+            "true",
+        ]
     ),
-    st.sampled_from(["0000-00-00 00:00:00", "0000-00-00", "success", "error", "200", "1e999", " - at `$.x`"]),
+    st.sampled_from(
+        ["0000-00-00 00:00:00", "0000-00-00", "success", "error", "200", "1e999", " - at `$.x`"]
+    ),
 )
-KEYS = st.one_of(st.sampled_from(["0", "1", "2", "id", "name", "code", "status", "data", "message"]), TEXTS)
-SCALARS = st.one_of(st.none(), st.booleans(), INTS, st.floats(allow_nan=False, allow_infinity=False), TEXTS)
+KEYS = st.one_of(
+    st.sampled_from(["0", "1", "2", "id", "name", "code", "status", "data", "message"]), TEXTS
+)
+SCALARS = st.one_of(
+    st.none(), st.booleans(), INTS, st.floats(allow_nan=False, allow_infinity=False), TEXTS
+)
 
 
 def _branches(inner: st.SearchStrategy[Json]) -> st.SearchStrategy[Json]:
@@ -86,7 +103,9 @@ def replaced(value: Any, path: Sequence[str | int], new: Json) -> Any:
     head, *rest = path
     if isinstance(value, dict):
         fields = cast("dict[str | int, Any]", value)
-        return {key: replaced(item, rest, new) if key == head else item for key, item in fields.items()}
+        return {
+            key: replaced(item, rest, new) if key == head else item for key, item in fields.items()
+        }
     if isinstance(value, list):
         items = enumerate(cast("Any", value))
         return [replaced(item, rest, new) if index == head else item for index, item in items]
@@ -144,7 +163,9 @@ END_ACTIONS = st.one_of(
 CONFIGS: st.SearchStrategy[Any] = st.one_of(
     st.just([]),
     st.dictionaries(KEYS, ANY_JSON, max_size=2),
-    st.lists(ANY_JSON, max_size=2).map(lambda items: {str(index): item for index, item in enumerate(items)}),
+    st.lists(ANY_JSON, max_size=2).map(
+        lambda items: {str(index): item for index, item in enumerate(items)}
+    ),
 )
 _SCALARS: dict[type[inspect.Type], st.SearchStrategy[Any]] = {
     inspect.IntType: INTS,
@@ -235,11 +256,16 @@ def _inside(value: Any, kind: inspect.Type, place: Place, choose: Choose) -> Any
     if isinstance(kind, inspect.VarTupleType):
         return [with_quirks(item, kind.item_type, place.within("[]"), choose) for item in value]
     if isinstance(kind, inspect.CustomType) and kind.cls is EndActions:
-        return {key: choose(place.within(".*"), [label, *_as_int(label)]) for key, label in value.items()}
+        return {
+            key: choose(place.within(".*"), [label, *_as_int(label)])
+            for key, label in value.items()
+        }
     return value
 
 
-def _fields(value: dict[str, Any], kind: inspect.StructType, place: Place, choose: Choose) -> dict[str, Any]:
+def _fields(
+    value: dict[str, Any], kind: inspect.StructType, place: Place, choose: Choose
+) -> dict[str, Any]:
     fixed: dict[str, Any] = {}
     for field in kind.fields:
         name = field.encode_name

@@ -11,7 +11,7 @@ import pytest
 from client.virtual_time import run
 
 from wolf_async import WolfAuthError, WolfClosedError, WolfConfigError
-from wolf_async.auth import Credential, Tokens
+from wolf_async.upstream.auth import Credential, Tokens
 
 
 class Provider:

@@ -18,7 +18,17 @@ from benchmarks import harness
 from benchmarks.__main__ import PARTS, main
 from benchmarks.compare import compare
 from benchmarks.decodes import cattrs_decode
-from benchmarks.harness import Effort, Figure, Part, Spread, interleave, looped, ratio, spread, uncollected
+from benchmarks.harness import (
+    Effort,
+    Figure,
+    Part,
+    Spread,
+    interleave,
+    looped,
+    ratio,
+    spread,
+    uncollected,
+)
 from benchmarks.report import Report, load
 from benchmarks.subjects import ESCAPED, SAMPLE, decoder
 from benchmarks.twins import pydantic_envelope
@@ -173,7 +183,8 @@ def test_a_move_within_the_spread_is_not_flagged() -> None:
 @pytest.mark.parametrize(("after", "flag"), [(2.0, "**more**"), (0.5, "**less**")])
 def test_a_move_beyond_the_spread_is_flagged(after: float, flag: str) -> None:
     text = compare(
-        report_of(figure("a", 1.0, 0.9, 1.1)), report_of(figure("a", after, after - 0.1, after + 0.1))
+        report_of(figure("a", 1.0, 0.9, 1.1)),
+        report_of(figure("a", after, after - 0.1, after + 0.1)),
     )
 
     assert row(text, "a")[-1] == flag
@@ -181,7 +192,9 @@ def test_a_move_beyond_the_spread_is_flagged(after: float, flag: str) -> None:
 
 
 def test_counts_are_compared_exactly() -> None:
-    before, same, more = (figure("a", count, count, count, exact=True) for count in (3126, 3126, 3127))
+    before, same, more = (
+        figure("a", count, count, count, exact=True) for count in (3126, 3126, 3127)
+    )
 
     assert "0 of 1 moved" in compare(report_of(before), report_of(same))
     assert row(compare(report_of(before), report_of(more)), "a")[-1] == "**more**"

@@ -11,6 +11,7 @@ import pytest
 
 from wolf_async import errors
 from wolf_async.account import Account
+from wolf_async.cache.inflight import own_copy
 from wolf_async.errors import (
     BODY_KEPT,
     WolfAPIError,
@@ -26,7 +27,6 @@ from wolf_async.errors import (
     WolfServerError,
     WolfTimeoutError,
 )
-from wolf_async.flight import own_copy
 
 CONTEXT: dict[str, Any] = {"account": Account("u", "s"), "attempts": 3, "body": b"<html>\xff"}
 API: dict[str, Any] = {
@@ -222,7 +222,10 @@ TWINNED: list[tuple[BaseException, tuple[str, ...]]] = [
     (OSError(5, "bad", "file", None, "other"), ("errno", "strerror", "filename", "filename2")),
     (ConnectionResetError(104, "reset"), ("errno", "strerror")),
     (TimeoutError(), ("errno",)),
-    (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "why"), ("encoding", "object", "start", "end", "reason")),
+    (
+        UnicodeDecodeError("utf-8", b"\xff", 0, 1, "why"),
+        ("encoding", "object", "start", "end", "reason"),
+    ),
     (ImportError("no", name="name", path="path"), ("name", "path")),
     (SystemExit(3), ("code",)),
     (ExceptionGroup("two", [ValueError(1), KeyError(2)]), ("message",)),
@@ -238,7 +241,9 @@ TWINNED: list[tuple[BaseException, tuple[str, ...]]] = [
 ]
 
 
-@pytest.mark.parametrize(("original", "attributes"), TWINNED, ids=lambda value: type(value).__name__)
+@pytest.mark.parametrize(
+    ("original", "attributes"), TWINNED, ids=lambda value: type(value).__name__
+)
 def test_a_twin_is_equal_to_its_original_and_its_own(
     original: BaseException, attributes: tuple[str, ...]
 ) -> None:

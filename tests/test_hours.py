@@ -178,7 +178,9 @@ SHIFTS = [
 def cases(draw: st.DrawFn) -> Case:
     sunday = draw(st.integers(0, 6))
     numbers = {name: (number + sunday) % 7 for number, name in enumerate(DAY_NAMES)}
-    days = draw(st.lists(st.tuples(st.sampled_from(DAY_NAMES), st.lists(spans(), max_size=3)), max_size=5))
+    days = draw(
+        st.lists(st.tuples(st.sampled_from(DAY_NAMES), st.lists(spans(), max_size=3)), max_size=5)
+    )
     if draw(st.booleans()):  # the same hours every day, so that closings and shifts are met often
         days = [(name, days[0][1] if days else []) for name in DAY_NAMES]
     content: list[tuple[int | None, list[TimeRange]]] = [
@@ -257,7 +259,9 @@ def test_the_groups_of_synthetic_accounts_open_when_their_names_say() -> None:
     }
     seen: set[str | None] = set()
     for number in range(20):
-        init = msgspec.convert(synthetic_task_init(number, Account("u")), TaskInit, dec_hook=dec_hook)
+        init = msgspec.convert(
+            synthetic_task_init(number, Account("u")), TaskInit, dec_hook=dec_hook
+        )
         for hours in init.task_dial_times:
             if hours.name not in seen:
                 seen.add(hours.name)
@@ -353,7 +357,9 @@ def test_a_group_that_is_always_open_does_not_close() -> None:
     assert ALWAYS.next_opening(MONDAY) == MONDAY.replace(tzinfo=SHANGHAI)
 
 
-@pytest.mark.parametrize(("sunday", "name"), [(0, "Monday"), (6, "Tuesday"), (1, "Sunday"), (5, "Wednesday")])
+@pytest.mark.parametrize(
+    ("sunday", "name"), [(0, "Monday"), (6, "Tuesday"), (1, "Sunday"), (5, "Wednesday")]
+)
 def test_the_number_of_sunday_says_which_day_is_meant(sunday: int, name: str) -> None:
     found = group({1: [("09:00", "10:00")]}).next_opening(MONDAY, sunday=sunday)
     assert found is not None
@@ -366,7 +372,9 @@ def test_the_opening_of_next_week_is_found_and_one_that_is_farther_is_not() -> N
     skipped = group({0: [("02:10", "02:50")]})  # on 30 March 2025 Berlin's clocks skip it
     assert skipped.next_opening(datetime(2025, 3, 23, 3), zone="Europe/Berlin") is None
     eight_days_before = datetime(2025, 3, 29, 0, 10, tzinfo=UTC)
-    assert skipped.next_opening(eight_days_before - timedelta.resolution, zone="Europe/Berlin") is None
+    assert (
+        skipped.next_opening(eight_days_before - timedelta.resolution, zone="Europe/Berlin") is None
+    )
     found = skipped.next_opening(eight_days_before, zone="Europe/Berlin")
     assert found == datetime(2025, 4, 6, 2, 10, tzinfo=ZoneInfo("Europe/Berlin"))
 
@@ -407,7 +415,9 @@ def test_a_zone_of_pytz_is_taken_by_its_name() -> None:
     hours = group({1: [("09:00", "10:00")]})
     assert hours.is_open(monday("09:00"), zone=LikePytz())
     assert not hours.is_open(monday("10:00"), zone=LikePytz())
-    assert hours.next_opening(monday("08:00"), zone=LikePytz()) == monday("09:00").replace(tzinfo=SHANGHAI)
+    assert hours.next_opening(monday("08:00"), zone=LikePytz()) == monday("09:00").replace(
+        tzinfo=SHANGHAI
+    )
 
 
 @pytest.mark.parametrize(
@@ -429,7 +439,11 @@ def test_what_comes_back_is_aware_and_in_the_zone(zone: str | tzinfo, offset: in
 
 def test_without_a_moment_it_is_now() -> None:
     before = datetime.now(UTC)
-    found = [ALWAYS.next_opening(), NEVER.next_closing(zone="Europe/Berlin"), ALWAYS.next_opening(None)]
+    found = [
+        ALWAYS.next_opening(),
+        NEVER.next_closing(zone="Europe/Berlin"),
+        ALWAYS.next_opening(None),
+    ]
     after = datetime.now(UTC)
     assert all(moment is not None and before <= moment <= after for moment in found)
     assert ALWAYS.is_open()
@@ -461,7 +475,9 @@ def test_where_an_hour_comes_twice_it_opens_twice() -> None:
         second.astimezone(UTC),
     ]
     # open from the shift on: the first hour ended beyond the span, the second begins within it
-    reopened = every_day(("00:30", "02:15")).next_opening(datetime(2025, 10, 26, 2, 30), zone=berlin)
+    reopened = every_day(("00:30", "02:15")).next_opening(
+        datetime(2025, 10, 26, 2, 30), zone=berlin
+    )
     assert reopened is not None
     assert reopened.astimezone(UTC) == datetime(2025, 10, 26, 1, tzinfo=UTC)
 
@@ -492,7 +508,19 @@ QUESTIONS = [ALWAYS.is_open, ALWAYS.next_opening, ALWAYS.next_closing]
 
 @pytest.mark.parametrize("ask", QUESTIONS)
 @pytest.mark.parametrize(
-    "zone", ["Mars/Olympus", "", "Asia", "../etc/passwd", "/etc/localtime", "a\0b", "\udc80", 8, None, b"UTC"]
+    "zone",
+    [
+        "Mars/Olympus",
+        "",
+        "Asia",
+        "../etc/passwd",
+        "/etc/localtime",
+        "a\0b",
+        "\udc80",
+        8,
+        None,
+        b"UTC",
+    ],
 )
 def test_an_unknown_zone_is_refused(ask: Callable[..., Any], zone: Any) -> None:
     with pytest.raises(WolfConfigError) as caught:

@@ -5,7 +5,15 @@ from __future__ import annotations
 import subprocess
 import sys
 
-LATER = ("click", "rich", "tenacity", "aiolimiter", "zoneinfo", "wolf_async.repair", "wolf_async.again")
+LATER = (
+    "click",
+    "rich",
+    "tenacity",
+    "aiolimiter",
+    "zoneinfo",
+    "wolf_async.api.repair",
+    "wolf_async.upstream.again",
+)
 NEVER = ("wolf_async.cli", "wolf_async.testing", "pytest", "hypothesis")
 
 

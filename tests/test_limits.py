@@ -9,8 +9,8 @@ import pytest
 from client.virtual_time import run
 
 from wolf_async import WolfConfigError, WolfTimeoutError
-from wolf_async.deadline import Deadline
-from wolf_async.limits import Limits, RateLimit, check_limits
+from wolf_async.upstream.deadline import Deadline
+from wolf_async.upstream.limits import Limits, RateLimit, check_limits
 
 
 class Gates:
@@ -21,7 +21,9 @@ class Gates:
         self.limits = Limits(places, rate)
         self.entered: list[tuple[object, float]] = []
 
-    async def enter(self, who: object = None, *, total: float = math.inf, stay: float | None = None) -> None:
+    async def enter(
+        self, who: object = None, *, total: float = math.inf, stay: float | None = None
+    ) -> None:
         await self.limits.enter(Deadline(self.loop, total))
         self.entered.append((who, self.loop.time()))
         if stay is not None:
@@ -49,7 +51,9 @@ def test_a_wait_for_a_place_ends_with_the_deadline_and_takes_none() -> None:
     async def main() -> None:
         gates = Gates(1)
         await gates.enter("first")
-        with pytest.raises(WolfTimeoutError, match=r"within 5 s in total.*one of max_concurrency places"):
+        with pytest.raises(
+            WolfTimeoutError, match=r"within 5 s in total.*one of max_concurrency places"
+        ):
             await gates.enter("second", total=5)
         assert gates.loop.time() == pytest.approx(5)
         gates.limits.leave()

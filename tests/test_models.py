@@ -17,8 +17,17 @@ import msgspec
 import pytest
 
 from wolf_async import models
-from wolf_async.frozen import FrozenDict, freeze
-from wolf_async.models import Background, BridgeGroup, Configs, EndActions, Line, TaskInit, dec_hook
+from wolf_async.models import (
+    Background,
+    BridgeGroup,
+    Configs,
+    EndActions,
+    Line,
+    TaskInit,
+    dec_hook,
+    task_init,
+)
+from wolf_async.models.frozen import FrozenDict, freeze
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -91,7 +100,9 @@ def test_the_keys_of_the_sample_are_exactly_the_fields_of_the_structs() -> None:
     assert list(key_differences(TaskInit, [SAMPLE])) == []
 
 
-def struct_paths(struct: type[msgspec.Struct], path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+def struct_paths(
+    struct: type[msgspec.Struct], path: tuple[str, ...] = ()
+) -> Iterator[tuple[str, ...]]:
     for name, hint in get_type_hints(struct).items():
         yield (*path, name)
         inner = nested_struct(hint)
@@ -107,7 +118,9 @@ def rename_everywhere(value: Any, path: tuple[str, ...], new: str | None) -> Any
         return value
     head, *rest = path
     if rest:
-        return {k: rename_everywhere(v, tuple(rest), new) if k == head else v for k, v in value.items()}
+        return {
+            k: rename_everywhere(v, tuple(rest), new) if k == head else v for k, v in value.items()
+        }
     changed = {k: v for k, v in value.items() if k != head}
     return changed if new is None else changed | {new: value.get(head)}
 
@@ -186,7 +199,9 @@ def test_datetimes_are_naive_and_null_is_none(init: TaskInit) -> None:
         DECODER.decode(b'{"background":[{"id":1,"name":null,"created_at":"2024-10-25T13:25:43Z"}]}')
 
 
-@pytest.mark.parametrize("number", [2**53 + 1, 172135971469836288 + 1, 2**63 - 1, 2**64 - 1, -(2**53) - 1])
+@pytest.mark.parametrize(
+    "number", [2**53 + 1, 172135971469836288 + 1, 2**63 - 1, 2**64 - 1, -(2**53) - 1]
+)
 def test_ints_above_2_to_the_53_stay_intact(number: int) -> None:
     item = f'{{"id":{number},"name":null,"created_at":null}}'.encode()
     init = DECODER.decode(b'{"background":[' + item + b"]}")
@@ -251,7 +266,10 @@ def test_configs_are_frozen_at_all_depths() -> None:
 def test_configs_of_another_shape_are_refused_with_their_path(value: Any, kind: str) -> None:
     with pytest.raises(msgspec.ValidationError) as caught:
         decode_sample(auto_recycle_rules=with_configs(value))
-    assert str(caught.value) == f"Expected `object`, got `{kind}` - at `$.auto_recycle_rules[0].configs`"
+    assert (
+        str(caught.value)
+        == f"Expected `object`, got `{kind}` - at `$.auto_recycle_rules[0].configs`"
+    )
 
 
 def test_decoded_json_converts_as_the_bytes_decode(init: TaskInit) -> None:
@@ -432,7 +450,7 @@ def test_every_struct_is_frozen_and_takes_keywords_only() -> None:
 
 
 def class_nodes() -> list[ast.ClassDef]:
-    tree = ast.parse(inspect.getsource(models))
+    tree = ast.parse(inspect.getsource(task_init))
     return [node for node in tree.body if isinstance(node, ast.ClassDef)]
 
 
@@ -459,7 +477,9 @@ def test_every_struct_and_every_field_has_a_docstring() -> None:
         docs = field_docstrings(node)
         assert tuple(docs) == getattr(models, node.name).__struct_fields__
         assert [name for name, text in docs.items() if not (text and text.strip())] == []
-        assert "Source: the vendor's page" in " ".join((ast.get_docstring(node) or "").split()), node.name
+        assert "Source: the vendor's page" in " ".join((ast.get_docstring(node) or "").split()), (
+            node.name
+        )
 
 
 LABELS = {
@@ -488,8 +508,14 @@ LABELS = {
 
 
 def test_the_vendors_labels_stand_in_the_docstrings() -> None:
-    docs = {f"{n.name}.{field}": text for n in class_nodes() for field, text in field_docstrings(n).items()}
-    assert {where for where, label in LABELS.items() if f"({label})" not in (docs[where] or "")} == set()
+    docs = {
+        f"{n.name}.{field}": text
+        for n in class_nodes()
+        for field, text in field_docstrings(n).items()
+    }
+    assert {
+        where for where, label in LABELS.items() if f"({label})" not in (docs[where] or "")
+    } == set()
 
 
 def test_all_names_exported_exist_and_are_sorted() -> None:

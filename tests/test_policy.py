@@ -58,7 +58,9 @@ def test_a_number_too_large_to_reckon_with_is_refused(cls: type[Any], name: str)
 
 
 @pytest.mark.parametrize(("cls", "name"), WHOLE)
-@pytest.mark.parametrize("value", [True, False, "5", 0, -1, 1.0, 2.5, float("nan"), math.inf, []], ids=repr)
+@pytest.mark.parametrize(
+    "value", [True, False, "5", 0, -1, 1.0, 2.5, float("nan"), math.inf, []], ids=repr
+)
 def test_what_is_no_count_is_refused(cls: type[Any], name: str, value: object) -> None:
     assert "a whole number from 1" in refused(cls, name, value)
 
@@ -98,7 +100,13 @@ def test_a_ttl_of_0_with_a_stale_window_is_refused(window: str) -> None:
     "settings",
     [
         {},
-        {"ttl": 1, "stale_while_revalidate": 2, "stale_if_error": 3, "refresh_backoff": 0, "error_ttl": 0.5},
+        {
+            "ttl": 1,
+            "stale_while_revalidate": 2,
+            "stale_if_error": 3,
+            "refresh_backoff": 0,
+            "error_ttl": 0.5,
+        },
         {"jitter": 1, "max_entries": 1, "max_bytes": 1},
         {"jitter": 0.0, "max_entries": 10**9, "max_bytes": None},
     ],

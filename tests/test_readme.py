@@ -133,7 +133,13 @@ async def test_the_pytest_example_passes_as_a_test_of_its_own(tmp_path: Path) ->
     (tmp_path / "test_example.py").write_text(example("pytest"), "utf-8")
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider"),
-        *("-o", "asyncio_mode=auto", "-o", "asyncio_default_fixture_loop_scope=function", str(tmp_path)),
+        *(
+            "-o",
+            "asyncio_mode=auto",
+            "-o",
+            "asyncio_default_fixture_loop_scope=function",
+            str(tmp_path),
+        ),
         cwd=tmp_path,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,

@@ -14,10 +14,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from strategies import MISSING, Quirky, replaced, sample
 
+from wolf_async.api.repair import repair
+from wolf_async.api.response import RawResponse, parse
 from wolf_async.errors import WolfDecodeError
 from wolf_async.models import Configs, EndActions, TaskInit
-from wolf_async.repair import repair
-from wolf_async.wire import RawResponse, parse
 
 SETTINGS = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -70,7 +70,12 @@ QUIRKS: list[tuple[str, Any, Any, str]] = [
     ("end_actions", ["无操作", "暂停"], {"0": "无操作", "1": "暂停"}, "end_actions"),
     ("end_actions", None, {}, "end_actions"),
     ("end_actions", {"0": 7}, {"0": "7"}, "end_actions.*"),
-    ("auto_recycle_rules.0.configs", ["a", [1]], {"0": "a", "1": (1,)}, "auto_recycle_rules[].configs"),
+    (
+        "auto_recycle_rules.0.configs",
+        ["a", [1]],
+        {"0": "a", "1": (1,)},
+        "auto_recycle_rules[].configs",
+    ),
     ("auto_recycle_rules.0.configs", None, {}, "auto_recycle_rules[].configs"),
     ("auto_recycle_rules.0.configs", MISSING, {}, "auto_recycle_rules[].configs"),
     # a list as a map, and what stands for an empty list
@@ -88,8 +93,18 @@ QUIRKS: list[tuple[str, Any, Any, str]] = [
     ("big_model_outbound_group.0.is_call_in", "1", 1, "big_model_outbound_group[].is_call_in"),
     # ids and other ints
     ("background.0.id", "34", 34, "background[].id"),
-    ("outbound_group_v2.1.variable.0.id", str(2**53 + 1), 2**53 + 1, "outbound_group_v2[].variable[].id"),
-    ("outbound_group_v2.1.variable.0.id", str(2**64 - 1), 2**64 - 1, "outbound_group_v2[].variable[].id"),
+    (
+        "outbound_group_v2.1.variable.0.id",
+        str(2**53 + 1),
+        2**53 + 1,
+        "outbound_group_v2[].variable[].id",
+    ),
+    (
+        "outbound_group_v2.1.variable.0.id",
+        str(2**64 - 1),
+        2**64 - 1,
+        "outbound_group_v2[].variable[].id",
+    ),
     ("outbound_group_v2.0.id", 141116018687787009, "141116018687787009", "outbound_group_v2[].id"),
     ("caller_line_list.0.line_id", 2**64 + 1, str(2**64 + 1), "caller_line_list[].line_id"),
     ("caller_line_list.0.belong_user", 17, "17", "caller_line_list[].belong_user"),
@@ -138,7 +153,9 @@ def test_a_quirk_changes_nothing_beside_its_own_place(
 
 
 def test_a_filtered_list_with_numeric_keys_keeps_its_order() -> None:
-    groups = [{"id": index, "name": None, "strategy": None, "strategy_str": None} for index in range(3)]
+    groups = [
+        {"id": index, "name": None, "strategy": None, "strategy_str": None} for index in range(3)
+    ]
     data = changed("bridge_groups", {"7": groups[1], "0": groups[0], "2": groups[2]})
     init, deviations = parse(answer(data))
     assert [group.id for group in init.bridge_groups] == [1, 0, 2]
@@ -151,7 +168,10 @@ def test_an_object_as_an_empty_array_has_nothing_in_it() -> None:
     assert node is not None
     assert node.name is None
     inside = "$.data.caller_line_list[].new_line.node"
-    assert deviations == {inside: "expected an object, got an array of 0", f"{inside}.name": "missing"}
+    assert deviations == {
+        inside: "expected an object, got an array of 0",
+        f"{inside}.name": "missing",
+    }
 
 
 def test_an_absent_section_is_empty_and_no_deviation() -> None:
@@ -181,7 +201,9 @@ def test_a_deviation_says_what_was_expected_and_what_came() -> None:
 
 def test_a_deviation_shows_the_beginning_of_a_long_value() -> None:
     _, deviations = parse(answer(changed("caller_line_list.0.line_id", 10**60)))
-    assert deviations == {"$.data.caller_line_list[].line_id": "expected a str, got 1" + "0" * 36 + "..."}
+    assert deviations == {
+        "$.data.caller_line_list[].line_id": "expected a str, got 1" + "0" * 36 + "..."
+    }
 
 
 def test_of_many_items_with_one_quirk_the_first_is_reported() -> None:
@@ -199,7 +221,9 @@ def test_the_answer_to_repair_is_not_changed() -> None:
 
 
 def test_unknown_keys_are_ignored_on_the_repair_path_too() -> None:
-    data = changed("background.0", {"id": "34", "name": "a", "created_at": None, "volume": {"x": [1]}})
+    data = changed(
+        "background.0", {"id": "34", "name": "a", "created_at": None, "volume": {"x": [1]}}
+    )
     assert parse(answer(data | {"new_section": [1]}))[0].background[0].id == 34
 
 
@@ -227,8 +251,16 @@ WRONG: list[tuple[str, Any, str]] = [
     ("caller_line_list.0.name", False, "caller_line_list[0].name"),
     ("caller_line_list.0.available_at", "tomorrow", "caller_line_list[0].available_at"),
     ("caller_line_list.0.available_at", "2025-13-01 00:00:00", "caller_line_list[0].available_at"),
-    ("caller_line_list.0.available_at", "2025-11-28 00:00:00+08:00", "caller_line_list[0].available_at"),
-    ("caller_line_list.0.available_at", "2025-11-28T00:00:00.000000Z", "caller_line_list[0].available_at"),
+    (
+        "caller_line_list.0.available_at",
+        "2025-11-28 00:00:00+08:00",
+        "caller_line_list[0].available_at",
+    ),
+    (
+        "caller_line_list.0.available_at",
+        "2025-11-28T00:00:00.000000Z",
+        "caller_line_list[0].available_at",
+    ),
     ("caller_line_list.0.available_at", 1732060800, "caller_line_list[0].available_at"),
     ("caller_line_list.0.available_at", "0000-00-00 00:00:01", "caller_line_list[0].available_at"),
     ("caller_line_list", {"lines": []}, "caller_line_list"),
@@ -246,7 +278,11 @@ WRONG: list[tuple[str, Any, str]] = [
     ("background.0.id", MISSING, "background[0]"),
     ("outbound_group_v2.0.id", MISSING, "outbound_group_v2[0]"),
     ("outbound_group_v2.1.variable.1.id", {}, "outbound_group_v2[1].variable[1].id"),
-    ("task_dial_times.0.content.6.times.1.end_time", 18.5, "task_dial_times[0].content[6].times[1].end_time"),
+    (
+        "task_dial_times.0.content.6.times.1.end_time",
+        18.5,
+        "task_dial_times[0].content[6].times[1].end_time",
+    ),
     ("task_dial_times.0.is_default", 2, "task_dial_times[0].is_default"),
     ("task_dial_times.0.is_default", "true", "task_dial_times[0].is_default"),
     ("task_dial_times.0.is_default", 1.0, "task_dial_times[0].is_default"),
@@ -296,7 +332,11 @@ def test_no_field_takes_a_wrong_shape(wrong: Any) -> None:
     [
         *[{}, [], None, "", 0, True, {"lines": [], "user": 1}, [{"caller_line_list": []}]],
         # a number beside the sections is none of them
-        *[{"max_recycle_limit": 50}, {"max_recycle_limit": None}, {"max_recycle_limit": "50", "lines": [1]}],
+        *[
+            {"max_recycle_limit": 50},
+            {"max_recycle_limit": None},
+            {"max_recycle_limit": "50", "lines": [1]},
+        ],
     ],
 )
 def test_an_answer_with_none_of_the_sections_is_an_error(data: Any) -> None:
@@ -336,7 +376,13 @@ def test_any_answer_with_any_combination_of_quirks_decodes_to_an_equal_answer(
     answers: Quirky, ascii_only: bool, shuffle: random.Random
 ) -> None:
     plain, _ = parse(answer(answers.plain))
-    document = {"code": 200, "status": "success", "message": None, "data": answers.quirky, "new": [1]}
+    document = {
+        "code": 200,
+        "status": "success",
+        "message": None,
+        "data": answers.quirky,
+        "new": [1],
+    }
     keys = list(document)
     shuffle.shuffle(keys)
     body = json.dumps({key: document[key] for key in keys}, ensure_ascii=ascii_only).encode()

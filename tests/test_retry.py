@@ -26,9 +26,9 @@ from wolf_async import (
     WolfServerError,
     WolfTimeoutError,
 )
-from wolf_async.deadline import Deadline
 from wolf_async.logs import Sparingly
-from wolf_async.retry import Budget, Retry, is_transient
+from wolf_async.upstream.deadline import Deadline
+from wolf_async.upstream.retry import Budget, Retry, is_transient
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -74,8 +74,14 @@ def busy(retry_after: float | None = None) -> WolfServerError:
         (WolfConnectionError(), True),
         (WolfTimeoutError(), True),
         *((WolfAPIError(http_status=status), True) for status in (408, 429, 500, 502, 503, 504)),
-        *((WolfAPIError(http_status=200, code=code), True) for code in (408, 429, 500, 502, 503, 504)),
-        *((WolfAPIError(http_status=status), False) for status in (302, 400, 401, 403, 404, 422, 501, 505)),
+        *(
+            (WolfAPIError(http_status=200, code=code), True)
+            for code in (408, 429, 500, 502, 503, 504)
+        ),
+        *(
+            (WolfAPIError(http_status=status), False)
+            for status in (302, 400, 401, 403, 404, 422, 501, 505)
+        ),
         (WolfAPIError(http_status=200, code=6007), False),
         (WolfDecodeError(), False),
         (WolfConfigError(), False),
@@ -281,7 +287,9 @@ def test_attempts_stay_within_the_budget(fraction: float, caplog: pytest.LogCapt
     run(main())
     assert calls + 9 <= scene.attempts <= calls * (1 + fraction) + 10
     assert scene.attempts >= calls * (1 + fraction) + 9 - 1
-    warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    warnings = [
+        record.getMessage() for record in caplog.records if record.levelno == logging.WARNING
+    ]
     assert warnings == ["the retry budget is spent: failures are raised at once"]
 
 
@@ -326,7 +334,9 @@ def test_a_deadline_ends_a_wait_and_says_what_it_was_for() -> None:
         with pytest.raises(WolfTimeoutError) as caught:
             async with deadline.while_("counting sheep"):
                 await asyncio.sleep(100)
-        assert str(caught.value) == "no answer within 5 s in total: time ran out while counting sheep"
+        assert (
+            str(caught.value) == "no answer within 5 s in total: time ran out while counting sheep"
+        )
         assert isinstance(caught.value.__cause__, TimeoutError)
 
     assert _timed(main()) == pytest.approx(5)

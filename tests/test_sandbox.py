@@ -101,7 +101,9 @@ class Driver:
         whom = self.box.accounts[0] if account is None else account
         url = self.box.base_url + (path_of(whom) if target is None else target)
         sent = {"Authorization": f"Bearer {token or self.box.token}", **(headers or {})}
-        async with self.session.request(method, url, headers=sent, allow_redirects=False) as response:
+        async with self.session.request(
+            method, url, headers=sent, allow_redirects=False
+        ) as response:
             return Answer(response.status, dict(response.headers), await response.read())
 
 
@@ -137,7 +139,9 @@ async def on_the_wire(box: Sandbox, target: str) -> bytes:
     """All bytes that the server sends until it closes the connection."""
     host, port = box.base_url.removeprefix("http://").split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
-    writer.write(f"GET {target} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {box.token}\r\n\r\n".encode())
+    writer.write(
+        f"GET {target} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {box.token}\r\n\r\n".encode()
+    )
     try:
         async with asyncio.timeout(5):
             return await reader.read()
@@ -164,7 +168,9 @@ def keys_at_every_level(value: Any, path: str = "$") -> set[str]:
 
 
 class TestEndpoint:
-    async def test_a_main_account_gets_its_data_in_the_documented_envelope(self, http: Driver) -> None:
+    async def test_a_main_account_gets_its_data_in_the_documented_envelope(
+        self, http: Driver
+    ) -> None:
         got = await http.get(http.box.users[0])
         assert got.status == 200
         assert got.headers["Content-Type"] == "application/json"
@@ -195,7 +201,9 @@ class TestEndpoint:
         got = await http.get(target="/partner/v1" + path_of(http.box.users[1]))
         assert got.data == http.box.data_for(http.box.users[1])
 
-    @pytest.mark.parametrize("sent", ["Bearer wrong", "Bearer", "Basic {}", "{}", "Bearer x{}", "Bearer {}x"])
+    @pytest.mark.parametrize(
+        "sent", ["Bearer wrong", "Bearer", "Basic {}", "{}", "Bearer x{}", "Bearer {}x"]
+    )
     async def test_a_bad_token_gets_a_bare_401(self, http: Driver, sent: str) -> None:
         got = await http.get(headers={"Authorization": sent.format(http.box.token)})
         assert (got.status, got.json) == (401, {"message": "Unauthenticated."})
@@ -215,13 +223,19 @@ class TestEndpoint:
         assert got.status == 404
         assert got.json == {"code": 404, "status": "error", "message": "用户不存在", "data": []}
 
-    async def test_a_sub_account_of_another_user_gets_a_documented_error(self, http: Driver) -> None:
-        stranger = next(a for a in http.box.accounts if a.sub_user_id and a.user_id == http.box.users[1])
+    async def test_a_sub_account_of_another_user_gets_a_documented_error(
+        self, http: Driver
+    ) -> None:
+        stranger = next(
+            a for a in http.box.accounts if a.sub_user_id and a.user_id == http.box.users[1]
+        )
         got = await http.get(Account(http.box.users[0], stranger.sub_user_id))
         assert got.status == 200
         assert (got.json["code"], got.json["status"], got.json["data"]) == (6007, "error", [])
 
-    async def test_another_path_is_not_found_and_recorded_without_an_account(self, http: Driver) -> None:
+    async def test_another_path_is_not_found_and_recorded_without_an_account(
+        self, http: Driver
+    ) -> None:
         got = await http.get(target="/agent-api/new/user/x/task")
         assert (got.status, got.json["code"]) == (404, 404)
         assert http.box.calls[0].account is None
@@ -242,7 +256,9 @@ class TestEndpoint:
         assert gzip.decompress(packed.body) == plain.body == box.body_for(box.users[0])
 
     async def test_bodies_are_not_compressed_by_default(self, http: Driver) -> None:
-        assert "Content-Encoding" not in (await http.get(headers={"Accept-Encoding": "gzip"})).headers
+        assert (
+            "Content-Encoding" not in (await http.get(headers={"Accept-Encoding": "gzip"})).headers
+        )
 
     async def test_the_old_token_is_refused_once_it_has_expired(self, http: Driver) -> None:
         old = http.box.token
@@ -273,12 +289,16 @@ class TestEndpoint:
 
 
 class TestRecord:
-    async def test_a_call_is_recorded_as_it_was_on_the_wire(self, http: Driver, clock: FakeClock) -> None:
+    async def test_a_call_is_recorded_as_it_was_on_the_wire(
+        self, http: Driver, clock: FakeClock
+    ) -> None:
         clock.advance(5)
         target = "/agent-api/new/user/a%2Fb/task/create?sub_user_id=x%20y&sub_user_id=z&e="
         host, port = http.box.base_url.removeprefix("http://").split(":")
         reader, writer = await asyncio.open_connection(host, int(port))
-        writer.write(f"GET {target} HTTP/1.1\r\nHost: h\r\nX-One: 1\r\nConnection: close\r\n\r\n".encode())
+        writer.write(
+            f"GET {target} HTTP/1.1\r\nHost: h\r\nX-One: 1\r\nConnection: close\r\n\r\n".encode()
+        )
         await reader.read()
         writer.close()
         await writer.wait_closed()
@@ -293,7 +313,11 @@ class TestRecord:
     async def test_the_token_is_in_no_record(self, http: Driver) -> None:
         await http.get()
         await http.get(token="a-wrong-secret")
-        seen = repr(http.box.calls) + repr(http.box) + "".join(str(dict(c.headers)) for c in http.box.calls)
+        seen = (
+            repr(http.box.calls)
+            + repr(http.box)
+            + "".join(str(dict(c.headers)) for c in http.box.calls)
+        )
         assert http.box.token not in seen
         assert "a-wrong-secret" not in seen
         assert [call.authorized for call in http.box.calls] == [True, False]
@@ -327,7 +351,9 @@ class TestRecord:
         gate.set()
         assert (await asking).status == http.box.calls[0].status == 200
 
-    async def test_reset_forgets_calls_and_a_held_one_does_not_come_back(self, http: Driver) -> None:
+    async def test_reset_forgets_calls_and_a_held_one_does_not_come_back(
+        self, http: Driver
+    ) -> None:
         gate = asyncio.Event()
         http.box.script(None, hold(gate), respond(503))
         asking = asyncio.create_task(http.get())
@@ -379,7 +405,9 @@ class TestRecord:
 
 class TestSteps:
     async def test_respond(self, http: Driver) -> None:
-        http.box.script(None, respond(429, b"slow down", {"Retry-After": "3", "content-type": "text/plain"}))
+        http.box.script(
+            None, respond(429, b"slow down", {"Retry-After": "3", "content-type": "text/plain"})
+        )
         http.box.script(None, respond(200, "文"), respond(200, {"a": [1]}))
         got = await http.get()
         assert (got.status, got.body, got.headers["Retry-After"]) == (429, b"slow down", "3")
@@ -396,7 +424,11 @@ class TestSteps:
             {"code": 6007, "status": "error", "message": "参数错误", "data": []},
         )
         got = await http.get()
-        assert (got.status, got.json["code"], got.json["message"]) == (422, 422, {"sub_user_id": ["无效"]})
+        assert (got.status, got.json["code"], got.json["message"]) == (
+            422,
+            422,
+            {"sub_user_id": ["无效"]},
+        )
 
     async def test_unauthorized(self, http: Driver) -> None:
         http.box.script(None, unauthorized())
@@ -414,7 +446,10 @@ class TestSteps:
 
     async def test_empty(self, http: Driver) -> None:
         http.box.script(None, empty(), empty(204))
-        assert [((got := await http.get()).status, got.body) for _ in range(2)] == [(200, b""), (204, b"")]
+        assert [((got := await http.get()).status, got.body) for _ in range(2)] == [
+            (200, b""),
+            (204, b""),
+        ]
 
     async def test_redirect(self, http: Driver) -> None:
         http.box.script(None, redirect("http://elsewhere.invalid/x"), redirect("/y", 307))
@@ -474,15 +509,21 @@ class TestSteps:
             await on_the_wire(http.box, path_of(http.box.users[0]))
         assert http.box.calls[0].status is None
 
-    async def test_every_disconnect_is_one_call_however_the_client_repeats_itself(self, http: Driver) -> None:
-        http.box.script(None, disconnect(), disconnect())  # aiohttp sends an idempotent request once more
+    async def test_every_disconnect_is_one_call_however_the_client_repeats_itself(
+        self, http: Driver
+    ) -> None:
+        http.box.script(
+            None, disconnect(), disconnect()
+        )  # aiohttp sends an idempotent request once more
         with pytest.raises(aiohttp.ServerDisconnectedError):
             await http.get()
         assert [call.status for call in http.box.calls] == [None, None]
         assert (await http.get()).status == 200
 
     @pytest.mark.parametrize("after", [0, 1, 1000])
-    async def test_truncate_sends_so_many_bytes_of_an_announced_body(self, http: Driver, after: int) -> None:
+    async def test_truncate_sends_so_many_bytes_of_an_announced_body(
+        self, http: Driver, after: int
+    ) -> None:
         http.box.script(None, truncate(after))
         raw = await on_the_wire(http.box, path_of(http.box.users[0]))
         whole = http.box.body_for(http.box.users[0])
@@ -524,7 +565,9 @@ class TestSteps:
         raw = await on_the_wire(http.box, path_of(http.box.users[0]))
         assert raw.partition(b"\r\n\r\n")[2] == http.box.body_for(http.box.users[0])[:150]
 
-    async def test_hang_up_closes_after_a_complete_answer_that_does_not_say_so(self, http: Driver) -> None:
+    async def test_hang_up_closes_after_a_complete_answer_that_does_not_say_so(
+        self, http: Driver
+    ) -> None:
         http.box.script(None, hang_up())
         raw = await on_the_wire(http.box, path_of(http.box.users[0]))
         head, _, body = raw.partition(b"\r\n\r\n")
@@ -584,7 +627,9 @@ class TestSteps:
 
 
 class TestScript:
-    async def statuses(self, http: Driver, count: int, account: Account | str | None = None) -> list[int]:
+    async def statuses(
+        self, http: Driver, count: int, account: Account | str | None = None
+    ) -> list[int]:
         return [(await http.get(account)).status for _ in range(count)]
 
     async def test_steps_go_to_one_request_each_and_then_all_is_well(self, http: Driver) -> None:
@@ -743,7 +788,9 @@ class TestQuirks:
             quirks()
 
     @pytest.mark.parametrize("name", get_args(Quirk))
-    async def test_each_changes_the_body_and_not_the_account(self, http: Driver, name: Quirk) -> None:
+    async def test_each_changes_the_body_and_not_the_account(
+        self, http: Driver, name: Quirk
+    ) -> None:
         before = http.box.body_for(http.box.users[0])
         http.box.script(None, quirks(name))
         assert (await http.get()).body != before
@@ -753,7 +800,9 @@ class TestQuirks:
 class TestAccounts:
     def test_every_documented_key_is_there_at_every_level(self) -> None:
         documented = json.loads(SAMPLE.read_text(encoding="utf-8"))["data"]
-        assert keys_at_every_level(synthetic_task_init(0, Account("u"))) == keys_at_every_level(documented)
+        assert keys_at_every_level(synthetic_task_init(0, Account("u"))) == keys_at_every_level(
+            documented
+        )
 
     @pytest.mark.parametrize("account", synthetic_accounts(3, 4, 2))
     def test_lists_have_a_real_accounts_sizes(self, account: Account) -> None:
@@ -780,7 +829,10 @@ class TestAccounts:
     def test_ids_are_of_the_documented_kinds(self) -> None:
         data = synthetic_task_init(0, Account("u"))
         variables = [item for script in data["outbound_group_v2"] for item in script["variable"]]
-        assert all(len(script["id"]) == 18 and script["id"].isdigit() for script in data["outbound_group_v2"])
+        assert all(
+            len(script["id"]) == 18 and script["id"].isdigit()
+            for script in data["outbound_group_v2"]
+        )
         assert all(len(str(item["id"])) == 18 and item["id"] > 2**53 for item in variables)
         assert {line["line_id"][-1] == "g" for line in data["caller_line_list"]} == {True, False}
         assert any(line["new_line"] is None for line in data["caller_line_list"])
@@ -797,7 +849,12 @@ class TestAccounts:
             for day in group["content"]
             for span in day["times"]
         }
-        assert {("9:00", "11:30"), ("00:00", "23:59"), ("20:00", "24:00"), ("18:00", "21:00")} <= times
+        assert {
+            ("9:00", "11:30"),
+            ("00:00", "23:59"),
+            ("20:00", "24:00"),
+            ("18:00", "21:00"),
+        } <= times
         assert {tuple(day["week"] for day in group["content"]) for group in groups} >= {
             (0, 6),
             tuple(range(7)),
@@ -847,7 +904,9 @@ class TestAccounts:
 
     def test_a_body_of_half_a_megabyte(self) -> None:
         data = synthetic_task_init(0, Account("u"), lines=800, groups=200)
-        assert [len(data[key]) for key in ("caller_line_list", "outbound_group", "outbound_group_v2")] == [
+        assert [
+            len(data[key]) for key in ("caller_line_list", "outbound_group", "outbound_group_v2")
+        ] == [
             800,
             200,
             200,
@@ -919,7 +978,9 @@ class TestRunning:
         await box.close()
         await Sandbox().close()
 
-    async def test_a_taken_port_is_an_error_after_which_it_can_start_elsewhere(self, box: Sandbox) -> None:
+    async def test_a_taken_port_is_an_error_after_which_it_can_start_elsewhere(
+        self, box: Sandbox
+    ) -> None:
         other = Sandbox(port=int(box.base_url.rpartition(":")[2]))
         with pytest.raises(OSError, match="address already in use"):
             await other.start()
@@ -953,12 +1014,16 @@ class TestRunning:
         assert [call.status for call in http.box.calls] == [None] * 3
         assert http.box.concurrency == 0
 
-    async def test_closing_does_not_wait_for_a_client_that_does_not_read(self, box: Sandbox) -> None:
+    async def test_closing_does_not_wait_for_a_client_that_does_not_read(
+        self, box: Sandbox
+    ) -> None:
         box.script(None, respond(200, b"x" * 20_000_000))
         host, port = box.base_url.removeprefix("http://").split(":")
         target = path_of(box.users[0])
         with socket.create_connection((host, int(port))) as client:
-            request = f"GET {target} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {box.token}\r\n\r\n"
+            request = (
+                f"GET {target} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {box.token}\r\n\r\n"
+            )
             client.settimeout(5)
             client.sendall(request.encode())
             await box.wait_for_calls(1)
@@ -1003,7 +1068,11 @@ class TestRunning:
             "print({'pytest', 'click', 'rich', 'hypothesis', 'aioresponses'} & set(sys.modules) or 'none')"
         )
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", code, stdout=asyncio.subprocess.PIPE, cwd=Path(__file__).parents[1]
+            sys.executable,
+            "-c",
+            code,
+            stdout=asyncio.subprocess.PIPE,
+            cwd=Path(__file__).parents[1],
         )
         out, _ = await process.communicate()
         assert out.strip() == b"none"

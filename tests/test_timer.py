@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from client.virtual_time import run
 
-from wolf_async.deadline import Timer
+from wolf_async.upstream.deadline import Timer
 
 
 async def sleeper(timer: Timer, seconds: float) -> float:

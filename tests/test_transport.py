@@ -13,11 +13,17 @@ import pytest
 from client.raw_server import Line, RawServer, Script, chunked, http, in_turn
 
 import wolf_async
-from wolf_async import Timeouts, WolfClosedError, WolfConnectionError, WolfDecodeError, WolfTimeoutError
-from wolf_async.auth import Credential
-from wolf_async.deadline import Deadline
+from wolf_async import (
+    Timeouts,
+    WolfClosedError,
+    WolfConnectionError,
+    WolfDecodeError,
+    WolfTimeoutError,
+)
 from wolf_async.testing import FakeClock
-from wolf_async.transport import Transport
+from wolf_async.upstream.auth import Credential
+from wolf_async.upstream.deadline import Deadline
+from wolf_async.upstream.transport import Transport
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -38,12 +44,18 @@ class Wire:
         self, *, timeouts: Timeouts | None = None, max_body: int = 1000, **settings: Any
     ) -> Transport:
         return Transport(
-            self.server.base_url, timeouts or Timeouts(), clock=self.clock, max_body=max_body, **settings
+            self.server.base_url,
+            timeouts or Timeouts(),
+            clock=self.clock,
+            max_body=max_body,
+            **settings,
         )
 
     async def get(self, transport: Transport, *, total: float = 30.0) -> RawResponse:
         deadline = Deadline(asyncio.get_running_loop(), total)
-        return await transport.get(urlsplit(self.server.base_url + "/path?a=%2Fb"), HEADERS, deadline)
+        return await transport.get(
+            urlsplit(self.server.base_url + "/path?a=%2Fb"), HEADERS, deadline
+        )
 
     async def serve(self, script: Script) -> None:
         await self.server.__aexit__()
@@ -159,7 +171,9 @@ async def test_the_shorter_of_attempt_and_deadline_ends_it(
 
 
 async def test_no_timeouts_at_all_will_do(wire: Wire) -> None:
-    transport = wire.transport(timeouts=Timeouts(total=math.inf, attempt=math.inf, connect=math.inf))
+    transport = wire.transport(
+        timeouts=Timeouts(total=math.inf, attempt=math.inf, connect=math.inf)
+    )
     assert (await wire.get(transport, total=math.inf)).status == 200
     await transport.close()
 
@@ -170,7 +184,9 @@ async def test_a_cause_holds_no_token_and_no_echo_of_it(wire: Wire) -> None:
 
     await wire.serve(script)
     transport = wire.transport()
-    with pytest.raises(WolfConnectionError, match=r"^the answer is not HTTP: Bad status line$") as caught:
+    with pytest.raises(
+        WolfConnectionError, match=r"^the answer is not HTTP: Bad status line$"
+    ) as caught:
         await wire.get(transport)
     cause = caught.value.__cause__
     assert isinstance(cause, aiohttp.ClientResponseError)
@@ -198,7 +214,9 @@ async def test_a_session_of_its_own_is_closed_and_another_is_not(wire: Wire) -> 
         assert repr(other) == "<Transport: a session that was handed in>"
 
 
-async def test_a_new_connection_that_breaks_is_used_once_and_a_kept_one_is_replaced_once(wire: Wire) -> None:
+async def test_a_new_connection_that_breaks_is_used_once_and_a_kept_one_is_replaced_once(
+    wire: Wire,
+) -> None:
     async def script(line: Line) -> None:
         await line.request()
         if wire.server.connections == 1:
@@ -208,7 +226,9 @@ async def test_a_new_connection_that_breaks_is_used_once_and_a_kept_one_is_repla
     await wire.serve(script)
     transport = wire.transport()
     await wire.get(transport)
-    with pytest.raises(WolfConnectionError, match="closed the connection without an answer") as caught:
+    with pytest.raises(
+        WolfConnectionError, match="closed the connection without an answer"
+    ) as caught:
         await wire.get(transport)
     # the kept one, and a new one; not a third
     assert (len(wire.server.requests), wire.server.connections) == (3, 2)

@@ -23,8 +23,12 @@ from multidict import CIMultiDict
 from strategies import SAMPLE_BYTES, sample
 from yarl import URL
 
-from wolf_async import wire
 from wolf_async.account import Account
+from wolf_async.api import request
+from wolf_async.api import response as api_response
+from wolf_async.api.redact import without_secret
+from wolf_async.api.request import check_account, check_base_url, request_url
+from wolf_async.api.response import RawResponse, parse, refusal
 from wolf_async.errors import (
     BODY_KEPT,
     WolfAPIError,
@@ -38,15 +42,6 @@ from wolf_async.errors import (
     WolfServerError,
 )
 from wolf_async.models import TaskInit
-from wolf_async.wire import (
-    RawResponse,
-    check_account,
-    check_base_url,
-    parse,
-    refusal,
-    request_url,
-    without_secret,
-)
 
 SETTINGS = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 BASE = "https://api.example"
@@ -104,8 +99,10 @@ def url_of(base_url: str, account: Account) -> str:
 
 
 def test_the_request_is_the_one_of_the_vendors_example() -> None:
-    account = check_account("5832d184-dd53-42a0-8ace-0bf8d660f4cc", "5b55bcca-d653-4a58-8f9a-437fb0601f8e")
-    assert url_of(wire.DEFAULT_BASE_URL, account) == VENDORS_EXAMPLE
+    account = check_account(
+        "5832d184-dd53-42a0-8ace-0bf8d660f4cc", "5b55bcca-d653-4a58-8f9a-437fb0601f8e"
+    )
+    assert url_of(request.DEFAULT_BASE_URL, account) == VENDORS_EXAMPLE
 
 
 def test_the_main_account_is_asked_for_without_a_query() -> None:
@@ -144,9 +141,34 @@ def test_an_id_of_a_class_of_its_own_is_what_it_holds(value: str) -> None:
 
 BAD_IDS: list[Any] = [
     *["", None, 7, 0, True, 1.5, b"u", ["u"], {}, object(), ("u", None)],
-    *["\n", "u\n", "a\r\nHost: x", "\x00", "\t", "\x7f", "\x85", "\u2028", "\u202e", "\ufeff", "\u00a0"],
+    *[
+        "\n",
+        "u\n",
+        "a\r\nHost: x",
+        "\x00",
+        "\t",
+        "\x7f",
+        "\x85",
+        "\u2028",
+        "\u202e",
+        "\ufeff",
+        "\u00a0",
+    ],
     *["\ud800", "a\udfff", "\ud83d\ude00"],
-    *[".", "..", "../x", "x/..", "a/../b", "./x", "x/.", "..\\x", "a\\..\\b", "a/..\\b", "\\.", "/.."],
+    *[
+        ".",
+        "..",
+        "../x",
+        "x/..",
+        "a/../b",
+        "./x",
+        "x/.",
+        "..\\x",
+        "a\\..\\b",
+        "a/..\\b",
+        "\\.",
+        "/..",
+    ],
 ]
 
 
@@ -192,7 +214,11 @@ ODD_TEXT = st.one_of(
 
 
 @settings(SETTINGS, max_examples=300)
-@given(ODD_TEXT, st.none() | ODD_TEXT, st.sampled_from([BASE, "https://h:8443/a/b%2Fc", "http://[::1]:1"]))
+@given(
+    ODD_TEXT,
+    st.none() | ODD_TEXT,
+    st.sampled_from([BASE, "https://h:8443/a/b%2Fc", "http://[::1]:1"]),
+)
 def test_any_accepted_id_comes_back_from_the_url_as_one_segment_or_one_value(
     user_id: str, sub_user_id: str | None, base: str
 ) -> None:
@@ -329,7 +355,12 @@ BAD_BASE_URLS: list[Any] = [
         "https://api. example",
         "https://api.example/a\r\nX: y",
     ],
-    *["https://bücher.example", "https://api.example/é", "https://api。example", "https://api\u2100example"],
+    *[
+        "https://bücher.example",
+        "https://api.example/é",
+        "https://api。example",
+        "https://api\u2100example",
+    ],
     *["https://api.example/\ud800", "https://api.example/\x00", "https://api.example\u202e"],
 ]
 
@@ -381,7 +412,9 @@ def test_any_text_as_a_base_url_is_refused_or_can_be_sent(base_url: str, allow_h
 # --- what the server says --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("status", [200, 201, 203, 302, 400, 401, 403, 404, 422, 429, 500, 503, 599])
+@pytest.mark.parametrize(
+    "status", [200, 201, 203, 302, 400, 401, 403, 404, 422, 429, 500, 503, 599]
+)
 def test_a_success_is_an_answer_whatever_the_http_status(status: int) -> None:
     init, deviations = parse(response(SAMPLE_BYTES, status))
     assert init.caller_line_list[0].residue == 1
@@ -610,7 +643,10 @@ def test_a_body_with_a_message_alone_gives_the_error_its_words() -> None:
         (with_limit(b"NaN"), "not JSON: JSON is malformed"),
         (with_limit(b"1e999"), "not JSON: Number out of range"),
         (with_limit(b"9" * 5000), "not JSON: Integer value out of range"),
-        (SAMPLE_BYTES.replace(b"fs-node1", b"fs\xffnode"), "not UTF-8: invalid start byte at byte "),
+        (
+            SAMPLE_BYTES.replace(b"fs-node1", b"fs\xffnode"),
+            "not UTF-8: invalid start byte at byte ",
+        ),
         (SAMPLE_BYTES.decode().encode("gbk", "replace"), "not UTF-8: "),
         (SAMPLE_BYTES.decode().encode("utf-16"), "not JSON: JSON is malformed"),
         (b'{"message":"Unauthenticated."}', "no envelope with code and status at $"),
@@ -638,7 +674,9 @@ def test_an_error_in_another_charset_is_still_that_error(http_status: int) -> No
 
 
 @pytest.mark.parametrize("http_status", [200, 302, 401, 500])
-def test_a_success_in_another_charset_is_undecodable_or_an_answer_but_no_refusal(http_status: int) -> None:
+def test_a_success_in_another_charset_is_undecodable_or_an_answer_but_no_refusal(
+    http_status: int,
+) -> None:
     body = json.dumps(sample(), ensure_ascii=False).encode("gbk")
     assert undecodable(body, http_status).path == "$"
     # here it matters in the message alone, which is not looked at
@@ -685,8 +723,12 @@ def nested_in(where: str, opened: bytes, depth: int, closed: bytes) -> bytes:
 @pytest.mark.parametrize(
     "where", ["configs", "configs, and a quirk", "an unknown key", "a message", "an int"]
 )
-@pytest.mark.parametrize(("opened", "closed"), [(b"[", b"]"), (b'{"a":', b"}")], ids=["arrays", "objects"])
-def test_deep_nesting_is_an_answer_or_an_error_but_no_crash(where: str, opened: bytes, closed: bytes) -> None:
+@pytest.mark.parametrize(
+    ("opened", "closed"), [(b"[", b"]"), (b'{"a":', b"}")], ids=["arrays", "objects"]
+)
+def test_deep_nesting_is_an_answer_or_an_error_but_no_crash(
+    where: str, opened: bytes, closed: bytes
+) -> None:
     with pytest.raises(WolfDecodeError, match=r"nested too deeply"):
         parse(response(nested_in(where, opened, 1_000_000, closed)))
     reasons: set[str] = set()
@@ -705,7 +747,9 @@ def test_a_byte_order_mark_is_a_deviation() -> None:
     init, deviations = parse(response(b"\xef\xbb\xbf" + SAMPLE_BYTES))
     assert init == parse(response(SAMPLE_BYTES))[0]
     assert set(deviations) == {"$"}
-    assert type(refused(b"\xef\xbb\xbf" + json.dumps(error_body(404)).encode())) is WolfNotFoundError
+    assert (
+        type(refused(b"\xef\xbb\xbf" + json.dumps(error_body(404)).encode())) is WolfNotFoundError
+    )
 
 
 def test_of_duplicate_keys_the_last_one_counts() -> None:
@@ -761,12 +805,20 @@ NOW = 1_700_000_000.0
 
 def after(text: str, date: str | None = None) -> float | None:
     headers = {"Retry-After": text} | ({} if date is None else {"Date": date})
-    return wire.retry_after(CIMultiDict(headers), now=NOW)
+    return api_response.retry_after(CIMultiDict(headers), now=NOW)
 
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("0", 0.0), ("7", 7.0), (" 7 ", 7.0), ("1.5", 1.5), ("007", 7.0), ("86400", 86400.0), ("9" * 30, 1e30)],
+    [
+        ("0", 0.0),
+        ("7", 7.0),
+        (" 7 ", 7.0),
+        ("1.5", 1.5),
+        ("007", 7.0),
+        ("86400", 86400.0),
+        ("9" * 30, 1e30),
+    ],
 )
 def test_retry_after_in_seconds(text: str, seconds: float) -> None:
     assert after(text) == seconds
@@ -808,7 +860,7 @@ def test_nonsense_in_retry_after_is_as_none(text: str) -> None:
 
 
 def test_no_retry_after_is_none() -> None:
-    assert wire.retry_after({}, now=NOW) is None
+    assert api_response.retry_after({}, now=NOW) is None
 
 
 def test_a_number_without_end_is_for_ever_and_not_at_once() -> None:
@@ -827,7 +879,9 @@ def test_a_date_in_retry_after_counts_from_the_servers_own_date() -> None:
 
 
 @pytest.mark.parametrize("date", [None, "", "yesterday", "-1"])
-def test_a_date_in_retry_after_counts_from_now_where_the_server_names_no_date(date: str | None) -> None:
+def test_a_date_in_retry_after_counts_from_now_where_the_server_names_no_date(
+    date: str | None,
+) -> None:
     assert after(http_date(NOW + 30), date=date) == 30.0
 
 
@@ -836,7 +890,12 @@ def test_a_date_that_has_passed_is_at_once() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["Tuesday, 14-Nov-23 22:13:50 GMT", "Tue Nov 14 22:13:50 2023", "Tue, 14 Nov 2023 22:13:50 -0000"]
+    "text",
+    [
+        "Tuesday, 14-Nov-23 22:13:50 GMT",
+        "Tue Nov 14 22:13:50 2023",
+        "Tue, 14 Nov 2023 22:13:50 -0000",
+    ],
 )
 def test_the_older_forms_of_a_date_are_in_utc(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TZ", "Asia/Shanghai")
@@ -881,7 +940,9 @@ TOKEN = "eyJhbGciOi/JIUzI1+NiJ9.SENTINEL_t0ken-abc=="
 WORDS = [TOKEN[:8], TOKEN[-12:], "SENTINEL"]
 
 
-def with_token(body: bytes | Any, status: int = 200, token: str = TOKEN, **headers: str) -> WolfError:
+def with_token(
+    body: bytes | Any, status: int = 200, token: str = TOKEN, **headers: str
+) -> WolfError:
     """The error of a body that holds the token, as a caller gets it."""
     with pytest.raises(WolfError) as caught:
         without_secret(token, response(body, status, **headers), parse)
@@ -923,7 +984,9 @@ def assert_clean(error: WolfError) -> None:
 
 @echoes
 def test_a_token_in_the_message_is_in_no_error(form: str) -> None:
-    error = with_token(f'{{"code":401,"status":"error","message":"bad: Bearer {form}, ok"}}'.encode(), 401)
+    error = with_token(
+        f'{{"code":401,"status":"error","message":"bad: Bearer {form}, ok"}}'.encode(), 401
+    )
     assert_clean(error)
     assert isinstance(error, WolfAuthError)
     assert error.api_message == "bad: Bearer ***, ok"
@@ -1042,7 +1105,9 @@ def test_a_large_body_is_searched_in_no_time(filler: bytes) -> None:
 # --- anything at all -------------------------------------------------------------------------------------------
 
 STATUSES = st.one_of(
-    st.just(200), st.sampled_from([204, 302, 401, 403, 404, 422, 429, 500, 503]), st.integers(100, 999)
+    st.just(200),
+    st.sampled_from([204, 302, 401, 403, 404, 422, 429, 500, 503]),
+    st.integers(100, 999),
 )
 HEADERS = st.fixed_dictionaries(
     {}, optional={"Retry-After": st.text(max_size=12), "X-Request-Id": st.text(max_size=4)}
@@ -1102,7 +1167,9 @@ def check_answer(init: TaskInit, answer: RawResponse) -> None:
 
 @settings(SETTINGS, max_examples=250)
 @given(BODIES, STATUSES, HEADERS)
-def test_any_json_is_an_answer_or_an_error_of_ours(body: bytes, status: int, headers: dict[str, str]) -> None:
+def test_any_json_is_an_answer_or_an_error_of_ours(
+    body: bytes, status: int, headers: dict[str, str]
+) -> None:
     check(RawResponse(status, CIMultiDict(headers), body))
 
 

@@ -11,6 +11,7 @@ for a while::
 
 from wolf_async._version import __version__
 from wolf_async.account import Account
+from wolf_async.api.response import RawResponse
 from wolf_async.bulk import AccountResult
 from wolf_async.client import ClientStats, WolfClient
 from wolf_async.errors import (
@@ -48,7 +49,6 @@ from wolf_async.models import (
     Variable,
 )
 from wolf_async.policy import CachePolicy, RetryPolicy, Timeouts
-from wolf_async.wire import RawResponse
 
 __all__ = [
     "Account",

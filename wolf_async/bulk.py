@@ -100,7 +100,9 @@ def _as_the_sources(error: BaseException) -> BaseException:
     return ours
 
 
-async def _result(item: AccountLike, ask: Callable[[Account], Awaitable[TaskInit]]) -> AccountResult:
+async def _result(
+    item: AccountLike, ask: Callable[[Account], Awaitable[TaskInit]]
+) -> AccountResult:
     account = Account(cast("str", item))
     try:
         account = _account(item)
@@ -160,5 +162,7 @@ def _aiter(accounts: Accounts) -> AsyncGenerator[AccountLike, None]:
 
 def check_accounts(accounts: object) -> None:
     """Raise `WolfConfigError` for what is no collection of accounts, a single one above all."""
-    if isinstance(accounts, (str, bytes, Account)) or not isinstance(accounts, (Iterable, AsyncIterable)):
+    if isinstance(accounts, (str, bytes, Account)) or not isinstance(
+        accounts, (Iterable, AsyncIterable)
+    ):
         raise WolfConfigError(f"accounts must be an iterable of accounts, not {accounts!r}")

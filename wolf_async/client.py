@@ -18,12 +18,14 @@ from urllib.parse import SplitResult, urlsplit
 import aiohttp
 import msgspec
 
-from wolf_async import wire
 from wolf_async.account import Account
-from wolf_async.auth import Credential, TokenProvider, Tokens
+from wolf_async.api.redact import redact_error, without_secret
+from wolf_async.api.request import DEFAULT_BASE_URL, check_account, check_base_url, request_url
+from wolf_async.api.response import RawResponse, parse, refusal
 from wolf_async.bulk import AccountResult, Accounts, check_accounts, results
-from wolf_async.cache import CacheStats, Loaded, LoadingCache, check_ended
-from wolf_async.deadline import Deadline
+from wolf_async.cache.inflight import Flight, loading
+from wolf_async.cache.loading import CacheStats, Loaded, LoadingCache, check_ended
+from wolf_async.cache.store import PairStore
 from wolf_async.errors import (
     WolfAPIError,
     WolfAuthError,
@@ -33,16 +35,15 @@ from wolf_async.errors import (
     chain,
     deciding,
 )
-from wolf_async.flight import Flight, loading
-from wolf_async.limits import Limits, RateLimit, check_limits
 from wolf_async.logs import Sparingly, logger
 from wolf_async.models import TaskInit
 from wolf_async.policy import CachePolicy, RetryPolicy, Timeouts, seconds, whole
-from wolf_async.retry import Retry, is_transient
-from wolf_async.store import PairStore
-from wolf_async.transport import Transport
-from wolf_async.watching import Naps, watch
-from wolf_async.wire import RawResponse
+from wolf_async.upstream.auth import Credential, TokenProvider, Tokens
+from wolf_async.upstream.deadline import Deadline
+from wolf_async.upstream.limits import Limits, RateLimit, check_limits
+from wolf_async.upstream.retry import Retry, is_transient
+from wolf_async.upstream.transport import Transport
+from wolf_async.watch import Naps, watch
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -99,7 +100,9 @@ class _Wiring:
 
     __slots__ = ("limits", "loop", "transport")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, transport: Transport, limits: Limits) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, transport: Transport, limits: Limits
+    ) -> None:
         self.loop = loop
         self.transport = transport
         self.limits = limits
@@ -154,8 +157,8 @@ class WolfClient:
         _check_type("trust_env", trust_env, bool)
         if not callable(clock):
             raise WolfConfigError(f"clock must be a function that gives seconds, not {clock!r}")
-        self._base_url = wire.check_base_url(
-            _setting(base_url, "WOLF_BASE_URL", wire.DEFAULT_BASE_URL), allow_http
+        self._base_url = check_base_url(
+            _setting(base_url, "WOLF_BASE_URL", DEFAULT_BASE_URL), allow_http
         )
         self._base = urlsplit(self._base_url)
         self._tokens = Tokens(_token(token))
@@ -173,11 +176,18 @@ class WolfClient:
         store = PairStore[str, str | None, _Answer].of(cache)
         self._held = store.by_parts
         self._cache = LoadingCache(
-            self._load, policy=cache, sizeof=_sizeof, clock=clock, is_unwell=self._is_unwell, store=store
+            self._load,
+            policy=cache,
+            sizeof=_sizeof,
+            clock=clock,
+            is_unwell=self._is_unwell,
+            store=store,
         )
         self._flights = self._cache.flights
         # raw answers are shared among those who ask at once, and never kept
-        self._raw: LoadingCache[Account, RawResponse] = LoadingCache(self._load_raw, policy=None, clock=clock)
+        self._raw: LoadingCache[Account, RawResponse] = LoadingCache(
+            self._load_raw, policy=None, clock=clock
+        )
         self._naps = Naps()
         self._hits = 0
         self._joined = 0
@@ -233,8 +243,10 @@ class WolfClient:
                 flight.unboard()
                 self._joined -= 1
             else:
-                return (landing.value if landing.error is None else await flight.wait(None, landing)).init
-        account = wire.check_account(user_id, sub_user_id)
+                return (
+                    landing.value if landing.error is None else await flight.wait(None, landing)
+                ).init
+        account = check_account(user_id, sub_user_id)
         found = self._cache.find((account.user_id, account.sub_user_id), max_age)
         return (await found.wait(max_age) if isinstance(found, Flight) else found.value).init
 
@@ -243,7 +255,7 @@ class WolfClient:
 
         Raises as `task_init`, but returns a response that is no refusal even if it cannot be decoded.
         """
-        return await self._raw.get(wire.check_account(user_id, sub_user_id), max_age=0)
+        return await self._raw.get(check_account(user_id, sub_user_id), max_age=0)
 
     def peek(
         self, user_id: str, sub_user_id: str | None = None, *, max_age: float | None = None
@@ -261,7 +273,7 @@ class WolfClient:
         clock = self._clock
         if entry is not None and max_age is None and clock() <= entry.fresh_until:
             return entry.value.init
-        answer = self._cache.peek(wire.check_account(user_id, sub_user_id), max_age=max_age)
+        answer = self._cache.peek(check_account(user_id, sub_user_id), max_age=max_age)
         return None if answer is None else answer.init
 
     def invalidate(self, user_id: str, sub_user_id: str | None = None) -> bool:
@@ -269,7 +281,7 @@ class WolfClient:
 
         Returns whether there was anything to forget. Raises `WolfConfigError` for an id that cannot be one.
         """
-        return self._cache.invalidate(wire.check_account(user_id, sub_user_id))
+        return self._cache.invalidate(check_account(user_id, sub_user_id))
 
     def clear(self) -> None:
         """Forget all answers, as `invalidate` does for one account."""
@@ -310,7 +322,7 @@ class WolfClient:
         While the upstream is unwell the watch goes on with the last answer, as long as that is within the policy's
         stale windows; after that, and at once if the server says no, it raises as `task_init` does.
         """
-        account = wire.check_account(user_id, sub_user_id)
+        account = check_account(user_id, sub_user_id)
         seconds("every", every, above=True, finite=True)
 
         async def ask(max_age: float) -> tuple[TaskInit, float]:
@@ -318,7 +330,9 @@ class WolfClient:
             init = await self.task_init(*account, max_age=max_age)
             return init, self._cache.sent_at(account, began)
 
-        return watch(ask, every=every, clock=self._clock, nap=self._naps.nap, outlives=self._outlives)
+        return watch(
+            ask, every=every, clock=self._clock, nap=self._naps.nap, outlives=self._outlives
+        )
 
     def stats(self) -> ClientStats:
         """What this client has done since it was made."""
@@ -383,25 +397,27 @@ class WolfClient:
         held = self._cache.held(account)
         if held is not None and held.digest == digest:
             return held
-        init, deviations = wire.parse(response)
+        init, deviations = parse(response)
         if deviations:
             self._note_repair(account, deviations)
         return _Answer(init, digest, len(response.body))
 
     async def _load_raw(self, account: Account) -> RawResponse:
         def read(response: RawResponse) -> None:
-            refused = wire.refusal(response)
+            refused = refusal(response)
             if refused is not None:
                 raise refused
 
         response, _ = await self._ask(account, read)
         return response
 
-    async def _ask(self, account: Account, read: Callable[[RawResponse], T]) -> tuple[RawResponse, T]:
+    async def _ask(
+        self, account: Account, read: Callable[[RawResponse], T]
+    ) -> tuple[RawResponse, T]:
         """Ask until there is an answer, or an error that no other attempt would mend; the way up for all errors."""
         wiring = self._wire()
         deadline = Deadline(wiring.loop, self._timeouts.total)
-        ask = _Ask(account, wire.request_url(self._base, account), deadline)
+        ask = _Ask(account, request_url(self._base, account), deadline)
         try:
             return await self._retry.call(lambda: self._attempt(wiring, ask, read), deadline)
         except WolfError as error:
@@ -449,17 +465,19 @@ class WolfClient:
             outcome = response.status
         except WolfError as error:
             outcome = type(error).__name__
-            wire.scrub(credential.token, error)
+            redact_error(credential.token, error)
             raise
         finally:
             loading.reset(within)
             wiring.limits.leave()
             if debug:
                 milliseconds = (time.perf_counter() - begun) * 1000
-                logger.debug("%s attempt %d: %s in %.1f ms", ask.account, ask.attempts, outcome, milliseconds)
+                logger.debug(
+                    "%s attempt %d: %s in %.1f ms", ask.account, ask.attempts, outcome, milliseconds
+                )
         if ask.attempts > 1:
             response = msgspec.structs.replace(response, attempts=ask.attempts)
-        return wire.without_secret(credential.token, response, read)
+        return without_secret(credential.token, response, read)
 
     def _wire(self) -> _Wiring:
         """The session and the limits of the running loop; made here, without a pause, so that there is one of each."""
@@ -498,7 +516,9 @@ class WolfClient:
     def _note_repair(self, account: Account, deviations: dict[str, str]) -> None:
         self._repaired += 1
         for path, found in deviations.items():
-            self._log(logging.WARNING, path, "repaired an answer for %s: %s: %s", account, path, found)
+            self._log(
+                logging.WARNING, path, "repaired an answer for %s: %s: %s", account, path, found
+            )
 
 
 def _forget_frames(error: BaseException) -> None:

@@ -44,7 +44,12 @@ class WolfError(Exception):
     """The first 2 KiB of the response's body; empty where there was none, or none that could be read."""
 
     def __init__(
-        self, message: str = "", *, account: Account | None = None, attempts: int = 0, body: bytes = b""
+        self,
+        message: str = "",
+        *,
+        account: Account | None = None,
+        attempts: int = 0,
+        body: bytes = b"",
     ) -> None:
         super().__init__(message)
         self.account = account

@@ -34,5 +34,8 @@ class Sparingly:
             return
         self._said[kind] = now + _PAUSE, 0
         if left_out:
-            message, args = f"{message} (%d more of this kind since the last time)", (*args, left_out)
+            message, args = (
+                f"{message} (%d more of this kind since the last time)",
+                (*args, left_out),
+            )
         logger.log(level, message, *args)

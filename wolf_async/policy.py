@@ -21,7 +21,12 @@ def seconds(
     """Refuse ``value`` unless it is a number from ``least`` (excluded with ``above``), finite on demand."""
     expected = f"{'a finite' if finite else 'a'} number {'above' if above else 'from'} {least:g}"
     number = _as_float(value)
-    if math.isnan(number) or number < least or (above and number == least) or (finite and math.isinf(number)):
+    if (
+        math.isnan(number)
+        or number < least
+        or (above and number == least)
+        or (finite and math.isinf(number))
+    ):
         raise WolfConfigError(f"{name} must be {expected}, not {value!r}")
 
 

@@ -23,8 +23,8 @@ from upstream import (
     values,
 )
 
-from wolf_async import cache as cache_module
 from wolf_async.cache import Loaded
+from wolf_async.cache import loading as cache_module
 from wolf_async.errors import WolfDecodeError
 from wolf_async.testing.clock import FakeClock
 
@@ -168,7 +168,9 @@ async def test_the_wall_clock_is_not_looked_at(monkeypatch: pytest.MonkeyPatch) 
 # --- stale while revalidate ----------------------------------------------------------------------------------
 
 
-async def test_in_its_window_a_stale_answer_is_returned_at_once_and_refreshed_behind_by_one_load() -> None:
+async def test_in_its_window_a_stale_answer_is_returned_at_once_and_refreshed_behind_by_one_load() -> (
+    None
+):
     b = bench(ttl=10, stale_while_revalidate=10)
     await b.hold()
     b.clock.advance(20)
@@ -583,7 +585,9 @@ async def test_a_load_that_was_asked_for_but_not_sent_yet_may_be_joined_by_all()
     assert values(callers) == ["a#1"] * 3
 
 
-async def test_a_younger_answer_than_what_is_held_is_loaded_and_default_readers_are_not_disturbed() -> None:
+async def test_a_younger_answer_than_what_is_held_is_loaded_and_default_readers_are_not_disturbed() -> (
+    None
+):
     """Line 22."""
     b = bench(ttl=60)
     await b.hold()
@@ -674,7 +678,9 @@ async def test_the_stale_windows_are_not_for_callers_with_max_age() -> None:
     assert await b.at_once() == "a#1"
 
 
-async def test_one_failed_load_is_an_error_for_who_gave_max_age_and_a_stale_answer_for_who_did_not() -> None:
+async def test_one_failed_load_is_an_error_for_who_gave_max_age_and_a_stale_answer_for_who_did_not() -> (
+    None
+):
     b = bench(ttl=10, stale_if_error=100)
     await b.hold()
     b.clock.advance(11)
@@ -721,7 +727,11 @@ async def test_the_next_load_starts_also_when_the_present_one_fails_or_cancels_i
 
 async def test_the_next_load_of_one_key_does_not_wait_for_another_key() -> None:
     b = bench()
-    callers = [await b.waiting("a"), await b.waiting("a", max_age=0), await b.waiting("b", max_age=0)]
+    callers = [
+        await b.waiting("a"),
+        await b.waiting("a", max_age=0),
+        await b.waiting("b", max_age=0),
+    ]
     assert b.upstream.keys == ["a", "b"]
     b.calls[0].answer()
     b.calls[1].answer()

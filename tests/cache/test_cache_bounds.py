@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from upstream import Unwell, bench, settle, soon
 
-from wolf_async.store import CHANCES, EVICTED, SWEPT, Entry, Store
+from wolf_async.cache.store import CHANCES, EVICTED, SWEPT, Entry, Store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

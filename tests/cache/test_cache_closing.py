@@ -93,7 +93,9 @@ def test_closing_a_cache_that_was_never_used_does_nothing() -> None:
     asyncio.run(bench().cache.aclose())
 
 
-async def test_closing_returns_when_the_loads_have_cleaned_up_and_callers_need_not_wait_for_that() -> None:
+async def test_closing_returns_when_the_loads_have_cleaned_up_and_callers_need_not_wait_for_that() -> (
+    None
+):
     """Line 32."""
     b = bench()
     b.upstream.clean_up = asyncio.Event()
@@ -233,7 +235,9 @@ async def test_a_caller_that_is_cancelled_while_the_cache_closes_is_cancelled() 
     assert isinstance(error_of(other), WolfClosedError)
 
 
-async def test_a_cache_that_is_dropped_with_its_callers_is_freed_quietly(loop_reports: list[Any]) -> None:
+async def test_a_cache_that_is_dropped_with_its_callers_is_freed_quietly(
+    loop_reports: list[Any],
+) -> None:
     b = bench()
     await cancel(await b.waiting())
     del b

@@ -117,7 +117,9 @@ async def test_who_waits_for_the_next_load_hears_that_it_cannot_be_started() -> 
 
 @pytest.mark.parametrize("begun", [True, False])
 @pytest.mark.parametrize("error_ttl", [0, 60])
-async def test_a_load_that_is_cancelled_from_outside_is_an_error_too(begun: bool, error_ttl: float) -> None:
+async def test_a_load_that_is_cancelled_from_outside_is_an_error_too(
+    begun: bool, error_ttl: float
+) -> None:
     """Line 6, also if it had not begun, as when somebody cancels all tasks."""
     b = bench(error_ttl=error_ttl)
     caller = b.get()
@@ -264,11 +266,15 @@ async def test_tracebacks_of_a_remembered_failure_do_not_grow() -> None:
     assert len(b.calls) == 1
     assert len({id(error) for error in errors}) == 52
     assert len({frames_of(error) for error in errors[2:]}) == 1
-    assert all(error.__cause__ is not None and frames_of(error.__cause__) == 0 for error in errors[2:])
+    assert all(
+        error.__cause__ is not None and frames_of(error.__cause__) == 0 for error in errors[2:]
+    )
     assert b.cache.stats().error_hits == 50
 
 
-async def test_a_failure_while_its_only_follower_is_cancelled_is_not_raised_to_a_later_call() -> None:
+async def test_a_failure_while_its_only_follower_is_cancelled_is_not_raised_to_a_later_call() -> (
+    None
+):
     """Line 8."""
     b = bench()
     first = await b.waiting()
@@ -307,7 +313,9 @@ async def test_a_failure_that_nobody_is_left_to_see_makes_no_noise(
     assert not asyncio_errors
 
 
-async def test_a_failed_refresh_makes_no_noise(loop_reports: list[Any], asyncio_errors: list[str]) -> None:
+async def test_a_failed_refresh_makes_no_noise(
+    loop_reports: list[Any], asyncio_errors: list[str]
+) -> None:
     """Line 9: nobody waits for a background refresh."""
     b = bench(stale_while_revalidate=100)
     await b.hold()
@@ -357,7 +365,9 @@ async def test_a_failure_is_freed_without_the_garbage_collector(
         callers = [b.get(max_age=max_age) for _ in range(3)]
         await settle()
         errors = [error_of(caller) for caller in callers]
-        originals = [weakref.ref(error.__cause__) for error in errors if error.__cause__ is not None]
+        originals = [
+            weakref.ref(error.__cause__) for error in errors if error.__cause__ is not None
+        ]
         own = [weakref.ref(error) for error in errors]
         del errors, callers
         assert [reference() for reference in own + originals] == [None] * 6
@@ -365,7 +375,9 @@ async def test_a_failure_is_freed_without_the_garbage_collector(
         gc.enable()
 
 
-async def test_the_error_of_a_caller_with_max_age_does_not_keep_the_stale_answer_that_others_get() -> None:
+async def test_the_error_of_a_caller_with_max_age_does_not_keep_the_stale_answer_that_others_get() -> (
+    None
+):
     class Answer:
         pass
 
@@ -554,7 +566,9 @@ def broken(*_: object) -> Any:
 
 
 @pytest.mark.parametrize("size", [broken, None, "big", -1, 2.5], ids=repr)
-async def test_a_broken_sizeof_is_an_error_for_the_callers_and_leaves_none_waiting(size: Any) -> None:
+async def test_a_broken_sizeof_is_an_error_for_the_callers_and_leaves_none_waiting(
+    size: Any,
+) -> None:
     def sizeof(value: object) -> Any:
         return broken() if size is broken else size
 
@@ -562,12 +576,18 @@ async def test_a_broken_sizeof_is_an_error_for_the_callers_and_leaves_none_waiti
     callers = [await b.waiting() for _ in range(3)]
     b.calls[0].answer()
     await settle()
-    assert {type(error_of(caller)) for caller in callers} <= {ZeroDivisionError, TypeError, WolfConfigError}
+    assert {type(error_of(caller)) for caller in callers} <= {
+        ZeroDivisionError,
+        TypeError,
+        WolfConfigError,
+    }
     assert b.cache.stats().in_flight == 0
     assert b.cache.stats().entries == 0
 
 
-async def test_a_broken_is_unwell_leaves_no_caller_waiting_and_is_reported(loop_reports: list[Any]) -> None:
+async def test_a_broken_is_unwell_leaves_no_caller_waiting_and_is_reported(
+    loop_reports: list[Any],
+) -> None:
     b = bench(is_unwell=broken, stale_if_error=100)
     await b.hold()
     b.clock.advance(31)

@@ -33,7 +33,9 @@ both_orders = pytest.mark.parametrize("first_to_end", ["old", "new"])
 
 async def begin(background: bool, **policy: Any) -> tuple[Bench, asyncio.Task[Any] | None]:
     """A cache with a load of "a" under way, and who waits for it; nobody does if it is a refresh."""
-    b = bench(ttl=TTL, stale_while_revalidate=100, stale_if_error=100, is_unwell=is_unwell, **policy)
+    b = bench(
+        ttl=TTL, stale_while_revalidate=100, stale_if_error=100, is_unwell=is_unwell, **policy
+    )
     if not background:
         return b, await b.waiting()
     await b.hold(value="stale")
@@ -169,7 +171,9 @@ async def test_the_newer_answer_is_untouched_by_an_old_load_that_fails_late(
 
 @both_kinds
 @both_ways
-async def test_the_newer_answer_lives_its_full_time(forget: Callable[[Any], None], background: bool) -> None:
+async def test_the_newer_answer_lives_its_full_time(
+    forget: Callable[[Any], None], background: bool
+) -> None:
     """Lines 13 and 14."""
     b, _ = await begin(background)
     b.clock.advance(4)
@@ -303,7 +307,9 @@ async def test_a_loader_may_forget_what_it_loads(forget: Callable[[Any], None]) 
 
 
 @both_ways
-async def test_a_stale_answer_that_was_forgotten_never_stands_in(forget: Callable[[Any], None]) -> None:
+async def test_a_stale_answer_that_was_forgotten_never_stands_in(
+    forget: Callable[[Any], None],
+) -> None:
     b = bench(ttl=TTL, stale_if_error=100)
     await b.hold()
     b.clock.advance(TTL + 1)

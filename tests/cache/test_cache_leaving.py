@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from upstream import Unwell, bench, cancel, error_of, outcome, settle, turn_until, values
 
-from wolf_async import flight
+from wolf_async.cache import inflight as flight
+from wolf_async.cache.inflight import GROUP
 from wolf_async.errors import WolfClosedError
-from wolf_async.flight import GROUP
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -113,7 +113,9 @@ async def test_a_caller_in_the_same_tick_after_the_last_cancellation_gets_an_ans
     assert outcome(newcomer) == "a#2"
 
 
-async def test_a_caller_in_the_same_tick_before_the_last_cancellation_keeps_the_load_going() -> None:
+async def test_a_caller_in_the_same_tick_before_the_last_cancellation_keeps_the_load_going() -> (
+    None
+):
     """Line 5."""
     b = bench()
     last = await b.waiting()
@@ -145,7 +147,9 @@ async def test_a_caller_some_turns_after_the_last_cancellation_gets_an_answer(tu
 
 @pytest.mark.parametrize("ending", ["answers", "fails", "is cancelled"])
 @pytest.mark.parametrize("first_to_end", ["old", "new"])
-async def test_a_caller_during_slow_clean_up_gets_a_load_of_its_own(ending: str, first_to_end: str) -> None:
+async def test_a_caller_during_slow_clean_up_gets_a_load_of_its_own(
+    ending: str, first_to_end: str
+) -> None:
     """Line 5: however and whenever the cancelled load ends, the newer one is untouched."""
     tidied = asyncio.Event()
     begun: list[str] = []
@@ -451,7 +455,9 @@ def interrupt(monkeypatch: pytest.MonkeyPatch, where: str, *callers: asyncio.Tas
     monkeypatch.setattr(flight, where, interrupted)
 
 
-@pytest.mark.parametrize(("failing", "where"), [(False, "_tell"), (True, "_tell"), (True, "own_copy")])
+@pytest.mark.parametrize(
+    ("failing", "where"), [(False, "_tell"), (True, "_tell"), (True, "own_copy")]
+)
 @pytest.mark.parametrize("left_before", [False, True])
 async def test_callers_may_be_cancelled_while_a_crowd_is_told(
     failing: bool, where: str, left_before: bool, monkeypatch: pytest.MonkeyPatch

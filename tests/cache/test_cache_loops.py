@@ -89,7 +89,9 @@ def test_a_load_left_in_flight_by_the_first_run_does_not_hold_up_the_second(
     assert stats.loads == 1 + stats.failures + stats.abandoned
 
 
-def test_a_refresh_left_in_flight_by_the_first_run_is_made_again_by_the_second(new_loop: NewLoop) -> None:
+def test_a_refresh_left_in_flight_by_the_first_run_is_made_again_by_the_second(
+    new_loop: NewLoop,
+) -> None:
     """Line 25."""
     b = bench(ttl=10, stale_while_revalidate=1000)
     run(new_loop, load_now(b, "old"))
@@ -108,7 +110,9 @@ def test_a_refresh_left_in_flight_by_the_first_run_is_made_again_by_the_second(n
 
 
 @pytest.mark.parametrize("background", [False, True], ids=["load", "refresh"])
-def test_the_end_of_a_loop_is_no_failure_of_the_upstream(new_loop: NewLoop, background: bool) -> None:
+def test_the_end_of_a_loop_is_no_failure_of_the_upstream(
+    new_loop: NewLoop, background: bool
+) -> None:
     """Line 25: neither remembered nor a reason to put the next refresh off."""
     b = bench(ttl=10, stale_while_revalidate=1000, error_ttl=1000, refresh_backoff=1000)
     if background:
@@ -158,7 +162,12 @@ def test_a_cache_in_use_on_a_loop_that_is_open_refuses_another(new_loop: NewLoop
     caller = first.run_until_complete(b.waiting())
 
     async def elsewhere() -> None:
-        for call in (b.cache.get("a"), b.cache.get("b"), b.cache.get("a", max_age=0), b.cache.aclose()):
+        for call in (
+            b.cache.get("a"),
+            b.cache.get("b"),
+            b.cache.get("a", max_age=0),
+            b.cache.aclose(),
+        ):
             with pytest.raises(WolfConfigError, match="another event loop"):
                 await call
 
@@ -236,7 +245,9 @@ async def ended(b: Bench) -> asyncio.Task[Any]:
     return caller
 
 
-def test_a_run_that_ends_with_callers_waiting_is_quiet(new_loop: NewLoop, asyncio_errors: list[str]) -> None:
+def test_a_run_that_ends_with_callers_waiting_is_quiet(
+    new_loop: NewLoop, asyncio_errors: list[str]
+) -> None:
     """Line 25: `asyncio.run` cancels callers and load in one go, in any order."""
     for _ in range(20):
         b = bench()

@@ -81,7 +81,9 @@ async def test_loads_that_ask_for_other_keys_are_no_circle() -> None:
 
 
 @pytest.mark.parametrize("order", [("a", "b"), ("b", "a")])
-async def test_two_loads_that_come_to_wait_for_each_other_get_a_clear_error(order: tuple[str, str]) -> None:
+async def test_two_loads_that_come_to_wait_for_each_other_get_a_clear_error(
+    order: tuple[str, str],
+) -> None:
     """Line 27: neither began the other, they only joined it."""
     other = {"a": "b", "b": "a"}
     go = {key: asyncio.Event() for key in other}
@@ -100,7 +102,9 @@ async def test_two_loads_that_come_to_wait_for_each_other_get_a_clear_error(orde
     assert b.cache.stats().in_flight == 0
 
 
-async def test_two_loads_that_wait_for_each_other_by_way_of_the_next_load_get_a_clear_error() -> None:
+async def test_two_loads_that_wait_for_each_other_by_way_of_the_next_load_get_a_clear_error() -> (
+    None
+):
     """Line 27: "a" waits for the load of "b" that starts when the present one ends, which waits for "a"."""
     go = {key: asyncio.Event() for key in "ab"}
 
@@ -149,7 +153,9 @@ async def test_waiting_for_the_next_load_of_a_superseded_one_is_no_circle() -> N
 
 
 @pytest.mark.parametrize("everything", [False, True])
-async def test_a_loader_that_forgets_its_key_and_asks_for_it_gets_a_clear_error(everything: bool) -> None:
+async def test_a_loader_that_forgets_its_key_and_asks_for_it_gets_a_clear_error(
+    everything: bool,
+) -> None:
     """Line 27: else each load would begin another for ever."""
 
     async def load(key: str) -> Any:
@@ -232,7 +238,9 @@ async def test_a_task_that_a_load_left_behind_may_ask_for_its_key() -> None:
     assert outcome(left[0]) == "answer 2"
 
 
-async def test_a_load_begun_by_a_task_that_another_load_left_behind_may_ask_for_that_ones_key() -> None:
+async def test_a_load_begun_by_a_task_that_another_load_left_behind_may_ask_for_that_ones_key() -> (
+    None
+):
     left: list[asyncio.Task[Any]] = []
     go = asyncio.Event()
 
@@ -313,7 +321,9 @@ async def test_what_a_load_leaves_behind_keeps_neither_the_cache_nor_the_answer(
     assert len(contexts) == (2 if end == "answered" else 1)
 
 
-async def test_a_task_that_a_load_left_behind_may_ask_for_the_load_that_waited_for_that_one() -> None:
+async def test_a_task_that_a_load_left_behind_may_ask_for_the_load_that_waited_for_that_one() -> (
+    None
+):
     """Also in the tick in which "b" has ended, and "a" has not heard of it yet."""
     left_behind: list[asyncio.Task[Any]] = []
 

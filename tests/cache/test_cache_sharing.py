@@ -14,8 +14,8 @@ from upstream import SETTLED, Upstream, bench, cancel, error_of, outcome, settle
 
 from wolf_async.account import Account
 from wolf_async.cache import LoadingCache
+from wolf_async.cache.inflight import GROUP
 from wolf_async.errors import WolfConfigError
-from wolf_async.flight import GROUP
 from wolf_async.models import TaskInit
 from wolf_async.policy import CachePolicy
 
@@ -296,7 +296,9 @@ def scheduled(loop: asyncio.AbstractEventLoop) -> Generator[list[str]]:
 async def test_idle_waiters_use_no_time_of_the_loop() -> None:
     """Line 28: only this test's own steps are run while twenty callers wait."""
     b = bench()
-    callers = [await b.waiting() for _ in range(20)] + [await b.waiting(max_age=0) for _ in range(20)]
+    callers = [await b.waiting() for _ in range(20)] + [
+        await b.waiting(max_age=0) for _ in range(20)
+    ]
     with scheduled(asyncio.get_running_loop()) as log:
         await settle()
     assert log == ["call_soon"] * SETTLED
@@ -334,7 +336,9 @@ async def test_an_unhashable_key_is_refused_and_leaves_nothing(key: Any) -> None
     assert not b.calls
 
 
-@pytest.mark.parametrize("max_age", [-1, -0.001, float("nan"), True, "5", [], float("-inf")], ids=repr)
+@pytest.mark.parametrize(
+    "max_age", [-1, -0.001, float("nan"), True, "5", [], float("-inf")], ids=repr
+)
 @pytest.mark.parametrize("held", [True, False])
 async def test_a_max_age_that_is_no_number_of_seconds_is_refused_and_leaves_nothing(
     max_age: Any, held: bool

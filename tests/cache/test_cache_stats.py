@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from upstream import Refused, Unwell, Upstream, bench, cancel, error_of, is_unwell, outcome, settle
 
-from wolf_async.flight import Flight, Landing
+from wolf_async.cache.inflight import Flight, Landing
 
 
 async def test_all_counts_are_zero_at_first() -> None:
@@ -81,7 +81,9 @@ async def test_counts_add_up_whatever_happens(seed: int) -> None:
     for _ in range(300):
         match chance.randrange(12):
             case 0 | 1 | 2 | 3 | 4:
-                callers.append(b.get(chance.choice("abcde"), max_age=chance.choice([None, None, 0, 2])))
+                callers.append(
+                    b.get(chance.choice("abcde"), max_age=chance.choice([None, None, 0, 2]))
+                )
             case 5 | 6 | 7 if pending := [call for call in b.calls if not call.ended]:
                 call = chance.choice(pending)
                 error = chance.choice([None, None, Unwell(), Refused()])
@@ -120,11 +122,17 @@ async def test_stats_are_a_snapshot_that_cannot_be_changed() -> None:
 
 async def test_a_cache_says_in_one_line_what_it_holds_and_does() -> None:
     b = bench()
-    assert repr(b.cache) == "<LoadingCache: 0 held, 0 in flight, 0 of 0 calls served from memory, 0 loads>"
+    assert (
+        repr(b.cache)
+        == "<LoadingCache: 0 held, 0 in flight, 0 of 0 calls served from memory, 0 loads>"
+    )
     await b.hold("line\nbreak")
     await b.at_once("line\nbreak")
     left = await b.waiting("other")
-    assert repr(b.cache) == "<LoadingCache: 1 held, 1 in flight, 1 of 3 calls served from memory, 2 loads>"
+    assert (
+        repr(b.cache)
+        == "<LoadingCache: 1 held, 1 in flight, 1 of 3 calls served from memory, 2 loads>"
+    )
     await cancel(left)
     await b.cache.aclose()
     assert (

@@ -17,7 +17,7 @@ import pytest
 from random_loop import RandomLoop
 from upstream import Bench, Refused, Unwell, bench, is_unwell
 
-from wolf_async import flight
+from wolf_async.cache import inflight as flight
 from wolf_async.errors import WolfClosedError, WolfConfigError, WolfConnectionError
 
 if TYPE_CHECKING:
@@ -239,7 +239,9 @@ async def each_waiter_gets_an_error_of_its_own() -> None:
     b = bench(is_unwell=is_unwell)
     callers = await waiting(b, 6)
     soon(lambda: b.calls[0].fail(Unwell("down")), callers[0].cancel, callers[3].cancel)
-    errors = [error for error in await ended(*callers) if not isinstance(error, asyncio.CancelledError)]
+    errors = [
+        error for error in await ended(*callers) if not isinstance(error, asyncio.CancelledError)
+    ]
     assert len(errors) >= 4
     assert len({id(error) for error in errors}) == len(errors)
     assert {type(error) for error in errors} == {Unwell}
@@ -346,7 +348,13 @@ async def closing_ends_everything() -> None:
     [leaver] = await waiting(b, key="c")
     closers = [asyncio.create_task(b.cache.aclose()) for _ in range(2)]
     comers = [b.get("b"), b.get("d")]
-    soon(b.calls[2].answer, b.calls[1].answer, leaver.cancel, b.upstream.clean_up.set, callers[0].cancel)
+    soon(
+        b.calls[2].answer,
+        b.calls[1].answer,
+        leaver.cancel,
+        b.upstream.clean_up.set,
+        callers[0].cancel,
+    )
     for answer in await ended(*callers, *comers, leaver):
         assert answer == "b#1" or isinstance(answer, WolfClosedError | asyncio.CancelledError)
     assert await ended(*closers) == [None, None]
@@ -369,7 +377,12 @@ async def anything_at_all() -> None:
     """Random deeds at random moments, of which only what always holds is asked."""
     chance = the_loop().chance
     b = bench(
-        ttl=4, stale_while_revalidate=4, stale_if_error=9, error_ttl=1, max_entries=2, is_unwell=is_unwell
+        ttl=4,
+        stale_while_revalidate=4,
+        stale_if_error=9,
+        error_ttl=1,
+        max_entries=2,
+        is_unwell=is_unwell,
     )
     callers: list[asyncio.Task[Any]] = []
     one_load_each = chance.random() < 0.5
@@ -382,10 +395,17 @@ async def anything_at_all() -> None:
             lambda: callers.append(b.get(key)),
         ]
         if not one_load_each:
-            deeds += [lambda: b.cache.invalidate(key), lambda: callers and chance.choice(callers).cancel()]
+            deeds += [
+                lambda: b.cache.invalidate(key),
+                lambda: callers and chance.choice(callers).cancel(),
+            ]
         if under_way := [call for call in b.calls if not call.ended]:
             call = chance.choice(under_way)
-            deeds += [call.answer, call.answer, lambda: call.fail(chance.choice([Unwell, Refused])("no"))]
+            deeds += [
+                call.answer,
+                call.answer,
+                lambda: call.fail(chance.choice([Unwell, Refused])("no")),
+            ]
         return chance.choice(deeds)()
 
     for _ in range(60):
@@ -432,7 +452,9 @@ def run(scenario: Callable[[], Awaitable[None]], loop: RandomLoop) -> None:
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__)
-def test_in_any_order(scenario: Callable[[], Awaitable[None]], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_in_any_order(
+    scenario: Callable[[], Awaitable[None]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     loops: dict[int, RandomLoop] = {}
     for seed in SEEDS:
         monkeypatch.setattr(flight, "GROUP", GROUPS[seed % len(GROUPS)])

@@ -30,11 +30,12 @@ from hypothesis.stateful import (
 )
 from random_loop import HandLoop
 
-from wolf_async import WolfClient, flight
+from wolf_async import WolfClient
 from wolf_async.cache import Loaded, LoadingCache
+from wolf_async.cache import inflight as flight
+from wolf_async.cache.store import PairStore, Store
 from wolf_async.errors import WolfClosedError, WolfConfigError, WolfConnectionError
 from wolf_async.policy import CachePolicy
-from wolf_async.store import PairStore, Store
 from wolf_async.testing import FakeClock
 
 Key: TypeAlias = tuple[str, str]
@@ -122,9 +123,7 @@ class Call:
         return self.value is not None or self.error is not None
 
     def __repr__(self) -> str:
-        return (
-            f"<call for {self.key}, max_age={self.max_age}, began {self.began}, {self.value or self.error}>"
-        )
+        return f"<call for {self.key}, max_age={self.max_age}, began {self.began}, {self.value or self.error}>"
 
 
 class Load:
@@ -192,7 +191,9 @@ class Model:
         if self.closed:
             call.error = (WolfClosedError, None)
         elif not self.serve(call):
-            if call.parent is not None and call.key in {load.key for load in self.ancestors(call.parent)}:
+            if call.parent is not None and call.key in {
+                load.key for load in self.ancestors(call.parent)
+            }:
                 call.error = (WolfConfigError, None)
             else:
                 self.board(call)
@@ -218,7 +219,11 @@ class Model:
             if self.clock() >= held.retry_at and call.key not in self.current:
                 self.count["refreshes"] += 1
                 self.start(Load(call.key, background=True))
-        elif call.max_age is None and past <= self.policy.stale_if_error and self.clock() < held.retry_at:
+        elif (
+            call.max_age is None
+            and past <= self.policy.stale_if_error
+            and self.clock() < held.retry_at
+        ):
             self.count["stale_hits"] += 1
         else:
             return False
@@ -232,7 +237,12 @@ class Model:
             current = self.current.get(waited_for.key) is waited_for
             either = (waited_for, self.queued.get(waited_for.key) if current else None)
             for other in self.live:
-                if other not in found and other.asking and other.asking.load and other.asking.load in either:
+                if (
+                    other not in found
+                    and other.asking
+                    and other.asking.load
+                    and other.asking.load in either
+                ):
                     found.append(other)
         return found
 
@@ -284,7 +294,9 @@ class Model:
     def sent(self, key: Key) -> Load:
         """A load has begun to run; it is the oldest that has not."""
         load = next(
-            load for load in self.live if load.key == key and load.sent_at is None and not load.cancelled
+            load
+            for load in self.live
+            if load.key == key and load.sent_at is None and not load.cancelled
         )
         load.sent_at, load.sent_order = self.clock(), self.tick()
         self.count["sent"] += 1
@@ -318,7 +330,9 @@ class Model:
             call.value = value
         load.waiters.clear()
 
-    def failed(self, load: Load, failure: tuple[type[BaseException], str | None], current: bool) -> None:
+    def failed(
+        self, load: Load, failure: tuple[type[BaseException], str | None], current: bool
+    ) -> None:
         self.count["failures"] += 1
         stand_in = self.outlasts(load, failure) if current and self.policy is not None else None
         for call in load.waiters:
@@ -380,7 +394,10 @@ class Model:
             assert not fresh_lost, "room was made for what cannot be kept"
         elif fresh_lost:
             largest = max(sizes[k] for k in fresh_lost)
-            full = len(kept) == self.policy.max_entries or sum(sizes[k] for k in kept) + largest > limit
+            full = (
+                len(kept) == self.policy.max_entries
+                or sum(sizes[k] for k in kept) + largest > limit
+            )
             assert full, f"{fresh_lost} left although there was room"
         self.count["at least evictions"] += len(fresh_lost)
         self.count["at most evictions"] += len(lost - {key})
@@ -425,7 +442,9 @@ class Model:
         assert self.policy is not None
         age = self.clock() - held.sent_at
         if max_age is None:
-            return held.value if age <= self.policy.ttl + self.policy.stale_while_revalidate else None
+            return (
+                held.value if age <= self.policy.ttl + self.policy.stale_while_revalidate else None
+            )
         return held.value if 0 < max_age >= age <= self.policy.ttl else None
 
 
@@ -442,7 +461,10 @@ WITH_WINDOWS: Final = st.builds(
     max_bytes=st.sampled_from([None, None, 10]),
 )
 WITHOUT_WINDOWS: Final = st.builds(
-    CachePolicy, ttl=st.just(0.0), error_ttl=st.sampled_from([0.0, 2.0]), max_entries=st.sampled_from([1, 3])
+    CachePolicy,
+    ttl=st.just(0.0),
+    error_ttl=st.sampled_from([0.0, 2.0]),
+    max_entries=st.sampled_from([1, 3]),
 )
 POLICIES: Final[st.SearchStrategy[CachePolicy | None]] = st.integers(0, 9).flatmap(
     lambda n: st.none() if n == 4 else WITHOUT_WINDOWS if n == 7 else WITH_WINDOWS
@@ -505,9 +527,16 @@ class CacheMachine(RuleBasedStateMachine):
         self.pairs: PairStore[str, str, Answer] | None = PairStore.of(policy) if pairs else None
         self.store: Store[Key, Answer] = Store.of(policy) if self.pairs is None else self.pairs
         self.cache: LoadingCache[Key, Answer] = LoadingCache(
-            self._load, policy=policy, sizeof=size, clock=self.clock, is_unwell=is_unwell, store=self.store
+            self._load,
+            policy=policy,
+            sizeof=size,
+            clock=self.clock,
+            is_unwell=is_unwell,
+            store=self.store,
         )
-        self.client = None if self.pairs is None else client_of(self.cache, self.pairs, policy, self.clock)
+        self.client = (
+            None if self.pairs is None else client_of(self.cache, self.pairs, policy, self.clock)
+        )
 
     def check(self, true: bool, complaint: str) -> None:
         """As an assertion, for code in tasks, whose errors would get lost."""
@@ -524,7 +553,8 @@ class CacheMachine(RuleBasedStateMachine):
         beside = [o for o in self.tasks.values() if o and o.key == key and o is not load]
         for other in beside:
             self.check(
-                other.superseded_order < float("inf") or other.cancelled, f"{load} runs beside {other}"
+                other.superseded_order < float("inf") or other.cancelled,
+                f"{load} runs beside {other}",
             )
         self.check(not caller_local.get(), f"{load} sees a caller's context variables")
         try:
@@ -592,7 +622,8 @@ class CacheMachine(RuleBasedStateMachine):
         except asyncio.CancelledError:
             self.model.left(call)
             self.check(
-                call.cancelled or (call.parent is not None and call.parent.cancelled), f"{call} was cancelled"
+                call.cancelled or (call.parent is not None and call.parent.cancelled),
+                f"{call} was cancelled",
             )
             raise
         except Exception as error:
@@ -610,11 +641,16 @@ class CacheMachine(RuleBasedStateMachine):
         # what follows needs no model of the cache, only of what was allowed
         load = self.loads[value.number - 1]
         self.check(value.key == call.key, f"{call} got another key's {value}")
-        self.check(load.superseded_order > call.order, f"{call} got {value}, invalidated before it began")
+        self.check(
+            load.superseded_order > call.order, f"{call} got {value}, invalidated before it began"
+        )
         if call.max_age is not None:
-            self.check(call.began - value.sent_at <= call.max_age, f"{call} got {value}, which is too old")
             self.check(
-                call.max_age > 0 or load.sent_order > call.order, f"{call} got {value}, sent before it began"
+                call.began - value.sent_at <= call.max_age, f"{call} got {value}, which is too old"
+            )
+            self.check(
+                call.max_age > 0 or load.sent_order > call.order,
+                f"{call} got {value}, sent before it began",
             )
 
     def _got_error(self, call: Call, error: Exception) -> None:
@@ -696,7 +732,9 @@ class CacheMachine(RuleBasedStateMachine):
     def peek(self, key: Key, max_age: float | None) -> None:
         assert self.cache.peek(key, max_age=max_age) is self.model.peek(key, max_age)
         if self.client is not None:
-            assert cast("Any", self.client.peek(*key, max_age=max_age)) is self.model.peek(key, max_age)
+            assert cast("Any", self.client.peek(*key, max_age=max_age)) is self.model.peek(
+                key, max_age
+            )
 
     # --- rules: loads
 
@@ -862,7 +900,11 @@ class CacheMachine(RuleBasedStateMachine):
 
     def both_ways_in_lead_to_the_same_entries(self) -> None:
         if self.pairs is not None:
-            by_parts = {(a, b): entry for a, held in self.pairs.by_parts.items() for b, entry in held.items()}
+            by_parts = {
+                (a, b): entry
+                for a, held in self.pairs.by_parts.items()
+                for b, entry in held.items()
+            }
             assert by_parts == self.pairs.entries
             assert all(self.pairs.by_parts.values()), "an empty part is left"
 
@@ -922,9 +964,34 @@ class CacheMachine(RuleBasedStateMachine):
 
 
 REACHED: Final = (
-    *("hits", "stale_hits", "error_hits", "misses", "joined", "loads", "refreshes", "failures", "abandoned"),
-    *("superseded", "at least evictions", "of them queued", "of them left by all", "of them stood in for"),
-    *("value", "later value", "unwell", "no", "cancelled", "odd", "asked by loads", "slow clean-ups"),
+    *(
+        "hits",
+        "stale_hits",
+        "error_hits",
+        "misses",
+        "joined",
+        "loads",
+        "refreshes",
+        "failures",
+        "abandoned",
+    ),
+    *(
+        "superseded",
+        "at least evictions",
+        "of them queued",
+        "of them left by all",
+        "of them stood in for",
+    ),
+    *(
+        "value",
+        "later value",
+        "unwell",
+        "no",
+        "cancelled",
+        "odd",
+        "asked by loads",
+        "slow clean-ups",
+    ),
 )
 
 
@@ -940,7 +1007,9 @@ def test_the_cache_does_what_the_model_says() -> None:
             derandomize=not steps,
             database=None,
             report_multiple_bugs=False,
-            phases=[Phase.generate] if "WOLF_MUTANT" in os.environ else [Phase.generate, Phase.shrink],
+            phases=[Phase.generate]
+            if "WOLF_MUTANT" in os.environ
+            else [Phase.generate, Phase.shrink],
             deadline=None,
             suppress_health_check=(
                 HealthCheck.too_slow,

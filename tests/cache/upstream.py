@@ -136,7 +136,9 @@ class Bench:
 
 def bench(load: Any = None, **options: Any) -> Bench:
     """A cache with settings of `CachePolicy`, and with ``load``, ``sizeof`` and ``is_unwell`` as for `LoadingCache`."""
-    own: dict[str, Any] = {name: options.pop(name) for name in ("sizeof", "is_unwell") if name in options}
+    own: dict[str, Any] = {
+        name: options.pop(name) for name in ("sizeof", "is_unwell") if name in options
+    }
     if load is not None:
         own["load"] = load
     return Bench(CachePolicy(**options), **own)

@@ -101,7 +101,9 @@ async def start(
     return Process(process)
 
 
-async def wolf_async(*args: str, env: Mapping[str, str], stdout: int = asyncio.subprocess.PIPE) -> Ended:
+async def wolf_async(
+    *args: str, env: Mapping[str, str], stdout: int = asyncio.subprocess.PIPE
+) -> Ended:
     """Run it to its end."""
     async with await start(*args, env=env, stdout=stdout) as process:
         return await process.ended()

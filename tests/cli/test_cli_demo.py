@@ -49,7 +49,8 @@ async def test_it_ends_by_itself_and_its_last_line_states_the_counts() -> None:
 async def test_a_hit_costs_a_small_part_of_a_miss() -> None:
     ended = await wolf_async("demo", env=environment())
     costs = {
-        name: re.search(rf"^{name} +([0-9.,]+) ", ended.out, re.MULTILINE) for name in ("a miss", "a hit")
+        name: re.search(rf"^{name} +([0-9.,]+) ", ended.out, re.MULTILINE)
+        for name in ("a miss", "a hit")
     }
     miss, hit = (float(found[1].replace(",", "")) for found in costs.values() if found)
     ratio = re.search(r"a miss beside a hit +([0-9,]+) ×", ended.out)
@@ -124,10 +125,15 @@ async def test_callers_without_an_answer_fail_it(box: Sandbox) -> None:
     box.script(None, respond(503))
     async with WolfClient(box.token, base_url=box.base_url, retry=RetryPolicy(attempts=1)) as wolf:
         crowd = await demo.send_crowd(box, wolf)
-    assert crowd.verdict() == (False, "1000 callers, 10 accounts, 10 requests: 100 callers without an answer")
+    assert crowd.verdict() == (
+        False,
+        "1000 callers, 10 accounts, 10 requests: 100 callers without an answer",
+    )
 
 
-async def test_a_miss_is_a_request_and_a_hit_is_none(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_miss_is_a_request_and_a_hit_is_none(
+    box: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(demo, "MISSES", 7)
     async with WolfClient(box.token, base_url=box.base_url) as wolf:
         cost = await demo.measure(wolf, box.accounts[0])
@@ -160,7 +166,10 @@ def test_counts_that_are_wrong_are_the_last_line_and_status_1(
 ) -> None:
     assert run_faulty(respond(503), monkeypatch) == 1
     out, err = capsys.readouterr()
-    assert out.splitlines()[-1] == "1000 callers, 10 accounts, 10 requests: 1000 callers without an answer"
+    assert (
+        out.splitlines()[-1]
+        == "1000 callers, 10 accounts, 10 requests: 1000 callers without an answer"
+    )
     assert err == "wolf-async: the demo failed: its last line says which count is wrong\n"
 
 

@@ -71,7 +71,10 @@ def lines_of(path: Path) -> list[dict[str, Any]]:
 
 @pytest.fixture
 def shell(
-    box: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    box: Sandbox,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> Shell:
     monkeypatch.setenv("WOLF_TOKEN", box.token)
     monkeypatch.setenv("WOLF_BASE_URL", box.base_url)
@@ -112,7 +115,11 @@ async def rows(folder: Path, text: bytes, form: Format) -> list[Account | BadRow
             [BadRow(1, '"a" , s', "expected user_id[,sub_user_id]: ',' expected after '\"'")],
         ),
         ("csv", "云 蝠,s\n", [Account("云 蝠", "s")]),
-        ("jsonl", '\ufeff"a"\r\n\n["b","s"]\n["c",null]', [Account("a"), Account("b", "s"), Account("c")]),
+        (
+            "jsonl",
+            '\ufeff"a"\r\n\n["b","s"]\n["c",null]',
+            [Account("a"), Account("b", "s"), Account("c")],
+        ),
         (
             "jsonl",
             '{"user_id":"a"}\n{"sub_user_id":"s","user_id":"b","more":{}}\n{"user_id":"c","sub_user_id":null}',
@@ -175,7 +182,9 @@ async def test_rows_of_a_pipe_come_as_they_are_written_and_lines_may_come_in_par
 
 
 @pytest.mark.parametrize(("text", "lines"), [(b"", 0), (b"a", 1), (b"a\n", 1), (b"a\nb\n\nc", 4)])
-def test_counting_the_lines_of_a_file_leaves_it_to_be_read(text: bytes, lines: int, tmp_path: Path) -> None:
+def test_counting_the_lines_of_a_file_leaves_it_to_be_read(
+    text: bytes, lines: int, tmp_path: Path
+) -> None:
     path = tmp_path / "accounts"
     path.write_bytes(b"skipped\n" + text)
     with path.open("rb", buffering=0) as file:
@@ -203,7 +212,9 @@ async def test_each_account_gets_a_line_with_its_whole_answer(box: Sandbox, shel
 async def test_what_fails_is_an_error_line_and_stops_nothing(box: Sandbox, shell: Shell) -> None:
     box.script(box.users[1], error(6007, "余额不足"))
     box.script(box.users[2], *[respond(502)] * 3)
-    source = shell.write("a.jsonl", *(json.dumps(user) for user in (*box.users[:4], "nobody")), "[1]")
+    source = shell.write(
+        "a.jsonl", *(json.dumps(user) for user in (*box.users[:4], "nobody")), "[1]"
+    )
     ended = await shell.fetch(source)
     assert (ended.status, ended.out) == (1, "")
     total, _, kinds = ended.err.strip().partition(", ")
@@ -254,7 +265,9 @@ async def test_an_account_named_twice_is_asked_for_once_and_each_row_gets_a_line
     assert (await shell.fetch(source, "--concurrency", "2")).status == 0
     assert len(box.calls) == 1
     assert [account_of(line) for line in shell.lines()] == [Account(box.users[0])] * 5
-    assert (await shell.fetch(source, "--overwrite", "--concurrency", "1", "--max-age", "0")).status == 0
+    assert (
+        await shell.fetch(source, "--overwrite", "--concurrency", "1", "--max-age", "0")
+    ).status == 0
     assert len(box.calls) == 6
 
 
@@ -272,10 +285,14 @@ async def test_concurrency_bounds_the_requests_at_once(box: Sandbox, shell: Shel
 # --- what makes no sense ---------------------------------------------------------------------------------------
 
 
-async def test_an_output_that_is_there_is_touched_only_on_demand(box: Sandbox, shell: Shell) -> None:
+async def test_an_output_that_is_there_is_touched_only_on_demand(
+    box: Sandbox, shell: Shell
+) -> None:
     shell.out.write_text("precious")
     source = shell.write("a.csv", box.users[0])
-    assert "--resume continues it, --overwrite begins anew" in one_line(await shell.fetch(source), 2)
+    assert "--resume continues it, --overwrite begins anew" in one_line(
+        await shell.fetch(source), 2
+    )
     assert shell.out.read_text() == "precious"
     assert (await shell.fetch(source, "--overwrite")).status == 0
     assert [account_of(line) for line in shell.lines()] == [Account(box.users[0])]
@@ -296,7 +313,11 @@ async def test_an_output_that_is_there_is_touched_only_on_demand(box: Sandbox, s
     ],
 )
 async def test_a_command_that_makes_no_sense_is_status_2_and_makes_no_file(
-    accounts: str, options: tuple[str, ...], said: str, shell: Shell, monkeypatch: pytest.MonkeyPatch
+    accounts: str,
+    options: tuple[str, ...],
+    said: str,
+    shell: Shell,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(shell.folder)
     shell.write("a.csv", "u")
@@ -352,7 +373,9 @@ def test_a_disk_that_gets_full_leaves_whole_lines(tmp_path: Path, source: Path) 
         # the next line has room for a part of it
         resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 100, before[1]))
         try:
-            with pytest.raises(click.ClickException, match=r"cannot write .*out\.jsonl: File too large"):
+            with pytest.raises(
+                click.ClickException, match=r"cannot write .*out\.jsonl: File too large"
+            ):
                 out.write(LINE)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, before)
@@ -362,7 +385,9 @@ def test_a_disk_that_gets_full_leaves_whole_lines(tmp_path: Path, source: Path) 
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
-async def test_output_that_cannot_be_written_is_one_line_and_status_1(box: Sandbox, shell: Shell) -> None:
+async def test_output_that_cannot_be_written_is_one_line_and_status_1(
+    box: Sandbox, shell: Shell
+) -> None:
     source = shell.write("a.csv", *box.users)
     ended = await shell.fetch(source, "--out", "/dev/full", "--overwrite")
     assert "cannot write /dev/full: No space left on device" in one_line(ended, 1)
@@ -395,7 +420,14 @@ def test_two_processes_do_not_write_one_file(tmp_path: Path, source: Path) -> No
 
 def test_the_last_line_of_an_account_counts(tmp_path: Path, source: Path) -> None:
     path = tmp_path / "out.jsonl"
-    told = [("u", "init"), ("v", "error"), ("u", "error"), ("v", "init"), ("w", "init"), ("x", "error")]
+    told = [
+        ("u", "init"),
+        ("v", "error"),
+        ("u", "error"),
+        ("v", "init"),
+        ("w", "init"),
+        ("x", "error"),
+    ]
     path.write_text(
         "".join(f'{{"user_id":"{user}","sub_user_id":null,"{end}":{{}}}}\n' for user, end in told)
     )
@@ -404,7 +436,9 @@ def test_the_last_line_of_an_account_counts(tmp_path: Path, source: Path) -> Non
         assert len(out.done) == 2
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="the superuser reads everything")
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() == 0, reason="the superuser reads everything"
+)
 def test_what_cannot_be_read_cannot_be_continued(tmp_path: Path, source: Path) -> None:
     path = tmp_path / "out.jsonl"
     path.write_bytes(b"")
@@ -414,12 +448,23 @@ def test_what_cannot_be_read_cannot_be_continued(tmp_path: Path, source: Path) -
 
 
 TORN = [b"{", b'{"user_id"', b'{"user_id":"v","sub_user_id":null,"init":{"caller', b"\0" * 5000]
-FOREIGN = [b"{}", b"precious notes", b'{"user":"v"', b'{"user_id":"v","sub_user_id":null}\n', b"\n", b"\0\n"]
-WHOLE = b'{"user_id":"u","sub_user_id":null,"init":{}}\n{"user_id":"w","sub_user_id":null,"error":{}}\n'
+FOREIGN = [
+    b"{}",
+    b"precious notes",
+    b'{"user":"v"',
+    b'{"user_id":"v","sub_user_id":null}\n',
+    b"\n",
+    b"\0\n",
+]
+WHOLE = (
+    b'{"user_id":"u","sub_user_id":null,"init":{}}\n{"user_id":"w","sub_user_id":null,"error":{}}\n'
+)
 
 
 @pytest.mark.parametrize("tail", [b"", *TORN])
-def test_resuming_cuts_off_a_torn_line_and_nothing_else(tail: bytes, tmp_path: Path, source: Path) -> None:
+def test_resuming_cuts_off_a_torn_line_and_nothing_else(
+    tail: bytes, tmp_path: Path, source: Path
+) -> None:
     path = tmp_path / "out.jsonl"
     path.write_bytes(WHOLE + tail)
     with outfile(path, source, resume=True) as out:
@@ -436,7 +481,9 @@ def test_resuming_leaves_a_file_alone_that_is_not_of_this_command(
 ) -> None:
     path = tmp_path / "out.jsonl"
     path.write_bytes(WHOLE + tail)
-    with pytest.raises(click.UsageError, match=r"line 3 of .* is not of this command: nothing was changed"):
+    with pytest.raises(
+        click.UsageError, match=r"line 3 of .* is not of this command: nothing was changed"
+    ):
         outfile(path, source, resume=True)
     assert path.read_bytes() == WHOLE + tail
 

@@ -16,7 +16,16 @@ from shell import COMMAND, Ended, environment, one_line, service, start, wolf_as
 from wolf_async import Account, TaskInit
 from wolf_async.cli.app import run
 from wolf_async.models import dec_hook
-from wolf_async.testing import FakeClock, Sandbox, error, hold, html, respond, truncate, unauthorized
+from wolf_async.testing import (
+    FakeClock,
+    Sandbox,
+    error,
+    hold,
+    html,
+    respond,
+    truncate,
+    unauthorized,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -53,7 +62,9 @@ async def test_it_shows_the_answer_of_a_sub_account(box: Sandbox) -> None:
 
 
 async def test_json_is_one_document_on_one_line_and_holds_all_of_the_answer(box: Sandbox) -> None:
-    ended = await wolf_async("init", box.users[0], "--json", env=service(box, PYTHONIOENCODING="ascii"))
+    ended = await wolf_async(
+        "init", box.users[0], "--json", env=service(box, PYTHONIOENCODING="ascii")
+    )
     assert (ended.status, ended.err) == (0, "")
     assert ended.out.count("\n") == 1
     expected = msgspec.convert(box.data_for(box.users[0]), TaskInit, dec_hook=dec_hook)
@@ -64,7 +75,9 @@ async def test_json_is_indented_on_a_terminal(box: Sandbox) -> None:
     pty = pytest.importorskip("pty")
     master, slave = pty.openpty()
     box.set_data(box.users[0], {"max_recycle_limit": 50, "caller_line_list": []})
-    async with await start("init", box.users[0], "--json", env=service(box), stdout=slave) as process:
+    async with await start(
+        "init", box.users[0], "--json", env=service(box), stdout=slave
+    ) as process:
         assert (await process.ended()).status == 0
     os.close(slave)
     said = os.read(master, 100_000).decode().replace("\r\n", "\n")
@@ -75,7 +88,9 @@ async def test_json_is_indented_on_a_terminal(box: Sandbox) -> None:
 
 async def test_an_option_beats_the_environment(box: Sandbox) -> None:
     env = service(box) | {"WOLF_BASE_URL": "http://127.0.0.1:9"}
-    ended = await wolf_async("init", box.users[0], "--json", "--base-url", f"{box.base_url}/prefix", env=env)
+    ended = await wolf_async(
+        "init", box.users[0], "--json", "--base-url", f"{box.base_url}/prefix", env=env
+    )
     assert ended.status == 0
     assert box.calls[0].path.startswith("/prefix/agent-api/")
 
@@ -131,7 +146,11 @@ def test_a_command_that_makes_no_sense_is_one_line_and_status_2(
 
 @pytest.mark.parametrize(
     ("args", "said"),
-    [(("init", "u"), "no token"), (("init",), "Missing argument"), (("sandbox", "--port=x"), "--port")],
+    [
+        (("init", "u"), "no token"),
+        (("init",), "Missing argument"),
+        (("sandbox", "--port=x"), "--port"),
+    ],
 )
 async def test_a_process_that_makes_no_sense_ends_in_one_line_and_status_2(
     args: tuple[str, ...], said: str
@@ -164,7 +183,9 @@ async def test_plain_http_is_permitted_on_demand() -> None:
         (truncate(100), "(after 3 attempts)"),
     ],
 )
-async def test_an_answer_that_failed_is_one_line_and_status_1(box: Sandbox, step: object, said: str) -> None:
+async def test_an_answer_that_failed_is_one_line_and_status_1(
+    box: Sandbox, step: object, said: str
+) -> None:
     box.always(step)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     assert said in one_line(await wolf_async("init", box.users[0], env=service(box)), 1)
 
@@ -180,7 +201,9 @@ async def test_what_the_server_says_cannot_command_the_terminal(box: Sandbox) ->
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
 @pytest.mark.parametrize("option", ["--json", "--base-url={}"])
-async def test_output_that_cannot_be_written_is_one_line_and_status_1(box: Sandbox, option: str) -> None:
+async def test_output_that_cannot_be_written_is_one_line_and_status_1(
+    box: Sandbox, option: str
+) -> None:
     # short enough to wait in a buffer, so that only a flush shows that it cannot be written
     box.set_data(box.users[0], {"max_recycle_limit": 50, "caller_line_list": []})
     with Path("/dev/full").open("wb") as full:  # noqa: ASYNC230 - a device
@@ -196,7 +219,9 @@ async def test_a_reader_that_has_gone_is_no_news(box: Sandbox, option: str) -> N
     reading, writing = os.pipe()
     os.close(reading)
     env = service(box)
-    ended = await wolf_async("init", box.users[0], option.format(box.base_url), env=env, stdout=writing)
+    ended = await wolf_async(
+        "init", box.users[0], option.format(box.base_url), env=env, stdout=writing
+    )
     os.close(writing)
     assert ended == (141, "", "")
 
@@ -253,7 +278,9 @@ async def test_a_token_that_slips_into_a_message_is_blotted_out(box: Sandbox) ->
 @pytest.mark.parametrize("package", ["click", "rich"])
 async def test_a_missing_extra_is_one_line_that_says_how_to_install_it(package: str) -> None:
     code = f"import sys; sys.modules[{package!r}] = None; from wolf_async.cli import main; sys.exit(main())"
-    async with await start(env=environment(), command=(sys.executable, "-W", "error", "-c", code)) as process:
+    async with await start(
+        env=environment(), command=(sys.executable, "-W", "error", "-c", code)
+    ) as process:
         line = one_line(await process.ended(), 2)
     assert line == f'wolf-async: {package} is not installed: pip install "wolf-async[cli]"'
 

@@ -82,14 +82,23 @@ def test_a_line_is_shown_with_its_use_and_kind_and_free_concurrency_and_end() ->
 def test_a_line_whose_allocation_is_over_counts_as_ended() -> None:
     part = section(report(sample()), "Inbound lines")
     assert "1: 1 of 1 calls free, 1 ended" in part
-    assert row(part, "呼入测试")[1:6] == ["regular", "internal", "━" * 14, "1/1", "2025-03-12 10:09"]
+    assert row(part, "呼入测试")[1:6] == [
+        "regular",
+        "internal",
+        "━" * 14,
+        "1/1",
+        "2025-03-12 10:09",
+    ]
 
 
 def test_scripts_of_all_three_kinds_are_shown() -> None:
     text = report(sample())
     assert row(section(text, "Regular scripts"), "1 ") == ["1", "测试-抖音-1", "2024-09-26"]
     assert row(section(text, "LLM scripts"), "12542") == ["12542", "测试", "2025-03-13"]
-    assert row(section(text, "Scripts 2.0"), "173172648300724225") == ["173172648300724225", "max-speak-time"]
+    assert row(section(text, "Scripts 2.0"), "173172648300724225") == [
+        "173172648300724225",
+        "max-speak-time",
+    ]
 
 
 def test_variables_that_must_be_filled_stand_beside_their_script() -> None:
@@ -138,7 +147,9 @@ def test_what_a_rule_does_at_other_times_is_shown_as_it_was_sent() -> None:
         {"rule_id": 1, "number_status": 6, "time": 30, "number_status_str": "关机"},
         {"rule_id": 1, "number_status": 8, "time": None, "number_status_str": None},
     ]
-    changed = sample(auto_recycle_rules=[rule | {"status": False, "is_default": False, "details": details}])
+    changed = sample(
+        auto_recycle_rules=[rule | {"status": False, "is_default": False, "details": details}]
+    )
     assert row(section(report(changed), "Redial rules"), "1 ") == [
         "1",
         "默认重呼规则",
@@ -149,7 +160,16 @@ def test_what_a_rule_does_at_other_times_is_shown_as_it_was_sent() -> None:
 
 @pytest.mark.parametrize(
     "held",
-    ["转人工", "平均", "无操作", "暂停任务释放并发", "超市大厅", "质检条件1", "Bridge groups", "Backgrounds"],
+    [
+        "转人工",
+        "平均",
+        "无操作",
+        "暂停任务释放并发",
+        "超市大厅",
+        "质检条件1",
+        "Bridge groups",
+        "Backgrounds",
+    ],
 )
 def test_the_small_sections_are_shown(held: str) -> None:
     assert held in report(sample()).partition("max_recycle_limit")[2]
@@ -162,7 +182,8 @@ def test_end_actions_are_in_the_order_of_their_keys() -> None:
 
 def test_defaults_are_marked_in_every_section_that_has_them() -> None:
     changes: dict[str, Any] = {
-        key: [SAMPLE[key][0] | {"default": True}] for key in ("outbound_group", "big_model_outbound_group")
+        key: [SAMPLE[key][0] | {"default": True}]
+        for key in ("outbound_group", "big_model_outbound_group")
     }
     changes["llm_intention_configs"] = [SAMPLE["llm_intention_configs"][0] | {"is_default": 1}]
     text = report(sample(**changes))
@@ -191,7 +212,9 @@ def test_what_is_none_is_shown_as_an_en_dash() -> None:
 
 def test_a_line_without_a_name_goes_by_its_remark() -> None:
     line = SAMPLE["caller_line_list"][0] | {"new_line": None, "remark": "备用"}
-    assert row(section(report(sample(caller_line_list=[line])), "Outbound lines"), "备用")[0] == "备用"
+    assert (
+        row(section(report(sample(caller_line_list=[line])), "Outbound lines"), "备用")[0] == "备用"
+    )
 
 
 def test_an_empty_answer_is_shown_as_such() -> None:
@@ -208,7 +231,9 @@ def test_names_are_never_markup(name: str) -> None:
     variables = [script["variable"][0] | {"name": name}]
     text = report(
         sample(
-            caller_line_list=[line | {"remark": name, "new_line": line["new_line"] | {"name": name}}],
+            caller_line_list=[
+                line | {"remark": name, "new_line": line["new_line"] | {"name": name}}
+            ],
             task_dial_times=[group],
             outbound_group=[SAMPLE["outbound_group"][0] | {"name": name}],
             outbound_group_v2=[script | {"name": name, "variable": variables}],
@@ -302,7 +327,9 @@ def test_a_bar_is_full_only_if_all_is_free_and_empty_only_if_nothing_is(
     assert bar(free, total, 10, ascii_only=True).plain == drawn
 
 
-@pytest.mark.parametrize(("free", "colour"), [(0, "red"), (4, "yellow"), (5, "green"), (10, "green")])
+@pytest.mark.parametrize(
+    ("free", "colour"), [(0, "red"), (4, "yellow"), (5, "green"), (10, "green")]
+)
 def test_the_colour_of_a_bar_says_how_much_is_free(free: int, colour: str) -> None:
     assert str(bar(free, 10, 10).spans[0].style) == colour
 
@@ -353,7 +380,8 @@ def group(*days: tuple[int | None, str]) -> TaskDialTime:
         {
             "week": week,
             "times": [
-                dict(zip(("begin_time", "end_time"), span.split("-"), strict=True)) for span in text.split()
+                dict(zip(("begin_time", "end_time"), span.split("-"), strict=True))
+                for span in text.split()
             ],
         }
         for week, text in days

@@ -30,7 +30,9 @@ async def guide(process: Process, last: str = END_OF_GUIDE) -> Guide:
     text = await process.out_until(last)
     match = re.search(r"^ +export WOLF_BASE_URL=(\S+) WOLF_TOKEN=(\S+)$", text, re.MULTILINE)
     assert match is not None
-    return Guide(match[1], match[2], [line.strip() for line in text.splitlines() if line.startswith("  ")])
+    return Guide(
+        match[1], match[2], [line.strip() for line in text.splitlines() if line.startswith("  ")]
+    )
 
 
 def owner(init: TaskInit) -> str | None:
@@ -78,7 +80,9 @@ async def test_the_lines_it_prints_can_be_copied() -> None:
     async with await start("sandbox", env=environment(COLUMNS="40")) as process:
         export, main, sub, curl = (await guide(process)).lines[:4]
         command = f'wolf_async() {{ "{sys.executable}" -m wolf_async.cli "$@"; }}'
-        copied = "\n".join(line.replace("wolf-async ", "wolf_async ") for line in (export, main, sub, curl))
+        copied = "\n".join(
+            line.replace("wolf-async ", "wolf_async ") for line in (export, main, sub, curl)
+        )
         shell_command = ("sh", "-e", "-c", f"{command}\n{copied} --silent")
         async with await start(env=environment(), command=shell_command) as shell:
             status, out, err = await shell.ended()
@@ -90,7 +94,9 @@ async def test_the_lines_it_prints_can_be_copied() -> None:
 
 
 async def test_accounts_and_seed_are_what_was_asked_for() -> None:
-    async with await start("sandbox", "--accounts", "1", "--seed", "7", env=environment()) as process:
+    async with await start(
+        "sandbox", "--accounts", "1", "--seed", "7", env=environment()
+    ) as process:
         base_url, token, _ = await guide(process, "1 account.")
         assert token == synthetic_token(7)
         async with WolfClient(token, base_url=base_url) as wolf:
@@ -109,7 +115,9 @@ async def test_a_port_in_use_is_one_line_and_status_1() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         ended = await wolf_async("sandbox", "--port", str(port), env=environment())
-    assert one_line(ended, 1) == f"wolf-async: port {port} is in use: choose another one with --port"
+    assert (
+        one_line(ended, 1) == f"wolf-async: port {port} is in use: choose another one with --port"
+    )
 
 
 async def test_it_reads_no_settings_of_the_real_service() -> None:

@@ -52,7 +52,10 @@ def init_of(*lines: dict[str, Any], **sections: Any) -> TaskInit:
 
 
 def changed(before: TaskInit, after: TaskInit) -> list[tuple[str, str, int | None]]:
-    return [(change.line.line_id, said(change), change.difference) for change in line_changes(before, after)]
+    return [
+        (change.line.line_id, said(change), change.difference)
+        for change in line_changes(before, after)
+    ]
 
 
 # --- what counts as a change -----------------------------------------------------------------------------------
@@ -163,7 +166,9 @@ def test_the_picture_has_a_bar_for_each_line_of_each_account() -> None:
     screen = Screen(USER, Account("other"))
     assert screen.text() == "main:sub  waiting\n\nother  waiting"
     screen.board.answer(screen.panes[0], init_of(line("a", 5), line("b", 10)))
-    assert re.match(r"main:sub 2 lines, 15 of 20 calls free since \d\d:\d\d:\d\d$", screen.row("main:sub"))
+    assert re.match(
+        r"main:sub 2 lines, 15 of 20 calls free since \d\d:\d\d:\d\d$", screen.row("main:sub")
+    )
     assert screen.row("line a") == f"line a {'━' * 15}{'─' * 15} 5/10"
     assert screen.row("line b") == f"line b {'━' * 30} 10/10"
 
@@ -174,7 +179,10 @@ def test_a_change_is_highlighted_with_its_difference_for_one_refresh() -> None:
     screen.board.answer(pane, init_of(line("a", 5), line("b", 5), line("c")))
     screen.clock.advance(5)
     screen.board.answer(
-        pane, init_of(line("a", 7), line("b", 2), line("n"), line("c", available_at="2020-01-01 00:00:00"))
+        pane,
+        init_of(
+            line("a", 7), line("b", 2), line("n"), line("c", available_at="2020-01-01 00:00:00")
+        ),
     )
     assert screen.row("line a").endswith(" 7/10 +2")
     assert screen.row("line b").endswith(" 2/10 −3")
@@ -251,15 +259,21 @@ class Shell:
 
 
 @pytest.fixture
-def shell(box: Sandbox, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Shell:
+def shell(
+    box: Sandbox, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Shell:
     monkeypatch.setenv("WOLF_TOKEN", box.token)
     monkeypatch.setenv("WOLF_BASE_URL", box.base_url)
     return Shell(capsys)
 
 
-async def test_without_a_refresh_it_is_one_line_for_each_account(box: Sandbox, shell: Shell) -> None:
+async def test_without_a_refresh_it_is_one_line_for_each_account(
+    box: Sandbox, shell: Shell
+) -> None:
     sub = box.accounts[-1]
-    ended = await shell.watch(box.users[0], f"{sub.user_id}:{sub.sub_user_id}", box.users[0], "--times", "0")
+    ended = await shell.watch(
+        box.users[0], f"{sub.user_id}:{sub.sub_user_id}", box.users[0], "--times", "0"
+    )
     assert (ended.status, ended.err) == (0, "")
     assert {call.account for call in box.calls} == {Account(box.users[0]), sub}
     assert len(box.calls) == 2
@@ -268,7 +282,9 @@ async def test_without_a_refresh_it_is_one_line_for_each_account(box: Sandbox, s
     )
 
 
-async def test_it_ends_after_so_many_refreshes_and_prints_only_changes(box: Sandbox, shell: Shell) -> None:
+async def test_it_ends_after_so_many_refreshes_and_prints_only_changes(
+    box: Sandbox, shell: Shell
+) -> None:
     user = box.users[0]
     before = box.data_for(user)
     gate = asyncio.Event()
@@ -300,7 +316,9 @@ async def test_an_account_that_failed_is_tried_again(
     assert "calls free" in answer
 
 
-async def test_an_account_without_an_answer_in_the_end_is_status_1(box: Sandbox, shell: Shell) -> None:
+async def test_an_account_without_an_answer_in_the_end_is_status_1(
+    box: Sandbox, shell: Shell
+) -> None:
     ended = await shell.watch("nobody", box.users[0], "--times", "0")
     assert (ended.status, ended.err) == (1, "")
     assert len(ended.out.splitlines()) == 2
@@ -330,7 +348,9 @@ async def test_ctrl_c_in_a_terminal_leaves_the_picture_and_the_cursor(box: Sandb
     command = (*COMMAND, "watch", box.users[0], "nobody", "--every", "0.2")
     env = service(box, LINES="40", TERM="xterm")
     process = Process(
-        await asyncio.create_subprocess_exec(*command, env=env, stdout=slave, stderr=asyncio.subprocess.PIPE)
+        await asyncio.create_subprocess_exec(
+            *command, env=env, stdout=slave, stderr=asyncio.subprocess.PIPE
+        )
     )
     os.close(slave)
     reading = asyncio.create_task(asyncio.to_thread(all_of, master))

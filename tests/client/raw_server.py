@@ -18,7 +18,9 @@ __all__ = ["Line", "RawServer", "Script", "chunked", "http", "in_turn", "success
 class Line:
     """One connection to a `RawServer`, as its script sees it."""
 
-    def __init__(self, server: RawServer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(
+        self, server: RawServer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         self._server = server
         self._reader = reader
         self._writer = writer
@@ -80,7 +82,9 @@ class RawServer:
         return f"{'https' if self._ssl else 'http'}://127.0.0.1:{self.port}"
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, ssl=self._ssl, backlog=1024)
+        self._server = await asyncio.start_server(
+            self._accept, "127.0.0.1", 0, ssl=self._ssl, backlog=1024
+        )
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:

@@ -50,10 +50,13 @@ UNUSABLE = {
     "half the headers": HEAD + b"Content-Type: appl",
     "headers then a dropped body": HEAD + b"Content-Length: 10\r\n\r\n",
     "a truncated body": http(BODY[:50], Content_Length=str(len(BODY))),
-    "a truncated gzip body": http(GZIP[:50], Content_Length=str(len(GZIP)), Content_Encoding="gzip"),
+    "a truncated gzip body": http(
+        GZIP[:50], Content_Length=str(len(GZIP)), Content_Encoding="gzip"
+    ),
     "a chunk cut short": HEAD + b"Transfer-Encoding: chunked\r\n\r\n50\r\nabc",
     "no last chunk": HEAD + b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n",
-    "a chunk size that is none": HEAD + b"Transfer-Encoding: chunked\r\n\r\nxyz\r\nabc\r\n0\r\n\r\n",
+    "a chunk size that is none": HEAD
+    + b"Transfer-Encoding: chunked\r\n\r\nxyz\r\nabc\r\n0\r\n\r\n",
     "a length that is none": http(BODY, Content_Length="many"),
     "a negative length": http(BODY, Content_Length="-5"),
     "a length beyond 64 bits": http(BODY, Content_Length="9" * 30),
@@ -72,7 +75,9 @@ UNDECODABLE = {
     "an HTML page": http(b"<html>busy</html>", Content_Type="text/html"),
     "half a document": http(BODY[:50]),
     "two documents": http(BODY + BODY),
-    "not UTF-8": http(success("用户").decode().encode("gbk"), Content_Type="application/json; charset=gbk"),
+    "not UTF-8": http(
+        success("用户").decode().encode("gbk"), Content_Type="application/json; charset=gbk"
+    ),
     "UTF-16": http(BODY.decode().encode("utf-16"), Content_Type="application/json; charset=utf-16"),
     "bytes of nothing": http(bytes(range(256))),
     "null": http(b"null"),
@@ -130,7 +135,9 @@ UNREADABLE = {
     "no gzip": b"Content-Encoding: gzip\r\nContent-Length: 4\r\n\r\nnope",
     "no gzip in chunks": b"Content-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nnope\r\n0\r\n\r\n",
     "announced as too large": b"Content-Length: 5000\r\n\r\n",
-    "too large in chunks": b"Transfer-Encoding: chunked\r\n\r\n1388\r\n" + b"x" * 5000 + b"\r\n0\r\n\r\n",
+    "too large in chunks": b"Transfer-Encoding: chunked\r\n\r\n1388\r\n"
+    + b"x" * 5000
+    + b"\r\n0\r\n\r\n",
 }
 
 
@@ -145,7 +152,12 @@ UNREADABLE = {
     ],
 )
 async def test_a_body_that_cannot_be_read_leaves_the_status(
-    serve: Serve, client: MakeClient, body: bytes, status: str, expected: type[WolfError], requests: int
+    serve: Serve,
+    client: MakeClient,
+    body: bytes,
+    status: str,
+    expected: type[WolfError],
+    requests: int,
 ) -> None:
     server = await serve(in_turn(f"HTTP/1.1 {status}\r\n".encode() + body))
     wolf = client(server.base_url, retry=AT_ONCE, max_body=4000)
@@ -175,7 +187,8 @@ async def test_the_same_from_the_sandbox(box: Sandbox, client: MakeClient, fault
 
 
 @pytest.mark.parametrize(
-    ("status", "expected"), [(502, WolfServerError), (403, WolfPermissionError), (400, WolfAPIError)]
+    ("status", "expected"),
+    [(502, WolfServerError), (403, WolfPermissionError), (400, WolfAPIError)],
 )
 async def test_a_gateways_page_is_judged_by_its_status(
     box: Sandbox, client: MakeClient, status: int, expected: type[WolfAPIError]
@@ -187,16 +200,22 @@ async def test_a_gateways_page_is_judged_by_its_status(
     assert caught.value.body.startswith(b"<html>")
 
 
-async def test_a_slow_drip_of_a_body_ends_with_the_attempt(box: Sandbox, client: MakeClient) -> None:
+async def test_a_slow_drip_of_a_body_ends_with_the_attempt(
+    box: Sandbox, client: MakeClient
+) -> None:
     box.always(drip(0.01, chunk=1))
     began = time.monotonic()
     with pytest.raises(WolfTimeoutError, match=r"no complete answer within 0\.1 s"):
-        await client(box.base_url, retry=ONCE, timeouts=Timeouts(attempt=0.1)).task_init(box.users[0])
+        await client(box.base_url, retry=ONCE, timeouts=Timeouts(attempt=0.1)).task_init(
+            box.users[0]
+        )
     assert time.monotonic() - began < 2
     await box.wait_until_idle()
 
 
-@pytest.mark.parametrize("what", [b"HTTP/1.1 200 OK\r\n" + b"X-A: b\r\n" * 500, http(BODY * 99), b""])
+@pytest.mark.parametrize(
+    "what", [b"HTTP/1.1 200 OK\r\n" + b"X-A: b\r\n" * 500, http(BODY * 99), b""]
+)
 async def test_a_slow_drip_of_anything_ends_with_the_attempt(
     serve: Serve, client: MakeClient, what: bytes
 ) -> None:
@@ -219,14 +238,18 @@ async def test_a_refusal_is_known_even_if_the_body_is_odd(serve: Serve, client: 
             assert caught.value.body == body[:2048]
 
 
-async def test_a_raw_response_is_returned_whatever_its_body(serve: Serve, client: MakeClient) -> None:
+async def test_a_raw_response_is_returned_whatever_its_body(
+    serve: Serve, client: MakeClient
+) -> None:
     server = await serve(in_turn(http(b"<html>", X_Odd="\xe9")))
     response = await client(server.base_url).raw_task_init("u")
     assert (response.status, response.body, response.attempts) == (200, b"<html>", 1)
     assert response.headers["x-odd"] == "\xe9" or response.headers["X-ODD"]
 
 
-async def test_answers_never_cross_from_one_call_to_another(serve: Serve, client: MakeClient) -> None:
+async def test_answers_never_cross_from_one_call_to_another(
+    serve: Serve, client: MakeClient
+) -> None:
     # an answer that comes too late for its own request must not serve the next one on that connection
     async def script(line: Line) -> None:
         while True:
@@ -236,7 +259,9 @@ async def test_answers_never_cross_from_one_call_to_another(serve: Serve, client
             await line.send(http(success(user)))
 
     server = await serve(script)
-    wolf = client(server.base_url, retry=ONCE, timeouts=Timeouts(attempt=0.05), max_concurrency=1, cache=None)
+    wolf = client(
+        server.base_url, retry=ONCE, timeouts=Timeouts(attempt=0.05), max_concurrency=1, cache=None
+    )
     with pytest.raises(WolfTimeoutError):
         await wolf.task_init("slow")
     for user in ("a", "b"):
@@ -334,7 +359,9 @@ async def test_whatever_the_connector_raises_is_a_named_error(
     client: MakeClient, raised: Exception, expected: type[WolfError], saying: str
 ) -> None:
     with aioresponses() as mocked:
-        mocked.get("http://127.0.0.1:1/agent-api/new/user/u/task/create", exception=raised, repeat=True)
+        mocked.get(
+            "http://127.0.0.1:1/agent-api/new/user/u/task/create", exception=raised, repeat=True
+        )
         with pytest.raises(expected, match=saying) as caught:
             await client("http://127.0.0.1:1", retry=ONCE).task_init("u")
     shared = caught.value.__cause__

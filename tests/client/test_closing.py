@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from wolf_async import CachePolicy, Timeouts, WolfClient, WolfClosedError, WolfConfigError, WolfError
+from wolf_async import (
+    CachePolicy,
+    Timeouts,
+    WolfClient,
+    WolfClosedError,
+    WolfConfigError,
+    WolfError,
+)
 from wolf_async.testing import Sandbox, hold
 
 from .conftest import ONCE, TOKEN, Canary, MakeClient, descriptors, run
@@ -56,7 +63,9 @@ async def test_a_closed_client_refuses_calls(box: Sandbox, client: MakeClient) -
     assert wolf.stats().requests == 1
 
 
-async def test_a_client_closed_before_its_first_call_refuses_calls(box: Sandbox, client: MakeClient) -> None:
+async def test_a_client_closed_before_its_first_call_refuses_calls(
+    box: Sandbox, client: MakeClient
+) -> None:
     wolf = client(box.base_url)
     await wolf.aclose()
     with pytest.raises(WolfClosedError):
@@ -87,7 +96,9 @@ async def test_closing_tells_all_who_wait(box: Sandbox, client: MakeClient) -> N
     await box.wait_until_idle()
 
 
-async def test_closing_that_is_cancelled_leaves_nothing_open(box: Sandbox, client: MakeClient) -> None:
+async def test_closing_that_is_cancelled_leaves_nothing_open(
+    box: Sandbox, client: MakeClient
+) -> None:
     box.always(hold(asyncio.Event()))
     wolf = client(box.base_url)
     call = asyncio.ensure_future(wolf.task_init(box.users[0]))
@@ -166,7 +177,9 @@ async def test_a_client_that_could_not_be_made_is_dropped_in_silence() -> None:
 
 
 async def test_nothing_is_left_after_closing(box: Sandbox, client: MakeClient) -> None:
-    await client(box.base_url).task_init(box.users[0])  # what the sandbox keeps open is there from now on
+    await client(box.base_url).task_init(
+        box.users[0]
+    )  # what the sandbox keeps open is there from now on
     before = descriptors()
     for _ in range(5):
         async with client(box.base_url) as wolf:
@@ -179,12 +192,16 @@ async def test_nothing_is_left_after_closing(box: Sandbox, client: MakeClient) -
 
 
 @pytest.mark.parametrize("total", [30.0, 5.0], ids=["attempt", "what is left in total"])
-async def test_no_timer_is_left_after_closing(box: Sandbox, client: MakeClient, total: float) -> None:
+async def test_no_timer_is_left_after_closing(
+    box: Sandbox, client: MakeClient, total: float
+) -> None:
     async with client(box.base_url, timeouts=Timeouts(total=total, attempt=10.0)) as wolf:
         await asyncio.gather(*(wolf.task_init(user) for user in box.users))
     # there is nothing of the kind to look at in uvloop
     handles: list[Any] = getattr(asyncio.get_running_loop(), "_scheduled", [])
-    assert [handle for handle in handles if "Timer._ring" in repr(handle) and not handle.cancelled()] == []
+    assert [
+        handle for handle in handles if "Timer._ring" in repr(handle) and not handle.cancelled()
+    ] == []
 
 
 # --- loops -------------------------------------------------------------------------------------------------------
@@ -237,7 +254,9 @@ def test_a_second_run_keeps_the_answers(served: Served, new_loop: NewLoop) -> No
     gc.collect()
 
 
-def test_a_run_that_leaves_a_call_in_flight_harms_no_later_one(served: Served, new_loop: NewLoop) -> None:
+def test_a_run_that_leaves_a_call_in_flight_harms_no_later_one(
+    served: Served, new_loop: NewLoop
+) -> None:
     box = served.box
     never = asyncio.Event()
     box.script(box.users[0], hold(never))
@@ -314,7 +333,9 @@ def test_a_second_loop_in_another_thread_is_one_clear_error(
     assert not isinstance(again, WolfError)
 
 
-def test_a_client_in_use_elsewhere_is_not_closed_from_here(served: Served, new_loop: NewLoop) -> None:
+def test_a_client_in_use_elsewhere_is_not_closed_from_here(
+    served: Served, new_loop: NewLoop
+) -> None:
     wolf = WolfClient(TOKEN, base_url=served.box.base_url)
     user = served.box.users[0]
     first = new_loop()

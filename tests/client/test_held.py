@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from .conftest import MakeClient
 
 
-async def test_the_garbage_collector_visits_nothing_that_is_held(box: Sandbox, client: MakeClient) -> None:
+async def test_the_garbage_collector_visits_nothing_that_is_held(
+    box: Sandbox, client: MakeClient
+) -> None:
     wolf = client(box.base_url)
     await asyncio.gather(*(wolf.task_init(user) for user in box.users))
     # a tuple of texts is let go of only at its first visit

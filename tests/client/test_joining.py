@@ -34,7 +34,11 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 BODY = msgspec.json.encode(
-    {"code": 200, "status": "success", "data": {"max_recycle_limit": 3, "end_actions": {"0": "nothing"}}}
+    {
+        "code": 200,
+        "status": "success",
+        "data": {"max_recycle_limit": 3, "end_actions": {"0": "nothing"}},
+    }
 )
 
 
@@ -46,7 +50,9 @@ class GatedClient(WolfClient):
         super().__init__(TOKEN, clock=self.now, **settings)
         self.gates: list[asyncio.Future[bytes]] = []
 
-    async def _ask(self, account: Account, read: Callable[[RawResponse], T]) -> tuple[RawResponse, T]:
+    async def _ask(
+        self, account: Account, read: Callable[[RawResponse], T]
+    ) -> tuple[RawResponse, T]:
         sent_at = self._clock()
         self.gates.append(asyncio.get_running_loop().create_future())
         response = RawResponse(200, {}, await self.gates[-1], sent_at)
@@ -98,7 +104,11 @@ async def test_an_answer_that_is_hit_outlives_one_that_is_not() -> None:
 
     for user in ("first", "second", "first", "third"):
         await get(user)
-    assert [client.peek(user) is None for user in ("first", "second", "third")] == [False, True, False]
+    assert [client.peek(user) is None for user in ("first", "second", "third")] == [
+        False,
+        True,
+        False,
+    ]
 
 
 async def test_who_joins_while_an_answer_is_too_old_to_be_used_gets_the_new_one() -> None:
@@ -180,7 +190,9 @@ async def test_each_gets_an_error_of_its_own() -> None:
     client.gates[0].set_exception(original)
     errors = await asyncio.gather(*callers, return_exceptions=True)
     assert len({id(error) for error in errors} | {id(original)}) == 4
-    assert all(isinstance(error, WolfConnectionError) and error.__cause__ is original for error in errors)
+    assert all(
+        isinstance(error, WolfConnectionError) and error.__cause__ is original for error in errors
+    )
 
 
 @pytest.mark.usefixtures("loop_reports", "asyncio_errors")
@@ -194,7 +206,9 @@ async def test_who_leaves_in_the_tick_of_a_failure_makes_no_noise() -> None:
     for caller in callers[1:]:
         caller.cancel()
     outcomes = await asyncio.gather(*callers, return_exceptions=True)
-    assert [type(outcome) for outcome in outcomes] == [WolfConnectionError] + [asyncio.CancelledError] * 2
+    assert [type(outcome) for outcome in outcomes] == [WolfConnectionError] + [
+        asyncio.CancelledError
+    ] * 2
     del outcomes, callers
     gc.collect()
 

@@ -163,7 +163,11 @@ async def test_a_body_of_the_limit_is_read_and_one_byte_more_is_refused(
     serve: Serve, client: MakeClient
 ) -> None:
     body = success()
-    for reply in (http(body), chunked(body[:50], body[50:]), http(_gzipped(body), Content_Encoding="gzip")):
+    for reply in (
+        http(body),
+        chunked(body[:50], body[50:]),
+        http(_gzipped(body), Content_Encoding="gzip"),
+    ):
         server = await serve(in_turn(reply))
         await client(server.base_url, max_body=len(body)).task_init("u")
         with pytest.raises(WolfDecodeError, match=f"larger than {len(body) - 1} bytes") as caught:
@@ -215,7 +219,9 @@ async def test_a_bomb_of_the_default_size_is_refused(box: Sandbox, client: MakeC
 
 
 @pytest.mark.parametrize("raw", [False, True])
-async def test_a_refused_body_does_not_block_the_pool(serve: Serve, client: MakeClient, raw: bool) -> None:
+async def test_a_refused_body_does_not_block_the_pool(
+    serve: Serve, client: MakeClient, raw: bool
+) -> None:
     server = await serve(in_turn(http(b" " * 5 * MIB), http(success())))
     wolf = client(server.base_url, max_body=1000, max_concurrency=1)
     with pytest.raises(WolfDecodeError):
@@ -266,7 +272,9 @@ async def test_deep_nesting_in_a_section_is_an_error_or_ignored(
         {"end_actions": {"0": deep}},
         {"caller_line_list": deep},
     ):
-        box.script(None, respond(200, {"code": 200, "status": "success", "message": deep, "data": data}))
+        box.script(
+            None, respond(200, {"code": 200, "status": "success", "message": deep, "data": data})
+        )
         with contextlib.suppress(WolfError):
             await client(box.base_url, retry=ONCE).task_init(box.users[0])
 

@@ -17,7 +17,9 @@ from .conftest import ONCE
 if TYPE_CHECKING:
     from .conftest import Canary, MakeClient
 
-LINE = re.compile(r"Account\(user_id='(\S+)', sub_user_id=(\S+)\) attempt (\d+): (\S+) in (\d+\.\d) ms")
+LINE = re.compile(
+    r"Account\(user_id='(\S+)', sub_user_id=(\S+)\) attempt (\d+): (\S+) in (\d+\.\d) ms"
+)
 
 
 def attempts(canary: Canary) -> list[tuple[str, ...]]:
@@ -30,7 +32,11 @@ async def test_each_attempt_is_one_line(box: Sandbox, client: MakeClient, canary
     box.script(user, respond(503), truncate(9))
     wolf = client(box.base_url)
     await wolf.task_init(user)
-    assert attempts(canary) == [(user, "1", "503"), (user, "2", "WolfConnectionError"), (user, "3", "200")]
+    assert attempts(canary) == [
+        (user, "1", "503"),
+        (user, "2", "WolfConnectionError"),
+        (user, "3", "200"),
+    ]
     await wolf.task_init(user)
     await wolf.raw_task_init(user)
     assert attempts(canary)[3:] == [(user, "1", "200")]
@@ -100,13 +106,17 @@ async def test_an_outage_does_not_flood(box: Sandbox, client: MakeClient, canary
     assert warnings[0].startswith("answers that are held stand in, the upstream is unwell: ")
 
 
-async def test_a_spent_budget_is_a_warning(box: Sandbox, client: MakeClient, canary: Canary) -> None:
+async def test_a_spent_budget_is_a_warning(
+    box: Sandbox, client: MakeClient, canary: Canary
+) -> None:
     box.always(respond(503))
     wolf = client(box.base_url, cache=None)
     for _ in range(20):
         with pytest.raises(WolfError):
             await wolf.task_init(box.users[0])
-    assert canary.messages(logging.WARNING) == ["the retry budget is spent: failures are raised at once"]
+    assert canary.messages(logging.WARNING) == [
+        "the retry budget is spent: failures are raised at once"
+    ]
 
 
 async def test_the_line_costs_nothing_where_nobody_listens(

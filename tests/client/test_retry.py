@@ -32,7 +32,6 @@ from wolf_async import (
     WolfServerError,
     WolfTimeoutError,
 )
-from wolf_async.deadline import Deadline
 from wolf_async.testing import (
     Sandbox,
     Step,
@@ -44,6 +43,7 @@ from wolf_async.testing import (
     respond,
     truncate,
 )
+from wolf_async.upstream.deadline import Deadline
 
 from .conftest import ONCE, TOKEN
 from .raw_server import Line, http, in_turn, success
@@ -57,7 +57,9 @@ BIG = b"x" * 2_000_000
 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
-async def test_a_transient_status_is_tried_again(box: Sandbox, client: MakeClient, status: int) -> None:
+async def test_a_transient_status_is_tried_again(
+    box: Sandbox, client: MakeClient, status: int
+) -> None:
     user = box.users[0]
     box.script(user, respond(status), respond(status))
     wolf = client(box.base_url)
@@ -68,18 +70,31 @@ async def test_a_transient_status_is_tried_again(box: Sandbox, client: MakeClien
 
 @pytest.mark.parametrize(
     "fault",
-    [disconnect(), disconnect(reset=True), truncate(100), truncate(0), error(503), error(500, status=500)],
+    [
+        disconnect(),
+        disconnect(reset=True),
+        truncate(100),
+        truncate(0),
+        error(503),
+        error(500, status=500),
+    ],
     ids=["closed", "reset", "truncated", "no body", "code 503", "code 500"],
 )
-async def test_a_broken_exchange_is_tried_again(box: Sandbox, client: MakeClient, fault: Step) -> None:
+async def test_a_broken_exchange_is_tried_again(
+    box: Sandbox, client: MakeClient, fault: Step
+) -> None:
     user = box.users[0]
     box.script(user, fault)
     assert (await client(box.base_url).task_init(user)).caller_line_list
     assert len(box.calls) == 2
 
 
-@pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 405, 409, 410, 418, 422, 451, 501, 505, 302])
-async def test_another_status_is_not_tried_again(box: Sandbox, client: MakeClient, status: int) -> None:
+@pytest.mark.parametrize(
+    "status", [400, 401, 402, 403, 404, 405, 409, 410, 418, 422, 451, 501, 505, 302]
+)
+async def test_another_status_is_not_tried_again(
+    box: Sandbox, client: MakeClient, status: int
+) -> None:
     box.always(respond(status))
     with pytest.raises(WolfAPIError) as caught:
         await client(box.base_url).task_init(box.users[0])
@@ -87,7 +102,9 @@ async def test_another_status_is_not_tried_again(box: Sandbox, client: MakeClien
     assert caught.value.attempts == len(box.calls) == 1
 
 
-@pytest.mark.parametrize("fault", [error(6007), html(200), empty(200)], ids=["API error", "HTML", "empty"])
+@pytest.mark.parametrize(
+    "fault", [error(6007), html(200), empty(200)], ids=["API error", "HTML", "empty"]
+)
 async def test_an_answer_that_would_come_again_is_not_tried_again(
     box: Sandbox, client: MakeClient, fault: Step
 ) -> None:
@@ -97,7 +114,9 @@ async def test_an_answer_that_would_come_again_is_not_tried_again(
     assert caught.value.attempts == len(box.calls) == 1
 
 
-async def test_an_attempt_that_takes_too_long_is_tried_again(box: Sandbox, client: MakeClient) -> None:
+async def test_an_attempt_that_takes_too_long_is_tried_again(
+    box: Sandbox, client: MakeClient
+) -> None:
     never = asyncio.Event()
     box.script(None, hold(never))
     wolf = client(box.base_url, timeouts=Timeouts(attempt=0.1))
@@ -115,7 +134,9 @@ async def test_a_refused_connection_is_tried_again_and_names_itself(client: Make
     assert _is_caused_by(caught.value, aiohttp.ClientConnectorError)
 
 
-async def test_attempts_bounds_the_requests_for_one_answer(box: Sandbox, client: MakeClient) -> None:
+async def test_attempts_bounds_the_requests_for_one_answer(
+    box: Sandbox, client: MakeClient
+) -> None:
     box.always(respond(503))
     for attempts in (1, 2, 5):
         box.reset_calls()
@@ -125,15 +146,21 @@ async def test_attempts_bounds_the_requests_for_one_answer(box: Sandbox, client:
         assert caught.value.attempts == len(box.calls) == attempts
 
 
-async def test_a_lost_new_connection_counts_as_one_attempt(serve: Serve, client: MakeClient) -> None:
+async def test_a_lost_new_connection_counts_as_one_attempt(
+    serve: Serve, client: MakeClient
+) -> None:
     # aiohttp would send each GET twice
     server = await serve(in_turn(b""))
-    with pytest.raises(WolfConnectionError, match="closed the connection without an answer") as caught:
+    with pytest.raises(
+        WolfConnectionError, match="closed the connection without an answer"
+    ) as caught:
         await client(server.base_url).task_init("u")
     assert caught.value.attempts == len(server.requests) == 3
 
 
-async def test_a_reset_new_connection_counts_as_one_attempt(serve: Serve, client: MakeClient) -> None:
+async def test_a_reset_new_connection_counts_as_one_attempt(
+    serve: Serve, client: MakeClient
+) -> None:
     async def script(line: Line) -> None:
         await line.request()
         line.reset()
@@ -170,7 +197,10 @@ async def test_every_error_and_raw_response_tells_its_attempts_and_account(
 async def test_retry_after_is_waited_for_in_both_forms(
     box: Sandbox, client: MakeClient, monkeypatch: pytest.MonkeyPatch, status: int
 ) -> None:
-    dates = {"Date": "Sun, 06 Nov 1994 08:49:30 GMT", "Retry-After": "Sun, 06 Nov 1994 08:49:37 GMT"}
+    dates = {
+        "Date": "Sun, 06 Nov 1994 08:49:30 GMT",
+        "Retry-After": "Sun, 06 Nov 1994 08:49:37 GMT",
+    }
     for headers, pause in (({"Retry-After": "7"}, 7.0), (dates, 7.0), ({"Retry-After": "0"}, 0.0)):
         box.reset_calls()
         box.script(None, respond(status, headers=headers))
@@ -204,7 +234,9 @@ async def test_a_retry_after_above_the_cap_is_raised_at_once(
     assert caught.value.attempts == len(box.calls) == 1
 
 
-async def test_a_retry_after_beyond_the_deadline_is_raised_at_once(box: Sandbox, client: MakeClient) -> None:
+async def test_a_retry_after_beyond_the_deadline_is_raised_at_once(
+    box: Sandbox, client: MakeClient
+) -> None:
     box.always(respond(503, headers={"Retry-After": "5"}))
     with pytest.raises(WolfServerError) as caught:
         await client(box.base_url, timeouts=Timeouts(total=4)).task_init(box.users[0])
@@ -226,9 +258,13 @@ async def test_the_deadline_bounds_an_attempt(box: Sandbox, client: MakeClient) 
 async def test_the_deadline_bounds_all_attempts_together(box: Sandbox, client: MakeClient) -> None:
     box.always(hold(asyncio.Event()))
     wolf = client(
-        box.base_url, timeouts=Timeouts(total=0.3, attempt=0.1), retry=RetryPolicy(attempts=50, backoff=0)
+        box.base_url,
+        timeouts=Timeouts(total=0.3, attempt=0.1),
+        retry=RetryPolicy(attempts=50, backoff=0),
     )
-    await _times_out(wolf, box.users[0], "0.3 s in total: time ran out while waiting for the answer")
+    await _times_out(
+        wolf, box.users[0], "0.3 s in total: time ran out while waiting for the answer"
+    )
     assert len(box.calls) in (2, 3)
 
 
@@ -239,7 +275,9 @@ async def test_the_deadline_bounds_the_wait_for_a_place(box: Sandbox, client: Ma
     assert not box.calls
 
 
-async def test_the_deadline_bounds_the_wait_for_the_rate_limit(box: Sandbox, client: MakeClient) -> None:
+async def test_the_deadline_bounds_the_wait_for_the_rate_limit(
+    box: Sandbox, client: MakeClient
+) -> None:
     wolf = client(box.base_url, rate_limit=0.01, timeouts=Timeouts(total=0.08))
     await wolf.task_init(box.users[0])
     await _times_out(wolf, box.users[1], "waiting for the rate limit", attempts=0)
@@ -279,8 +317,13 @@ async def test_a_connection_that_takes_too_long_says_so(client: MakeClient) -> N
             for other in (first, second):
                 other.setblocking(False)
                 other.connect_ex(listener.getsockname())
-            for timeouts in (Timeouts(connect=0.05), Timeouts(total=5.0, attempt=9.0, connect=0.05)):
-                wolf = client(f"http://127.0.0.1:{listener.getsockname()[1]}", retry=ONCE, timeouts=timeouts)
+            for timeouts in (
+                Timeouts(connect=0.05),
+                Timeouts(total=5.0, attempt=9.0, connect=0.05),
+            ):
+                wolf = client(
+                    f"http://127.0.0.1:{listener.getsockname()[1]}", retry=ONCE, timeouts=timeouts
+                )
                 with pytest.raises(WolfTimeoutError, match=r"no connection within 0\.05 s"):
                     await wolf.task_init("u")
 
@@ -348,7 +391,9 @@ async def test_the_failed_response_and_the_place_are_released_before_the_pause(
 # --- the budget --------------------------------------------------------------------------------------------------
 
 
-async def test_an_outage_under_load_does_not_multiply_the_load(client: MakeClient, canary: Canary) -> None:
+async def test_an_outage_under_load_does_not_multiply_the_load(
+    client: MakeClient, canary: Canary
+) -> None:
     # debug mode makes each call several times as slow
     calls = 1_000 if asyncio.get_running_loop().get_debug() else 10_000
     logging.getLogger("wolf_async").setLevel(logging.INFO)
@@ -374,7 +419,9 @@ async def test_an_outage_under_load_does_not_multiply_the_load(client: MakeClien
     assert len(others) <= (time.monotonic() - began) / 60
 
 
-async def test_a_drip_of_calls_earns_a_tenth_of_further_attempts(box: Sandbox, client: MakeClient) -> None:
+async def test_a_drip_of_calls_earns_a_tenth_of_further_attempts(
+    box: Sandbox, client: MakeClient
+) -> None:
     wolf = client(box.base_url, cache=None)
     box.always(respond(503))
     for _ in range(100):
@@ -458,7 +505,12 @@ async def test_a_stale_answer_stands_in_and_says_so_once(
     ],
 )
 async def test_the_envelope_decides_what_kind_of_a_no_it_is(
-    box: Sandbox, client: MakeClient, http_status: int, code: int, expected: type[WolfError], requests: int
+    box: Sandbox,
+    client: MakeClient,
+    http_status: int,
+    code: int,
+    expected: type[WolfError],
+    requests: int,
 ) -> None:
     policy = CachePolicy(ttl=1e-9, stale_if_error=60, refresh_backoff=0)
     wolf = client(box.base_url, cache=policy, retry=RetryPolicy(backoff=0))
@@ -508,7 +560,9 @@ def _record_pauses(wolf: WolfClient, monkeypatch: pytest.MonkeyPatch) -> list[fl
     return pauses
 
 
-async def _times_out(wolf: WolfClient, user: str, saying: str, *, attempts: int | None = None) -> None:
+async def _times_out(
+    wolf: WolfClient, user: str, saying: str, *, attempts: int | None = None
+) -> None:
     began = time.monotonic()
     with pytest.raises(WolfTimeoutError, match=saying) as caught:
         await wolf.task_init(user)

@@ -25,7 +25,7 @@ from wolf_async import (
 )
 from wolf_async.errors import chain
 from wolf_async.testing import Sandbox, disconnect, redirect, respond
-from wolf_async.transport import _proxy_for
+from wolf_async.upstream.transport import _proxy_for
 
 from .conftest import FORMS, ONCE, TOKEN, Canary
 from .raw_server import Line, http, in_turn, success
@@ -173,7 +173,9 @@ async def test_a_certificate_for_another_host_is_refused(
     assert not server.requests
 
 
-async def test_plain_http_where_tls_is_expected_is_a_named_error(serve: Serve, client: MakeClient) -> None:
+async def test_plain_http_where_tls_is_expected_is_a_named_error(
+    serve: Serve, client: MakeClient
+) -> None:
     async def script(line: Line) -> None:
         await line.send(http(success()))
 
@@ -218,10 +220,15 @@ def test_which_proxy_is_taken_from_the_environment(monkeypatch: pytest.MonkeyPat
     assert chosen("https://wolf.invalid", https_proxy="p:1") == "http://p:1"
     assert chosen("https://wolf.invalid", https_proxy="") is None
     for excepted in ("wolf.invalid", "invalid", "wolf.invalid:8080", "*"):
-        assert chosen("http://wolf.invalid:8080", http_proxy="http://p:1", no_proxy=excepted) is None
+        assert (
+            chosen("http://wolf.invalid:8080", http_proxy="http://p:1", no_proxy=excepted) is None
+        )
     assert chosen("http://wolf.invalid:80", http_proxy="http://p:1", no_proxy="wolf.invalid:8080")
     # without brackets and port, as others write it
-    assert chosen("https://[2001:db8::1]:8443", https_proxy="http://p:1", no_proxy="2001:db8::1") is None
+    assert (
+        chosen("https://[2001:db8::1]:8443", https_proxy="http://p:1", no_proxy="2001:db8::1")
+        is None
+    )
     # plain http is for loopback, not for whatever stands between
     for host in ("localhost:5", "127.0.0.1", "[::1]:80"):
         assert chosen(f"http://{host}", http_proxy="http://p:1") is None
@@ -229,7 +236,12 @@ def test_which_proxy_is_taken_from_the_environment(monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize(
     "proxy",
-    ["socks5://us:secret@127.0.0.1:1", "http://us:secret@127.0.0.1:abc", "http://us:secret@[::1", "http://"],
+    [
+        "socks5://us:secret@127.0.0.1:1",
+        "http://us:secret@127.0.0.1:abc",
+        "http://us:secret@[::1",
+        "http://",
+    ],
 )
 async def test_a_proxy_that_cannot_be_used_is_refused_without_its_password(
     client: MakeClient, monkeypatch: pytest.MonkeyPatch, proxy: str
@@ -257,7 +269,9 @@ async def test_a_proxy_that_refuses_is_a_named_error_without_its_password(
 ) -> None:
     proxy = await serve(in_turn(http(b"", "407 Proxy Authentication Required")))
     monkeypatch.setenv("https_proxy", proxy.base_url.replace("//", "//us:secret@"))
-    with pytest.raises(WolfConnectionError, match="the proxy refused to connect: HTTP 407") as caught:
+    with pytest.raises(
+        WolfConnectionError, match="the proxy refused to connect: HTTP 407"
+    ) as caught:
         await client("https://wolf.invalid", trust_env=True, retry=ONCE).task_init("u")
     assert proxy.requests[0].startswith(b"CONNECT wolf.invalid:443 ")
     assert "secret" not in "".join(traceback.format_exception(caught.value))
@@ -266,7 +280,11 @@ async def test_a_proxy_that_refuses_is_a_named_error_without_its_password(
 
 @pytest.mark.parametrize("trust_env", [False, True])
 async def test_netrc_is_never_used(
-    serve: Serve, client: MakeClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, trust_env: bool
+    serve: Serve,
+    client: MakeClient,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    trust_env: bool,
 ) -> None:
     netrc = tmp_path / "netrc"
     netrc.write_text("default login somebody password secret\n")
@@ -285,7 +303,9 @@ async def test_a_session_that_would_use_netrc_is_refused_by_name(
     monkeypatch.setenv("NETRC", str(netrc))
     server = await serve(in_turn(http(success())))
     async with aiohttp.ClientSession(trust_env=True) as session:
-        with pytest.raises(WolfConfigError, match="the session that was handed in cannot be used here"):
+        with pytest.raises(
+            WolfConfigError, match="the session that was handed in cannot be used here"
+        ):
             await client(server.base_url, session=session).task_init("u")
     assert not server.requests
 
@@ -306,7 +326,9 @@ async def test_cookies_are_not_kept(serve: Serve, client: MakeClient) -> None:
 @pytest.mark.parametrize(
     "user_id", ["a/b", "a?b=c", "a#b", "%2e%2e", "a;b", "a b", "用户", "a%", "a\\b", "a&b=c", "..a"]
 )
-async def test_an_odd_user_id_is_one_segment(serve: Serve, client: MakeClient, user_id: str) -> None:
+async def test_an_odd_user_id_is_one_segment(
+    serve: Serve, client: MakeClient, user_id: str
+) -> None:
     server = await serve(in_turn(http(success())))
     wolf = client(server.base_url)
     await wolf.task_init(user_id, user_id)
@@ -324,7 +346,11 @@ async def test_an_id_that_cannot_be_one_is_refused_before_any_request(
     box: Sandbox, client: MakeClient, user_id: Any
 ) -> None:
     wolf = client(box.base_url)
-    for call in (wolf.task_init(user_id), wolf.raw_task_init(user_id), wolf.task_init(user_id, max_age=0)):
+    for call in (
+        wolf.task_init(user_id),
+        wolf.raw_task_init(user_id),
+        wolf.task_init(user_id, max_age=0),
+    ):
         with pytest.raises(WolfConfigError):
             await call
     for ask in (wolf.peek, wolf.invalidate):
@@ -439,7 +465,15 @@ async def test_no_object_of_the_library_shows_the_token(
         await wolf.raw_task_init(box.users[0])
     ours = [thing for thing in gc.get_objects() if type(thing).__module__.startswith("wolf_async")]
     kinds = {type(thing).__name__ for thing in ours}
-    assert {"WolfClient", "Tokens", "Credential", "Transport", "Retry", "Limits", "LoadingCache"} <= kinds
+    assert {
+        "WolfClient",
+        "Tokens",
+        "Credential",
+        "Transport",
+        "Retry",
+        "Limits",
+        "LoadingCache",
+    } <= kinds
     for thing in ours:
         canary.check(type(thing).__name__, repr(thing) + str(thing))
     response = RawResponse(200, {"Authorization": TOKEN}, TOKEN.encode())

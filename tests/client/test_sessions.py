@@ -65,7 +65,9 @@ async def test_a_session_that_was_handed_in_is_used_and_never_closed(
             assert response.status == 404
 
 
-async def test_an_answer_is_decompressed_on_a_session_that_does_not(serve: Serve, client: MakeClient) -> None:
+async def test_an_answer_is_decompressed_on_a_session_that_does_not(
+    serve: Serve, client: MakeClient
+) -> None:
     server = await serve(in_turn(http(gzip.compress(success("zipped")), Content_Encoding="gzip")))
     async with aiohttp.ClientSession(auto_decompress=False) as session:
         init = await client(server.base_url, session=session).task_init("u")
@@ -89,7 +91,9 @@ async def test_what_a_session_s_middleware_starts_besides_may_ask_for_the_accoun
         assert await asyncio.gather(*started) == [init]
 
 
-async def test_a_session_that_its_owner_closed_is_a_named_error(box: Sandbox, client: MakeClient) -> None:
+async def test_a_session_that_its_owner_closed_is_a_named_error(
+    box: Sandbox, client: MakeClient
+) -> None:
     async with aiohttp.ClientSession() as session:
         wolf = client(box.base_url, session=session)
         await wolf.task_init(box.users[0])
@@ -127,7 +131,9 @@ async def test_a_kept_connection_that_the_server_closed_meanwhile_is_no_error(
     assert wolf.stats().requests == 2 * calls
 
 
-async def test_a_connection_closed_after_each_answer_is_no_error(box: Sandbox, client: MakeClient) -> None:
+async def test_a_connection_closed_after_each_answer_is_no_error(
+    box: Sandbox, client: MakeClient
+) -> None:
     box.always(hang_up())
     wolf = client(box.base_url, cache=None, retry=ONCE)
     for _ in range(5):

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wolf_async import Account, CachePolicy, RetryPolicy, TaskInit, Timeouts, WolfClient, WolfError
-from wolf_async.flight import Flight
+from wolf_async.cache.inflight import Flight
 from wolf_async.testing import (
     Sandbox,
     delay,
@@ -82,7 +82,9 @@ class Tally:
 
     def answered(self, account: Account, init: TaskInit) -> None:
         self.ends["answer"] += 1
-        if {line.belong_user for line in init.caller_line_list} != {account.sub_user_id or account.user_id}:
+        if {line.belong_user for line in init.caller_line_list} != {
+            account.sub_user_id or account.user_id
+        }:
             self.wrong.append(account)
 
     def failed(self, account: Account, failure: WolfError) -> None:
@@ -127,7 +129,10 @@ async def _soak(box: Sandbox, wolf: WolfClient, seed: int) -> tuple[Tally, int]:
     calls = CALLS_EACH // 4 if asyncio.get_running_loop().get_debug() else CALLS_EACH
     async with asyncio.timeout(50):
         await asyncio.gather(
-            *(_caller(wolf, box.accounts, tally, calls, 1000 * seed + number) for number in range(CALLERS))
+            *(
+                _caller(wolf, box.accounts, tally, calls, 1000 * seed + number)
+                for number in range(CALLERS)
+            )
         )
     return tally, CALLERS * calls
 

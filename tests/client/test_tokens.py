@@ -51,7 +51,9 @@ async def test_a_provider_is_called_once_for_all_who_need_the_first_token(
     assert len(box.calls) == 20
 
 
-async def test_a_storm_of_401_calls_the_provider_once_more(box: Sandbox, client: MakeClient) -> None:
+async def test_a_storm_of_401_calls_the_provider_once_more(
+    box: Sandbox, client: MakeClient
+) -> None:
     provider = Provider(box)
     wolf = client(box.base_url, token=provider, cache=None)
     await wolf.task_init(box.users[0])
@@ -63,7 +65,9 @@ async def test_a_storm_of_401_calls_the_provider_once_more(box: Sandbox, client:
     assert (wolf.stats().requests, wolf.stats().retries) == (41, 20)
 
 
-async def test_late_news_of_a_401_does_not_call_the_provider_again(box: Sandbox, client: MakeClient) -> None:
+async def test_late_news_of_a_401_does_not_call_the_provider_again(
+    box: Sandbox, client: MakeClient
+) -> None:
     provider = Provider(box)
     wolf = client(box.base_url, token=provider, cache=None)
     await wolf.task_init(box.users[0])
@@ -183,7 +187,9 @@ async def test_a_caller_cancelled_in_a_refresh_does_not_fail_the_others(
     assert provider.calls == 2
 
 
-async def test_when_all_callers_have_left_the_provider_is_cancelled(box: Sandbox, client: MakeClient) -> None:
+async def test_when_all_callers_have_left_the_provider_is_cancelled(
+    box: Sandbox, client: MakeClient
+) -> None:
     provider = Provider(box)
     provider.gate.clear()
     wolf = client(box.base_url, token=provider)
@@ -227,7 +233,9 @@ async def test_a_provider_that_gives_no_token_raises_and_is_not_remembered(
     provider = Provider(box)
     provider.gives = [bad]
     wolf = client(box.base_url, token=provider)
-    with pytest.raises(WolfAuthError, match="the token provider gave no token: the token must") as caught:
+    with pytest.raises(
+        WolfAuthError, match="the token provider gave no token: the token must"
+    ) as caught:
         await wolf.task_init(box.users[0])
     assert not isinstance(bad, str) or len(bad) < 2 or bad not in str(caught.value)
     await wolf.task_init(box.users[0])
@@ -251,7 +259,9 @@ async def test_the_environment_gives_token_and_base_url(
 
 
 @pytest.mark.parametrize("value", [None, "", "two\nlines"])
-def test_no_token_in_the_environment_is_an_error(monkeypatch: pytest.MonkeyPatch, value: str | None) -> None:
+def test_no_token_in_the_environment_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, value: str | None
+) -> None:
     if value is not None:
         monkeypatch.setenv("WOLF_TOKEN", value)
     with pytest.raises(WolfConfigError, match="token"):
@@ -267,7 +277,9 @@ async def test_a_provider_that_asks_its_own_client_gets_an_error_at_once(
 
     wolf = client(box.base_url, token=provider)
     async with asyncio.timeout(5):
-        with pytest.raises(WolfAuthError, match=r"provider failed: (WolfAuthError|WolfConfigError)"):
+        with pytest.raises(
+            WolfAuthError, match=r"provider failed: (WolfAuthError|WolfConfigError)"
+        ):
             await wolf.task_init(box.users[0])
 
 
@@ -307,7 +319,9 @@ def _causes(error: BaseException) -> list[BaseException]:
     return found
 
 
-async def test_a_provider_whose_errors_go_round_in_a_circle_fails_as_any_other(client: MakeClient) -> None:
+async def test_a_provider_whose_errors_go_round_in_a_circle_fails_as_any_other(
+    client: MakeClient,
+) -> None:
     async def provider() -> str:
         cause = OSError("the vault is down")
         try:
@@ -355,7 +369,9 @@ async def test_whoever_else_caught_the_provider_s_error_is_left_alone(client: Ma
     assert await asyncio.wait_for(other, 5) == "went on"
 
 
-async def test_a_task_for_life_that_a_provider_starts_does_not_keep_the_client(box: Sandbox) -> None:
+async def test_a_task_for_life_that_a_provider_starts_does_not_keep_the_client(
+    box: Sandbox,
+) -> None:
     tasks: list[asyncio.Task[Any]] = []
 
     async def provider() -> str:

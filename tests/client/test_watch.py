@@ -144,7 +144,8 @@ async def test_one_request_a_period_serves_all_watchers_of_an_account(
         await bench.until_asleep(20)
         assert len(still_box.calls) == 1 + period
     assert all(
-        [init.caller_line_list[0].residue for init in answers][1:] == [1, 2, 3, 4, 5] for answers in seen
+        [init.caller_line_list[0].residue for init in answers][1:] == [1, 2, 3, 4, 5]
+        for answers in seen
     )
     for task in tasks:
         task.cancel()
@@ -198,7 +199,9 @@ async def test_a_watch_ends_at_once_when_the_server_says_no(
     assert isinstance(seen[1], WolfNotFoundError)
 
 
-async def test_closing_the_client_wakes_and_ends_a_watch(still_box: Sandbox, client: MakeClient) -> None:
+async def test_closing_the_client_wakes_and_ends_a_watch(
+    still_box: Sandbox, client: MakeClient
+) -> None:
     wolf = client(still_box.base_url)
     stream = wolf.watch(still_box.users[0], every=3600)
     assert isinstance(await anext(stream), TaskInit)
@@ -240,7 +243,9 @@ async def test_an_equal_answer_is_no_change_although_the_older_one_is_no_longer_
     await asyncio.wait([task])
 
 
-async def test_leaving_a_watch_leaves_no_task_and_no_timer(still_box: Sandbox, client: MakeClient) -> None:
+async def test_leaving_a_watch_leaves_no_task_and_no_timer(
+    still_box: Sandbox, client: MakeClient
+) -> None:
     wolf = client(still_box.base_url)
     async with aclosing(wolf.watch(still_box.users[0], every=3600)) as stream:
         await anext(stream)
@@ -252,6 +257,8 @@ async def test_leaving_a_watch_leaves_no_task_and_no_timer(still_box: Sandbox, c
 
 
 @pytest.mark.parametrize("every", [0, -1, float("nan"), float("inf"), True, "5"])
-async def test_a_period_that_makes_no_sense_is_refused_at_once(client: MakeClient, every: Any) -> None:
+async def test_a_period_that_makes_no_sense_is_refused_at_once(
+    client: MakeClient, every: Any
+) -> None:
     with pytest.raises(WolfConfigError, match="every"):
         client("http://127.0.0.1:9").watch("user", every=every)

@@ -27,7 +27,7 @@ class Mutant(NamedTuple):
 FLIGHT: Final = (
     Mutant(
         "callers_context",
-        "flight.py",
+        "cache/inflight.py",
         "        context = Context()\n",
         "        import contextvars\n\n        context = contextvars.copy_context()\n",
         "the load sees the context variables of the caller who happened to start it",
@@ -35,7 +35,7 @@ FLIGHT: Final = (
     ),
     Mutant(
         "task_kept",
-        "flight.py",
+        "cache/inflight.py",
         "        self._task = None\n        self.ended = True\n",
         "        self.ended = True\n",
         "a flight counts as under way after its load has ended",
@@ -43,7 +43,7 @@ FLIGHT: Final = (
     ),
     Mutant(
         "never_awaited",
-        "flight.py",
+        "cache/inflight.py",
         "            run.close()\n",
         "            pass\n",
         "a load that cannot be started is complained of as never awaited",
@@ -51,7 +51,7 @@ FLIGHT: Final = (
     ),
     Mutant(
         "uncopied",
-        "flight.py",
+        "cache/inflight.py",
         "            return _careful_copy(error, cause)\n        return twin\n",
         "            raise\n        return twin\n",
         "an error that cannot be copied leaves those who wait waiting for ever",
@@ -59,7 +59,7 @@ FLIGHT: Final = (
     ),
     Mutant(
         "sent_when_asked_for",
-        "flight.py",
+        "cache/inflight.py",
         "        run = self._run(load, clock)\n",
         "        run = self._run(load, clock)\n        self.sent_at = clock()\n",
         "callers with max_age=0 who come before the load has begun to run do not join it",
@@ -67,7 +67,7 @@ FLIGHT: Final = (
     ),
     Mutant(
         "sent_when_answered",
-        "flight.py",
+        "cache/inflight.py",
         "        self.sent_at = clock()\n        return await load(self.key)",
         "        try:\n            return await load(self.key)\n        finally:\n            self.sent_at = clock()",
         "an answer's age counts from its arrival, and anybody joins any load",
@@ -75,7 +75,7 @@ FLIGHT: Final = (
     ),
     Mutant(
         "done_after_the_await",
-        "flight.py",
+        "cache/inflight.py",
         "        return await load(self.key)\n",
         "        try:\n            return await load(self.key)\n"
         "        finally:\n            self._tower.flight_done(self, self._task)  # type: ignore[arg-type]\n",
@@ -84,7 +84,7 @@ FLIGHT: Final = (
     ),
     Mutant(
         "leave_twice",
-        "flight.py",
+        "cache/inflight.py",
         "        if not self._waiting:  # it has landed\n            return\n",
         "",
         "a flight that has landed says that fewer than none wait for it",
@@ -92,7 +92,7 @@ FLIGHT: Final = (
     ),
     Mutant(
         "refresh_dies_with_its_joiner",
-        "flight.py",
+        "cache/inflight.py",
         "        if not self._waiting and not self.background:",
         "        if not self._waiting:",
         "a background refresh is cancelled when the last caller who joined it leaves",
@@ -100,7 +100,7 @@ FLIGHT: Final = (
     ),
     Mutant(
         "first_leaver_cancels_all",
-        "flight.py",
+        "cache/inflight.py",
         "        if not self._waiting and not self.background:",
         "        if not self.background:",
         "the load is cancelled when any caller leaves",
@@ -108,7 +108,7 @@ FLIGHT: Final = (
     ),
     Mutant(
         "nobody_cancels",
-        "flight.py",
+        "cache/inflight.py",
         "            self._tower.flight_abandoned(self)\n            self.cancel()\n",
         "            self._tower.flight_abandoned(self)\n",
         "a load for which nobody waits runs on",
@@ -116,7 +116,7 @@ FLIGHT: Final = (
     ),
     Mutant(
         "abandoned_but_in_sight",
-        "flight.py",
+        "cache/inflight.py",
         "            self._tower.flight_abandoned(self)\n",
         "",
         "who arrives while a cancelled load cleans up joins it",
@@ -124,7 +124,7 @@ FLIGHT: Final = (
     ),
     Mutant(
         "late_for_ever",
-        "flight.py",
+        "cache/inflight.py",
         "            late.become(landing)\n",
         "            pass\n",
         "who waits beside one who leaves as the load ends waits for ever",
@@ -132,7 +132,7 @@ FLIGHT: Final = (
     ),
     Mutant(
         "late_while_told",
-        "flight.py",
+        "cache/inflight.py",
         "        late, self._late = self._late, landing\n",
         "        late = self._late\n",
         "who waits beside one whom Control-C cancels while a crowd is told waits for ever",
@@ -140,7 +140,7 @@ FLIGHT: Final = (
     ),
     Mutant(
         "late_twice",
-        "flight.py",
+        "cache/inflight.py",
         "            self._late = self._late or late\n",
         "            self._late = late\n",
         "the same, where it comes while somebody leaves",
@@ -148,7 +148,7 @@ FLIGHT: Final = (
     ),
     Mutant(
         "interrupted_landing",
-        "flight.py",
+        "cache/inflight.py",
         "        groups, self._groups = self._groups, {}\n        self._group = None\n",
         "        groups = self._groups\n        self._group = None\n",
         "a crowd hangs if Control-C cancels one of it while it is told",
@@ -156,7 +156,7 @@ FLIGHT: Final = (
     ),
     Mutant(
         "interrupted_leaving",
-        "flight.py",
+        "cache/inflight.py",
         "        self._groups.pop(group, None)\n",
         "        del self._groups[group]\n",
         "the same, while somebody leaves it",
@@ -164,7 +164,7 @@ FLIGHT: Final = (
     ),
     Mutant(
         "told_again",
-        "flight.py",
+        "cache/inflight.py",
         "    except AttributeError:  # told in between, by whatever has interrupted this and cancelled a caller\n        return\n",
         "    except ZeroDivisionError:\n        return\n",
         "the same, for those beside the one who leaves",
@@ -172,7 +172,7 @@ FLIGHT: Final = (
     ),
     Mutant(
         "no_pattern",
-        "flight.py",
+        "cache/inflight.py",
         "        raise own_copy(pattern, error)",
         "        raise own_copy(error)",
         "what one caller does to the shared original shows in the errors of others",
@@ -180,7 +180,7 @@ FLIGHT: Final = (
     ),
     Mutant(
         "stand_in_kept",
-        "flight.py",
+        "cache/inflight.py",
         "        del landing\n",
         "",
         "the error of a caller with max_age keeps a stale answer alive",
@@ -188,7 +188,7 @@ FLIGHT: Final = (
     ),
     Mutant(
         "dropped_and_kept",
-        "flight.py",
+        "cache/inflight.py",
         "            for group in groups:\n                del group.cancel\n",
         "            self._groups = groups\n",
         "a load whose last caller was dropped waits for the garbage collector",
@@ -196,7 +196,7 @@ FLIGHT: Final = (
     ),
     Mutant(
         "woken_again",
-        "flight.py",
+        "cache/inflight.py",
         "                landing = await self._new_group()\n",
         "                self._waiting -= 1\n                landing = await self.board()\n",
         "who waits is woken whenever somebody nearby leaves",
@@ -204,7 +204,7 @@ FLIGHT: Final = (
     ),
     Mutant(
         "room_for_all",
-        "flight.py",
+        "cache/inflight.py",
         "not self._room or ",
         "",
         "who leaves wakes all who wait",
@@ -212,7 +212,7 @@ FLIGHT: Final = (
     ),
     Mutant(
         "spoilt_by_hand",
-        "flight.py",
+        "cache/inflight.py",
         " or group._asyncio_future_blocking:  # noqa: SLF001",
         ":",
         "a call from another event loop has asyncio refuse later callers",
@@ -220,7 +220,7 @@ FLIGHT: Final = (
     ),
     Mutant(
         "cancelled_together",
-        "flight.py",
+        "cache/inflight.py",
         "        group.cancel = functools.partial(self._dissolve, group)  # type: ignore[method-assign]\n",
         "        group.cancel = group.cancel  # type: ignore[method-assign]\n",
         "who is cancelled takes others along",
@@ -228,7 +228,7 @@ FLIGHT: Final = (
     ),
     Mutant(
         "holds_itself",
-        "flight.py",
+        "cache/inflight.py",
         "        del group.cancel\n    except",
         "        group.cancel  # noqa: B018\n    except",
         "what callers waited for, and the flight with it, waits for the garbage collector",
@@ -236,7 +236,7 @@ FLIGHT: Final = (
     ),
     Mutant(
         "outcome_kept",
-        "flight.py",
+        "cache/inflight.py",
         "        self._late = None\n",
         "",
         "a task that outlives the load in which it began keeps the load's answer alive",
@@ -244,7 +244,7 @@ FLIGHT: Final = (
     ),
     Mutant(
         "cancelled_twice",
-        "flight.py",
+        "cache/inflight.py",
         "        if not self.cancelled and self._task is not None and",
         "        if self._task is not None and",
         "closing interrupts the clean-up of a load that was already cancelled",
@@ -252,7 +252,7 @@ FLIGHT: Final = (
     ),
     Mutant(
         "the_dead_still_wait",
-        "flight.py",
+        "cache/inflight.py",
         " if other not in seen and not other.ended]",
         " if other not in seen]",
         "a load begun by a task that another load left behind is refused that load's key",
@@ -260,7 +260,7 @@ FLIGHT: Final = (
     ),
     Mutant(
         "cancelled_unmarked",
-        "flight.py",
+        "cache/inflight.py",
         "        self.cancelled = True\n",
         "        pass\n",
         "an abandoned load counts as a failure",
@@ -268,7 +268,7 @@ FLIGHT: Final = (
     ),
     Mutant(
         "one_error_for_all",
-        "flight.py",
+        "cache/inflight.py",
         "        raise own_copy(pattern, error)",
         "        raise pattern",
         "callers share one exception object, with its notes and its growing traceback",
@@ -276,7 +276,7 @@ FLIGHT: Final = (
     ),
     Mutant(
         "no_cause",
-        "flight.py",
+        "cache/inflight.py",
         '    object.__setattr__(twin, "__cause__", cause)\n',
         "",
         "the shared original is lost",
@@ -284,7 +284,7 @@ FLIGHT: Final = (
     ),
     Mutant(
         "shared_notes",
-        "flight.py",
+        "cache/inflight.py",
         '        twin.__dict__["__notes__"] = notes.copy()\n',
         "        pass\n",
         "a note that one caller adds shows up in the others' errors",
@@ -292,7 +292,7 @@ FLIGHT: Final = (
     ),
     Mutant(
         "copying_may_fail",
-        "flight.py",
+        "cache/inflight.py",
         "    except Exception:\n        twin = error\n",
         "    except StopAsyncIteration:\n        twin = error\n",
         "callers get an error about copying in place of the load's",
@@ -300,7 +300,7 @@ FLIGHT: Final = (
     ),
     Mutant(
         "strict_caller_gets_stale",
-        "flight.py",
+        "cache/inflight.py",
         "        if landing.stand_in is not None and max_age is None:",
         "        if landing.stand_in is not None:",
         "a caller with max_age gets a stale answer when the load fails",
@@ -308,7 +308,7 @@ FLIGHT: Final = (
     ),
     Mutant(
         "no_stand_in",
-        "flight.py",
+        "cache/inflight.py",
         "        if landing.stand_in is not None and max_age is None:",
         "        if False:",
         "stale_if_error does nothing",
@@ -316,7 +316,7 @@ FLIGHT: Final = (
     ),
     Mutant(
         "joins_in_the_same_tick",
-        "flight.py",
+        "cache/inflight.py",
         "(max_age > 0 and began - self.sent_at <= max_age)",
         "(began - self.sent_at <= max_age)",
         "a caller with max_age=0 joins a load sent before it, if the clock has not moved since",
@@ -324,7 +324,7 @@ FLIGHT: Final = (
     ),
     Mutant(
         "joins_any_load",
-        "flight.py",
+        "cache/inflight.py",
         "(max_age > 0 and began - self.sent_at <= max_age)",
         "max_age > 0",
         "a caller with max_age joins a load that is older than that",
@@ -332,7 +332,7 @@ FLIGHT: Final = (
     ),
     Mutant(
         "joins_just_below",
-        "flight.py",
+        "cache/inflight.py",
         "(max_age > 0 and began - self.sent_at <= max_age)",
         "(max_age > 0 and began - self.sent_at < max_age)",
         "a caller does not join a load of just the age it allows",
@@ -340,7 +340,7 @@ FLIGHT: Final = (
     ),
     Mutant(
         "shallow_ancestry",
-        "flight.py",
+        "cache/inflight.py",
         "            new = [",
         "            new = [] and [",
         "three loaders that ask for each other's keys deadlock",
@@ -348,7 +348,7 @@ FLIGHT: Final = (
     ),
     Mutant(
         "circle_through_the_queue",
-        "flight.py",
+        "cache/inflight.py",
         " if other not in seen and not other.ended]",
         " if other not in seen and other.under_way]",
         "loads that wait for each other by way of the next load deadlock",
@@ -356,7 +356,7 @@ FLIGHT: Final = (
     ),
     Mutant(
         "any_cache_with_that_key",
-        "flight.py",
+        "cache/inflight.py",
         "        return self._tower is tower and self.key == key",
         "        return self.key == key",
         "a loader that asks another cache for the same key is refused",
@@ -364,7 +364,7 @@ FLIGHT: Final = (
     ),
     Mutant(
         "parents_never_forgotten",
-        "flight.py",
+        "cache/inflight.py",
         "                self.waited_for_by.remove(parent)",
         "                pass",
         "a load that once asked for a key cannot be asked for by that key's load",
@@ -372,7 +372,7 @@ FLIGHT: Final = (
     ),
     Mutant(
         "whoever_made_it_is_kept",
-        "flight.py",
+        "cache/inflight.py",
         "        self.forget()\n",
         "",
         "a task that outlives the load in which it began keeps a dropped cache alive",
@@ -383,7 +383,7 @@ FLIGHT: Final = (
 CACHE: Final = (
     Mutant(
         "ttl_excluded",
-        "cache.py",
+        "cache/loading.py",
         "        if entry is None or self._clock() > entry.fresh_until:",
         "        if entry is None or self._clock() >= entry.fresh_until:",
         "an answer of just the age ttl is not a hit",
@@ -391,7 +391,7 @@ CACHE: Final = (
     ),
     Mutant(
         "stale_is_fresh",
-        "cache.py",
+        "cache/loading.py",
         "        if entry is None or self._clock() > entry.fresh_until:",
         "        if entry is None:",
         "answers never expire",
@@ -399,7 +399,7 @@ CACHE: Final = (
     ),
     Mutant(
         "unmarked_hit",
-        "cache.py",
+        "cache/loading.py",
         "        entry.used = True\n        return entry\n",
         "        return entry\n",
         "what is read all the time is evicted like what is never read",
@@ -407,7 +407,7 @@ CACHE: Final = (
     ),
     Mutant(
         "max_age_ignored",
-        "cache.py",
+        "cache/loading.py",
         "        if max_age is None:\n            entry = self.fresh(key)",
         "        if True:\n            entry = self.fresh(key)",
         "a caller with max_age gets any fresh answer",
@@ -415,7 +415,7 @@ CACHE: Final = (
     ),
     Mutant(
         "strict_calls_may_take_stand_ins",
-        "cache.py",
+        "cache/loading.py",
         "        return await found.wait(max_age) if",
         "        return await found.wait(None) if",
         "a caller with max_age gets a stale answer when the load fails",
@@ -423,7 +423,7 @@ CACHE: Final = (
     ),
     Mutant(
         "reentry_unseen",
-        "cache.py",
+        "cache/loading.py",
         "        if parent is not None and parent.under_way and any(",
         "        if parent is None and any(",
         "a loader that asks for its own key waits for ever",
@@ -431,7 +431,7 @@ CACHE: Final = (
     ),
     Mutant(
         "reentry_of_the_dead",
-        "cache.py",
+        "cache/loading.py",
         "        if parent is not None and parent.under_way and any(",
         "        if parent is not None and any(",
         "a task that a load left behind is refused the key of that load for ever",
@@ -439,7 +439,7 @@ CACHE: Final = (
     ),
     Mutant(
         "broken_predicate",
-        "cache.py",
+        "cache/loading.py",
         "        except Exception as broken:\n",
         "        except StopAsyncIteration as broken:\n",
         "an is_unwell that raises leaves the callers waiting for ever",
@@ -447,7 +447,7 @@ CACHE: Final = (
     ),
     Mutant(
         "peek_only_fresh",
-        "cache.py",
+        "cache/loading.py",
         "        return entry.value if now <= entry.fresh_until + self._policy.stale_while_revalidate else None",
         "        return entry.value if now <= entry.fresh_until else None",
         "peek hides what a call would return at once",
@@ -455,7 +455,7 @@ CACHE: Final = (
     ),
     Mutant(
         "peek_too_old",
-        "cache.py",
+        "cache/loading.py",
         "            return entry.value if entry.is_fresh_for(now, max_age) else None",
         "            return entry.value if now <= entry.fresh_until else None",
         "peek shows what is older than max_age",
@@ -463,7 +463,7 @@ CACHE: Final = (
     ),
     Mutant(
         "invalidates_one_of_two",
-        "cache.py",
+        "cache/loading.py",
         "        return self._supersede(key) or held",
         "        return held or self._supersede(key)",
         "invalidating a key that is held leaves the load under way as it is",
@@ -471,7 +471,7 @@ CACHE: Final = (
     ),
     Mutant(
         "clear_leaves_loads",
-        "cache.py",
+        "cache/loading.py",
         "        for key in list(self.flights):\n            self._supersede(key)\n",
         "",
         "what was under way at a clear is stored",
@@ -479,7 +479,7 @@ CACHE: Final = (
     ),
     Mutant(
         "old_failure_for_a_strict_caller",
-        "cache.py",
+        "cache/loading.py",
         "            if now <= entry.gone_at and (max_age is None or entry.is_at_most(max_age, now)):",
         "            if now <= entry.gone_at:",
         "a caller with max_age gets a failure older than that",
@@ -487,7 +487,7 @@ CACHE: Final = (
     ),
     Mutant(
         "failure_for_ever",
-        "cache.py",
+        "cache/loading.py",
         "            if now <= entry.gone_at and (max_age is None or entry.is_at_most(max_age, now)):",
         "            if max_age is None or entry.is_at_most(max_age, now):",
         "a failure is remembered until somebody invalidates it",
@@ -495,7 +495,7 @@ CACHE: Final = (
     ),
     Mutant(
         "stale_for_a_strict_caller",
-        "cache.py",
+        "cache/loading.py",
         "        if max_age is None and self._serves_stale(entry, key, now):",
         "        if self._serves_stale(entry, key, now):",
         "a caller with max_age gets a stale answer",
@@ -503,7 +503,7 @@ CACHE: Final = (
     ),
     Mutant(
         "refresh_beside_a_load",
-        "cache.py",
+        "cache/loading.py",
         "            if now >= entry.retry_at and key not in self.flights:",
         "            if now >= entry.retry_at:",
         "each read of a stale answer starts a load",
@@ -511,7 +511,7 @@ CACHE: Final = (
     ),
     Mutant(
         "no_backoff",
-        "cache.py",
+        "cache/loading.py",
         "            if now >= entry.retry_at and key not in self.flights:",
         "            if key not in self.flights:",
         "in an outage each read of a stale answer asks the upstream again",
@@ -519,7 +519,7 @@ CACHE: Final = (
     ),
     Mutant(
         "backoff_too_long",
-        "cache.py",
+        "cache/loading.py",
         "            if now >= entry.retry_at and key not in self.flights:",
         "            if now > entry.retry_at and key not in self.flights:",
         "the pause after a failed refresh lasts longer than refresh_backoff",
@@ -527,7 +527,7 @@ CACHE: Final = (
     ),
     Mutant(
         "refresh_in_the_foreground",
-        "cache.py",
+        "cache/loading.py",
         "                self._depart(key, background=True)",
         "                self._depart(key)",
         "a refresh is cancelled when the last caller who joined it leaves",
@@ -535,7 +535,7 @@ CACHE: Final = (
     ),
     Mutant(
         "no_stale_in_need",
-        "cache.py",
+        "cache/loading.py",
         "        return now < entry.retry_at and now <= entry.fresh_until + self._policy.stale_if_error",
         "        return False",
         "in an outage each read asks the upstream again, once stale_while_revalidate is over",
@@ -543,7 +543,7 @@ CACHE: Final = (
     ),
     Mutant(
         "stale_in_need_for_ever",
-        "cache.py",
+        "cache/loading.py",
         "        return now < entry.retry_at and now <= entry.fresh_until + self._policy.stale_if_error",
         "        return now < entry.retry_at",
         "during a pause after a failed refresh answers older than stale_if_error are returned",
@@ -551,7 +551,7 @@ CACHE: Final = (
     ),
     Mutant(
         "second_loop_refused",
-        "cache.py",
+        "cache/loading.py",
         "    if loop is not None and not loop.is_closed():",
         "    if loop is not None:",
         "a second asyncio.run gets an error",
@@ -559,7 +559,7 @@ CACHE: Final = (
     ),
     Mutant(
         "two_loops",
-        "cache.py",
+        "cache/loading.py",
         "    if loop is not None and not loop.is_closed():",
         "    if False:",
         "two open loops use one cache",
@@ -567,7 +567,7 @@ CACHE: Final = (
     ),
     Mutant(
         "flights_of_a_dead_loop",
-        "cache.py",
+        "cache/loading.py",
         "            self.flights.clear()\n            self._queued.clear()\n            self._running.clear()\n",
         "            self._queued.clear()\n            self._running.clear()\n",
         "after a second asyncio.run a caller waits for ever for a load of the first",
@@ -575,7 +575,7 @@ CACHE: Final = (
     ),
     Mutant(
         "always_joins",
-        "cache.py",
+        "cache/loading.py",
         "        if max_age is not None and not flight.may_be_joined(began, max_age):",
         "        if False:",
         "a caller with max_age joins whatever is under way",
@@ -583,7 +583,7 @@ CACHE: Final = (
     ),
     Mutant(
         "a_load_for_each_strict_caller",
-        "cache.py",
+        "cache/loading.py",
         "            if key not in self._queued:\n",
         "            if True:\n",
         "each caller with max_age=0 gets a load of its own, and all but the last wait for ever",
@@ -591,7 +591,7 @@ CACHE: Final = (
     ),
     Mutant(
         "invalidation_strands_the_queue",
-        "cache.py",
+        "cache/loading.py",
         "        self._superseded += 1\n        self._start_queued(flight)\n",
         "        self._superseded += 1\n",
         "callers who wait for the next load wait for ever after an invalidation",
@@ -599,7 +599,7 @@ CACHE: Final = (
     ),
     Mutant(
         "leaving_strands_the_queue",
-        "cache.py",
+        "cache/loading.py",
         "            del self.flights[flight.key]\n            self._start_queued(flight)\n        elif",
         "            del self.flights[flight.key]\n        elif",
         "callers who wait for the next load wait for ever after the present one is abandoned",
@@ -607,7 +607,7 @@ CACHE: Final = (
     ),
     Mutant(
         "ghost_in_the_queue",
-        "cache.py",
+        "cache/loading.py",
         "            del self._queued[flight.key]\n            self.flights[flight.key].waited_for_by.remove(flight)\n",
         "            pass\n",
         "a load that everybody has left in the queue starts all the same",
@@ -615,7 +615,7 @@ CACHE: Final = (
     ),
     Mutant(
         "abandoned_hits_the_newer",
-        "cache.py",
+        "cache/loading.py",
         "        if self.flights.get(flight.key) is flight:\n            del self.flights[flight.key]\n            self._start",
         "        if flight.key in self.flights:\n            del self.flights[flight.key]\n            self._start",
         "abandoning a superseded load takes the newer one out of sight",
@@ -623,7 +623,7 @@ CACHE: Final = (
     ),
     Mutant(
         "ending_hits_the_newer",
-        "cache.py",
+        "cache/loading.py",
         "        current = self.flights.get(flight.key) is flight\n",
         "        current = flight.key in self.flights\n",
         "a superseded load is stored, and takes the newer one out of sight",
@@ -631,7 +631,7 @@ CACHE: Final = (
     ),
     Mutant(
         "superseded_is_stored",
-        "cache.py",
+        "cache/loading.py",
         "        if current and self._policy is not None:\n            try:",
         "        if self._policy is not None:\n            try:",
         "a load begun before an invalidation is stored",
@@ -639,7 +639,7 @@ CACHE: Final = (
     ),
     Mutant(
         "superseded_failure_counts",
-        "cache.py",
+        "cache/loading.py",
         "        if not current or self._policy is None:\n            return Landing(error=error)",
         "        if self._policy is None:\n            return Landing(error=error)",
         "a superseded load that fails drops the newer answer, or is remembered",
@@ -647,7 +647,7 @@ CACHE: Final = (
     ),
     Mutant(
         "queue_never_starts",
-        "cache.py",
+        "cache/loading.py",
         "            flight.land(self._crashed(flight, error, current))\n        if current:\n            self._start_queued(flight)\n",
         "            flight.land(self._crashed(flight, error, current))\n",
         "callers who wait for the next load wait for ever",
@@ -655,7 +655,7 @@ CACHE: Final = (
     ),
     Mutant(
         "queue_starts_early",
-        "cache.py",
+        "cache/loading.py",
         "            flight.land(self._crashed(flight, error, current))\n        if current:\n            self._start_queued(flight)\n",
         "            flight.land(self._crashed(flight, error, current))\n        self._start_queued(flight)\n",
         "when a superseded load ends, the next one starts beside the present one",
@@ -663,7 +663,7 @@ CACHE: Final = (
     ),
     Mutant(
         "abandoned_uncounted",
-        "cache.py",
+        "cache/loading.py",
         "        if flight.cancelled:\n            self._abandoned += 1\n        elif task",
         "        if task",
         "abandoned loads count as failures",
@@ -671,7 +671,7 @@ CACHE: Final = (
     ),
     Mutant(
         "sent_at_ignored",
-        "cache.py",
+        "cache/loading.py",
         'cast("Loaded[V]", result).value, result.sent_at',
         'cast("Loaded[V]", result).value, flight.sent_at',
         "the age of an answer counts from the first attempt in place of the one that brought it",
@@ -679,7 +679,7 @@ CACHE: Final = (
     ),
     Mutant(
         "age_from_arrival",
-        "cache.py",
+        "cache/loading.py",
         "            fresh_until = sent_at + self._policy.ttl",
         "            fresh_until = self._clock() + self._policy.ttl",
         "an answer's age counts from its arrival",
@@ -687,7 +687,7 @@ CACHE: Final = (
     ),
     Mutant(
         "no_jitter",
-        "cache.py",
+        "cache/loading.py",
         "            fresh_until = sent_at + self._policy.ttl * (1 - self._policy.jitter * random.random())",
         "            fresh_until = sent_at + self._policy.ttl",
         "what was loaded together expires together",
@@ -695,7 +695,7 @@ CACHE: Final = (
     ),
     Mutant(
         "jitter_lengthens",
-        "cache.py",
+        "cache/loading.py",
         "            fresh_until = sent_at + self._policy.ttl * (1 - self._policy.jitter * random.random())",
         "            fresh_until = sent_at + self._policy.ttl * (1 + self._policy.jitter * random.random())",
         "an answer is fresh for longer than ttl",
@@ -703,7 +703,7 @@ CACHE: Final = (
     ),
     Mutant(
         "shorter_window",
-        "cache.py",
+        "cache/loading.py",
         "            gone_at = fresh_until + max(",
         "            gone_at = fresh_until + min(",
         "an answer is gone at the end of the shorter window",
@@ -711,7 +711,7 @@ CACHE: Final = (
     ),
     Mutant(
         "stale_after_a_no",
-        "cache.py",
+        "cache/loading.py",
         " and now <= entry.gone_at and self._says_unwell(error):",
         " and now <= entry.gone_at:",
         "a stale answer stands in although the server said no, and is kept",
@@ -719,7 +719,7 @@ CACHE: Final = (
     ),
     Mutant(
         "steady_backoff",
-        "cache.py",
+        "cache/loading.py",
         "min(entry.backoff * 2, MAX_BACKOFF)",
         "min(entry.backoff, MAX_BACKOFF)",
         "the pause after failed refreshes does not grow",
@@ -727,7 +727,7 @@ CACHE: Final = (
     ),
     Mutant(
         "endless_backoff",
-        "cache.py",
+        "cache/loading.py",
         "min(entry.backoff * 2, MAX_BACKOFF)",
         "entry.backoff * 2",
         "the pause after failed refreshes grows without end",
@@ -735,7 +735,7 @@ CACHE: Final = (
     ),
     Mutant(
         "stand_in_beyond_its_window",
-        "cache.py",
+        "cache/loading.py",
         "            return Landing(error=error, stand_in=entry if usable else None)",
         "            return Landing(error=error, stand_in=entry)",
         "an answer stands in beyond stale_if_error, if stale_while_revalidate is longer",
@@ -744,7 +744,7 @@ CACHE: Final = (
     ),
     Mutant(
         "answer_survives_a_no",
-        "cache.py",
+        "cache/loading.py",
         "        self._store.drop(flight.key)\n        if self._policy.error_ttl > 0:",
         "        if self._policy.error_ttl > 0:",
         "the answer is not dropped when the server says no",
@@ -752,7 +752,7 @@ CACHE: Final = (
     ),
     Mutant(
         "error_ttl_ignored",
-        "cache.py",
+        "cache/loading.py",
         "        if self._policy.error_ttl > 0:",
         "        if False:",
         "failures are never remembered",
@@ -760,7 +760,7 @@ CACHE: Final = (
     ),
     Mutant(
         "error_ttl_from_sending",
-        "cache.py",
+        "cache/loading.py",
         "gone_at = now + self._policy.error_ttl",
         "gone_at=flight.sent_at + self._policy.error_ttl",
         "a slow failure is remembered for less than error_ttl",
@@ -768,7 +768,7 @@ CACHE: Final = (
     ),
     Mutant(
         "remembered_frames",
-        "cache.py",
+        "cache/loading.py",
         '        object.__setattr__(kept, "__cause__", None)\n',
         "",
         "a remembered failure keeps the frames of its load alive",
@@ -776,7 +776,7 @@ CACHE: Final = (
     ),
     Mutant(
         "closing_forgets_the_queue",
-        "cache.py",
+        "cache/loading.py",
         "        flights = self._running.union(self._queued.values())",
         "        flights = set(self._running)",
         "callers who wait for the next load wait for ever after closing",
@@ -784,7 +784,7 @@ CACHE: Final = (
     ),
     Mutant(
         "answers_after_closing",
-        "cache.py",
+        "cache/loading.py",
         "        self._closed = True\n        self._store.clear()\n",
         "        self._closed = True\n",
         "a closed cache answers",
@@ -792,7 +792,7 @@ CACHE: Final = (
     ),
     Mutant(
         "joins_what_never_began",
-        "cache.py",
+        "cache/loading.py",
         "            # nobody may join what will never end\n            del self.flights[flight.key]\n",
         "",
         "all callers after a load that could not be started wait for ever",
@@ -800,7 +800,7 @@ CACHE: Final = (
     ),
     Mutant(
         "never_begun_in_flight",
-        "cache.py",
+        "cache/loading.py",
         "            self._running.discard(flight)\n            self._loads -= 1\n",
         "            self._loads -= 1\n",
         "a load that could not be started is counted as in flight for ever",
@@ -808,7 +808,7 @@ CACHE: Final = (
     ),
     Mutant(
         "never_begun_counted",
-        "cache.py",
+        "cache/loading.py",
         "            self._running.discard(flight)\n            self._loads -= 1\n",
         "            self._running.discard(flight)\n",
         "a load that could not be started is counted",
@@ -816,7 +816,7 @@ CACHE: Final = (
     ),
     Mutant(
         "next_never_begun",
-        "cache.py",
+        "cache/loading.py",
         "                flight.land(Landing(error=error))\n",
         "                pass\n",
         "who waits for a next load that cannot be started waits for ever",
@@ -824,7 +824,7 @@ CACHE: Final = (
     ),
     Mutant(
         "fresh_needs_the_loop",
-        "cache.py",
+        "cache/loading.py",
         "        if not fresh:\n            self._enter_loop()\n",
         "        self._enter_loop()\n",
         "a fresh value with max_age is refused on a second loop",
@@ -832,7 +832,7 @@ CACHE: Final = (
     ),
     Mutant(
         "closing_does_not_wait",
-        "cache.py",
+        "cache/loading.py",
         "            await asyncio.wait(tasks)",
         "            pass",
         "aclose returns while loads still run",
@@ -840,7 +840,7 @@ CACHE: Final = (
     ),
     Mutant(
         "whoever_queued_it_is_kept",
-        "cache.py",
+        "cache/loading.py",
         "            flight.forget()\n",
         "            pass\n",
         "a task that outlives its load keeps a closed cache alive, if a call waited for the load after that one",
@@ -848,7 +848,7 @@ CACHE: Final = (
     ),
     Mutant(
         "closed_by_the_load_that_begins",
-        "cache.py",
+        "cache/loading.py",
         "        if self._closed:  # by the load",
         "        if False:  # by the load",
         "under an eager task factory, who begins a load that closes the cache waits for ever",
@@ -856,7 +856,7 @@ CACHE: Final = (
     ),
     Mutant(
         "cancelled_before_told",
-        "cache.py",
+        "cache/loading.py",
         "            flight.land(Landing(error=WolfClosedError(_CLOSED_MEANWHILE)))",
         "            pass",
         "callers wait for ever after closing",
@@ -864,7 +864,7 @@ CACHE: Final = (
     ),
     Mutant(
         "self_cancel_spreads",
-        "cache.py",
+        "cache/loading.py",
         '        return WolfConnectionError(f"the load of {flight.key!r} was cancelled, not by those who wait for it")',
         "        return asyncio.CancelledError()",
         "a load that ends by a cancellation of its own cancels its callers",
@@ -872,7 +872,7 @@ CACHE: Final = (
     ),
     Mutant(
         "superseded_uncounted",
-        "cache.py",
+        "cache/loading.py",
         "        self._superseded += 1\n",
         "",
         "the statistics do not show superseded loads",
@@ -883,7 +883,7 @@ CACHE: Final = (
 STORE: Final = (
     Mutant(
         "young_enough_for_nothing",
-        "store.py",
+        "cache/store.py",
         "        return max_age > 0 and now - self.sent_at <= max_age",
         "        return now - self.sent_at <= max_age",
         "a caller with max_age=0 gets an answer from before, if the clock has not moved since",
@@ -891,7 +891,7 @@ STORE: Final = (
     ),
     Mutant(
         "stale_but_young_enough",
-        "store.py",
+        "cache/store.py",
         "        return now <= self.fresh_until and self.is_at_most(max_age, now)",
         "        return self.is_at_most(max_age, now)",
         "a caller with max_age gets an answer past its ttl",
@@ -899,7 +899,7 @@ STORE: Final = (
     ),
     Mutant(
         "overwrites",
-        "store.py",
+        "cache/store.py",
         "        self.drop(key)\n        self._sweep(now)",
         "        self._sweep(now)",
         "room is made, and bytes are counted, for an answer that is only replaced",
@@ -907,7 +907,7 @@ STORE: Final = (
     ),
     Mutant(
         "never_sweeps",
-        "store.py",
+        "cache/store.py",
         "        self._sweep(now)\n        # room",
         "        # room",
         "what nobody can use stays until there is no room",
@@ -915,7 +915,7 @@ STORE: Final = (
     ),
     Mutant(
         "sweeps_too_early",
-        "store.py",
+        "cache/store.py",
         "if now > entry.gone_at]",
         "if now > entry.fresh_until]",
         "stale answers are reclaimed within their windows",
@@ -923,7 +923,7 @@ STORE: Final = (
     ),
     Mutant(
         "bytes_never_freed",
-        "store.py",
+        "cache/store.py",
         "        self._bytes -= self.entries.pop(key).size",
         "        self.entries.pop(key)",
         "the byte bound fills up, and holds nothing in the end",
@@ -931,7 +931,7 @@ STORE: Final = (
     ),
     Mutant(
         "bytes_survive_a_clear",
-        "store.py",
+        "cache/store.py",
         "        self.entries.clear()\n        self._bytes = 0\n",
         "        self.entries.clear()\n",
         "the byte bound stays full after a clear",
@@ -939,7 +939,7 @@ STORE: Final = (
     ),
     Mutant(
         "too_large_for_all",
-        "store.py",
+        "cache/store.py",
         "        if self.max_bytes is not None and size > self.max_bytes:\n            return False\n",
         "",
         "an answer larger than max_bytes empties the cache",
@@ -947,7 +947,7 @@ STORE: Final = (
     ),
     Mutant(
         "one_too_many",
-        "store.py",
+        "cache/store.py",
         "len(self.entries) < self.max_entries and",
         "len(self.entries) <= self.max_entries and",
         "max_entries + 1 answers are held",
@@ -955,7 +955,7 @@ STORE: Final = (
     ),
     Mutant(
         "bytes_unbounded",
-        "store.py",
+        "cache/store.py",
         "            self.max_bytes is None or self._bytes + size <= self.max_bytes\n",
         "            True\n",
         "max_bytes bounds single answers only",
@@ -963,7 +963,7 @@ STORE: Final = (
     ),
     Mutant(
         "room_made_one_short",
-        "store.py",
+        "cache/store.py",
         "            self.max_bytes is None or self._bytes + size <= self.max_bytes\n",
         "            self.max_bytes is None or self._bytes <= self.max_bytes\n",
         "the newest answer may exceed max_bytes",
@@ -971,7 +971,7 @@ STORE: Final = (
     ),
     Mutant(
         "evicts_without_end",
-        "store.py",
+        "cache/store.py",
         "EVICTED: Final = 64",
         "EVICTED: Final = 1_000_000_000",
         "one large answer makes room in proportion to the number of entries",
@@ -979,7 +979,7 @@ STORE: Final = (
     ),
     Mutant(
         "kept_without_room",
-        "store.py",
+        "cache/store.py",
         "            self._evict()\n        return self._has_room(size)\n",
         "            self._evict()\n        return True\n",
         "what finds no room in reach is kept all the same, beyond max_bytes",
@@ -987,7 +987,7 @@ STORE: Final = (
     ),
     Mutant(
         "no_second_chance",
-        "store.py",
+        "cache/store.py",
         "            if not entry.used:\n                break\n",
         "            break\n",
         "what is read all the time is evicted first if it was loaded first",
@@ -995,7 +995,7 @@ STORE: Final = (
     ),
     Mutant(
         "chances_for_ever",
-        "store.py",
+        "cache/store.py",
         "            entry.used = False\n",
         "",
         "what was read once is passed over for ever",
@@ -1003,7 +1003,7 @@ STORE: Final = (
     ),
     Mutant(
         "stays_in_line",
-        "store.py",
+        "cache/store.py",
         "            self.entries.move_to_end(key)\n",
         "",
         "what is read all the time is evicted first if it was loaded first",
@@ -1011,7 +1011,7 @@ STORE: Final = (
     ),
     Mutant(
         "unbounded_eviction",
-        "store.py",
+        "cache/store.py",
         "CHANCES: Final = 8",
         "CHANCES: Final = 1_000_000_000",
         "one eviction walks over all entries",
@@ -1019,7 +1019,7 @@ STORE: Final = (
     ),
     Mutant(
         "unbounded_sweep",
-        "store.py",
+        "cache/store.py",
         "SWEPT: Final = 2",
         "SWEPT: Final = 1_000_000_000",
         "one store reclaims all entries that have expired",
@@ -1027,7 +1027,7 @@ STORE: Final = (
     ),
     Mutant(
         "evictions_uncounted",
-        "store.py",
+        "cache/store.py",
         "        self.evictions += 1\n",
         "",
         "the statistics show no evictions",
@@ -1035,7 +1035,7 @@ STORE: Final = (
     ),
     Mutant(
         "second_way_stays_open",
-        "store.py",
+        "cache/store.py",
         "        super().clear()\n        self.by_parts.clear()\n",
         "        super().clear()\n",
         "cleared answers are still found by the parts of their keys",
@@ -1043,7 +1043,7 @@ STORE: Final = (
     ),
     Mutant(
         "empty_parts_pile_up",
-        "store.py",
+        "cache/store.py",
         "        if not self.by_parts[first]:\n            del self.by_parts[first]\n",
         "",
         "a dictionary is left for each account that was ever held",

@@ -73,11 +73,27 @@ def broken(mutant: Mutant) -> str:
 
 def run_tests(folder: Path, tests: Sequence[str], timeout: float) -> tuple[bool, str]:
     """Whether they pass, and the first failure."""
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "--tb=no", "-p", "no:cacheprovider", *tests]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-x",
+        "-q",
+        "--tb=no",
+        "-p",
+        "no:cacheprovider",
+        *tests,
+    ]
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "WOLF_MUTANT": "1"}
     try:
         done = subprocess.run(
-            command, cwd=folder, env=environment, capture_output=True, text=True, timeout=timeout, check=False
+            command,
+            cwd=folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
         )
     except subprocess.TimeoutExpired:
         return False, f"no end within {timeout:.0f} s"
@@ -108,7 +124,9 @@ def misplaced() -> list[str]:
     for mutant in MUTANTS:
         found = (ROOT / "wolf_async" / mutant.file).read_text(encoding="utf-8").count(mutant.old)
         if found != 1:
-            wrong.append(f"{mutant.name}: its text occurs {found} times in {mutant.file}:\n{mutant.old}")
+            wrong.append(
+                f"{mutant.name}: its text occurs {found} times in {mutant.file}:\n{mutant.old}"
+            )
         try:
             compile(broken(mutant), mutant.file, "exec")
         except SyntaxError as error:  # which any test would notice
@@ -139,11 +157,19 @@ def fail(message: str) -> None:
 
 
 def report(verdict: Verdict) -> None:
-    state = "killed  " if verdict.killed else "SURVIVED" if verdict.expected is False else "survived"
+    state = (
+        "killed  " if verdict.killed else "SURVIVED" if verdict.expected is False else "survived"
+    )
     mutant = verdict.mutant
-    print(f"{state} {mutant.file:9} {mutant.name:38} {verdict.seconds:4.0f} s  {verdict.by}", flush=True)
+    print(
+        f"{state} {mutant.file:9} {mutant.name:38} {verdict.seconds:4.0f} s  {verdict.by}",
+        flush=True,
+    )
     if not verdict.killed:
-        print(f"         breaks: {mutant.breaks}\n         {mutant.survives or 'no explanation'}", flush=True)
+        print(
+            f"         breaks: {mutant.breaks}\n         {mutant.survives or 'no explanation'}",
+            flush=True,
+        )
     elif not verdict.expected:
         print("         was expected to survive: its explanation is wrong, remove it", flush=True)
 
@@ -154,7 +180,9 @@ def main() -> int:
     )
     parser.add_argument("names", nargs="*", help="mutants to try; all unless given")
     parser.add_argument("--tests", nargs="+", default=DEFAULT, help="what to run against them")
-    parser.add_argument("--jobs", "-j", type=int, default=os.cpu_count() or 1, help="how many at once")
+    parser.add_argument(
+        "--jobs", "-j", type=int, default=os.cpu_count() or 1, help="how many at once"
+    )
     options = parser.parse_args()
     if wrong := misplaced():
         fail("\n".join(wrong))

@@ -98,7 +98,9 @@ def _explained(error: Exception) -> tuple[str, int]:
     if isinstance(error, WolfConfigError):
         return str(error).replace("allow_http=True", "--allow-http"), USAGE
     if isinstance(error, WolfError):
-        return str(error) if error.attempts < 2 else f"{error} (after {error.attempts} attempts)", FAILED
+        return str(
+            error
+        ) if error.attempts < 2 else f"{error} (after {error.attempts} attempts)", FAILED
     if isinstance(error, OSError):
         return error.strerror or str(error), FAILED
     # a bug of this package; in a shell a line helps more than its traceback

@@ -9,7 +9,17 @@ import msgspec
 from rich.console import Group
 from rich.text import Text
 
-from wolf_async.cli.widgets import NARROW, bar, cell, free_of, has_ended, listing, more, now_there, plain
+from wolf_async.cli.widgets import (
+    NARROW,
+    bar,
+    cell,
+    free_of,
+    has_ended,
+    listing,
+    more,
+    now_there,
+    plain,
+)
 from wolf_async.models import Line, TaskInit
 
 if TYPE_CHECKING:
@@ -76,9 +86,9 @@ def other_changes(before: TaskInit, after: TaskInit) -> list[str]:
         for name in TaskInit.__struct_fields__
         if name != _LINES and getattr(before, name) != getattr(after, name)
     ]
-    if list(map(_bare, before.caller_line_list)) != list(map(_bare, after.caller_line_list)) and not (
-        _ids(before) ^ _ids(after)
-    ):
+    if list(map(_bare, before.caller_line_list)) != list(
+        map(_bare, after.caller_line_list)
+    ) and not (_ids(before) ^ _ids(after)):
         names.insert(0, _LINES)
     return names
 
@@ -94,7 +104,9 @@ def _ids(init: TaskInit) -> set[str]:
 def label(account: Account) -> str:
     """The account as it is written on the command line."""
     return plain(
-        account.user_id if account.sub_user_id is None else f"{account.user_id}:{account.sub_user_id}"
+        account.user_id
+        if account.sub_user_id is None
+        else f"{account.user_id}:{account.sub_user_id}"
     )
 
 
@@ -189,7 +201,9 @@ class Board:
             heading.append("".join(f"  {note}" for note in gone + pane.others), "yellow")
         return heading
 
-    def _table(self, pane: Pane, init: TaskInit, limit: int, options: ConsoleOptions) -> RenderableType:
+    def _table(
+        self, pane: Pane, init: TaskInit, limit: int, options: ConsoleOptions
+    ) -> RenderableType:
         narrow = options.max_width < NARROW
         now = now_there()
         table = listing("", "", "", "", "", show_header=False)
@@ -200,9 +214,15 @@ class Board:
             change = pane.changed.get(line.line_id) if self._is_new(pane) else None
             table.add_row(
                 cell(name_of(line)),
-                bar(line.residue, line.line_concurrency, 10 if narrow else 30, ascii_only=options.ascii_only),
+                bar(
+                    line.residue,
+                    line.line_concurrency,
+                    10 if narrow else 30,
+                    ascii_only=options.ascii_only,
+                ),
                 Text(
-                    f"{plain(line.residue)}/{plain(line.line_concurrency)}", "bold yellow" if change else ""
+                    f"{plain(line.residue)}/{plain(line.line_concurrency)}",
+                    "bold yellow" if change else "",
                 ),
                 difference_text(change, ascii_only=options.ascii_only),
                 Text("ended", "red") if has_ended(line, now) else Text(),
@@ -248,7 +268,9 @@ class Journal:
         if first or (failed and not (changes or others)):
             self._write(pane, summary(init))
         for change in changes:
-            self._write(pane, f"{plain(change.line.line_id)} {plain(name_of(change.line))} {said(change)}")
+            self._write(
+                pane, f"{plain(change.line.line_id)} {plain(name_of(change.line))} {said(change)}"
+            )
         if others:
             self._write(pane, f"changed: {', '.join(others)}")
 

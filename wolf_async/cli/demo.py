@@ -57,7 +57,11 @@ class Crowd(msgspec.Struct, frozen=True):
     def answered(self) -> list[tuple[Account, TaskInit]]:
         """Who got an answer, and which."""
         pairs = zip(self.asked, self.outcomes, strict=True)
-        return [(account, outcome) for account, outcome in pairs if not isinstance(outcome, BaseException)]
+        return [
+            (account, outcome)
+            for account, outcome in pairs
+            if not isinstance(outcome, BaseException)
+        ]
 
     def wrong(self) -> int:
         """How many answers are not for the account that was asked for."""
@@ -110,7 +114,9 @@ async def _demo() -> Crowd:
     ):
         out = console()
         out.print(
-            Text.assemble(("Sandbox ", "bold"), (box.base_url, "cyan"), f"  {LATENCY * 1000:g} ms per answer")
+            Text.assemble(
+                ("Sandbox ", "bold"), (box.base_url, "cyan"), f"  {LATENCY * 1000:g} ms per answer"
+            )
         )
         box.always(delay(LATENCY))
         crowd = await send_crowd(box, wolf)
@@ -127,7 +133,9 @@ async def send_crowd(box: Sandbox, wolf: WolfClient) -> Crowd:
     """Let all callers ask at once, and note what the server saw by then."""
     asked = [box.accounts[number % len(box.accounts)] for number in range(CALLERS)]
     begun = time.perf_counter()
-    outcomes = await asyncio.gather(*(wolf.task_init(*account) for account in asked), return_exceptions=True)
+    outcomes = await asyncio.gather(
+        *(wolf.task_init(*account) for account in asked), return_exceptions=True
+    )
     return Crowd(asked, outcomes, tuple(box.calls), time.perf_counter() - begun)
 
 
@@ -160,8 +168,12 @@ def _show_crowd(crowd: Crowd) -> None:
     table = listing("", "", "", show_header=False)
     table.columns[1].justify = "right"
     wrong = crowd.wrong()
-    table.add_row("callers at once", f"{len(crowd.asked):,}", f"for {len(set(crowd.asked))} accounts")
-    table.add_row("requests that reached the server", Text(f"{len(crowd.calls):,}", "bold"), "counted there")
+    table.add_row(
+        "callers at once", f"{len(crowd.asked):,}", f"for {len(set(crowd.asked))} accounts"
+    )
+    table.add_row(
+        "requests that reached the server", Text(f"{len(crowd.calls):,}", "bold"), "counted there"
+    )
     table.add_row(
         "answers",
         f"{len(crowd.answered()):,}",
@@ -174,7 +186,11 @@ def _show_crowd(crowd: Crowd) -> None:
 def _show_cost(cost: Cost) -> None:
     table = listing("", "", "", show_header=False)
     table.columns[1].justify = "right"
-    table.add_row("a miss", f"{cost.miss * 1e6:,.0f} µs", "a request to this server, without its latency")
+    table.add_row(
+        "a miss", f"{cost.miss * 1e6:,.0f} µs", "a request to this server, without its latency"
+    )
     table.add_row("a hit", f"{cost.hit * 1e6:,.2f} µs", "an answer that is held")
-    table.add_row("a miss beside a hit", Text(f"{cost.miss / cost.hit:,.0f} ×", "bold green"), "medians")
+    table.add_row(
+        "a miss beside a hit", Text(f"{cost.miss / cost.hit:,.0f} ×", "bold green"), "medians"
+    )
     console().print(Text(), table)

@@ -53,10 +53,16 @@ _TTL: Final = 30.0
 @click.command(short_help="Ask for many accounts, into a file of JSON Lines.")
 @click.argument("accounts")
 @click.option(
-    "--out", required=True, metavar="FILE", type=click.Path(path_type=Path), help="Where the lines go."
+    "--out",
+    required=True,
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Where the lines go.",
 )
 @click.option(
-    "--resume", is_flag=True, help="Continue FILE: accounts whose answers it holds are not asked for again."
+    "--resume",
+    is_flag=True,
+    help="Continue FILE: accounts whose answers it holds are not asked for again.",
 )
 @click.option("--overwrite", is_flag=True, help="Begin FILE anew.")
 @click.option(
@@ -109,13 +115,18 @@ def fetch(
     if resume and overwrite:
         raise click.UsageError("--resume and --overwrite exclude each other")
     if out == Path("-"):
-        raise click.UsageError("--out - is no file: standard output is --out /dev/stdout --overwrite")
+        raise click.UsageError(
+            "--out - is no file: standard output is --out /dev/stdout --overwrite"
+        )
     if max_age is not None:
         seconds("--max-age", max_age)
     policy = CachePolicy(ttl=max(_TTL, max_age or 0), max_bytes=_HELD_BYTES)
     client = open_client(base_url, allow_http, cache=policy, max_concurrency=concurrency)
     form = form or _form_of(accounts)
-    with _open(accounts) as fd, Outfile(out, source=fd, resume=resume, overwrite=overwrite) as outfile:
+    with (
+        _open(accounts) as fd,
+        Outfile(out, source=fd, resume=resume, overwrite=overwrite) as outfile,
+    ):
         tally = Tally()
         silent = quiet or sys.stderr is None or not sys.stderr.isatty()
         try:
@@ -192,7 +203,9 @@ class _Run:
 
     __slots__ = ("_bar", "_client", "_outfile", "_rows", "_tally")
 
-    def __init__(self, client: WolfClient, rows: Rows, outfile: Outfile, tally: Tally, bar: _Bar) -> None:
+    def __init__(
+        self, client: WolfClient, rows: Rows, outfile: Outfile, tally: Tally, bar: _Bar
+    ) -> None:
         self._client = client
         self._rows = rows
         self._outfile = outfile
@@ -211,7 +224,9 @@ class _Run:
     async def _accounts(self) -> AsyncGenerator[Account, None]:
         async for row in self._rows:
             if isinstance(row, BadRow):
-                failure = Failure("BadRow", f"line {row.line}: {row.why}", line=row.line, row=row.text)
+                failure = Failure(
+                    "BadRow", f"line {row.line}: {row.why}", line=row.line, row=row.text
+                )
                 self._fail(None, None, failure)
             elif row in self._outfile.done:
                 self._tally.kept += 1

@@ -24,9 +24,13 @@ __all__ = ["init"]
 @click.command(short_help="Show what an account can build a call task from.")
 @click.argument("user_id")
 @click.option("--sub-user", metavar="ID", help="Ask for this sub-account of USER_ID.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document, with the API's own names.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON document, with the API's own names."
+)
 @service_options
-def init(user_id: str, sub_user: str | None, as_json: bool, base_url: str | None, allow_http: bool) -> None:
+def init(
+    user_id: str, sub_user: str | None, as_json: bool, base_url: str | None, allow_http: bool
+) -> None:
     """Show what the account USER_ID can build a call task from, right now.
 
     Lines with their free concurrency, scripts, time groups, redial rules and the rest. The token comes from the

@@ -119,7 +119,9 @@ class Outfile:
     done: Done
     """The accounts whose answers are in the file already."""
 
-    def __init__(self, path: Path, *, source: int, resume: bool = False, overwrite: bool = False) -> None:
+    def __init__(
+        self, path: Path, *, source: int, resume: bool = False, overwrite: bool = False
+    ) -> None:
         self._path = path
         self._end = 0
         self.done = Done()
@@ -152,7 +154,9 @@ class Outfile:
             if self._regular:
                 os.ftruncate(self._fd, self._end)
             if isinstance(error, OSError):
-                raise click.ClickException(f"cannot write {self._path}: {_reason(error)}") from error
+                raise click.ClickException(
+                    f"cannot write {self._path}: {_reason(error)}"
+                ) from error
             raise
         self._end += size
 
@@ -219,7 +223,9 @@ class Outfile:
             raise self._foreign(number)
 
     def _foreign(self, number: int) -> click.UsageError:
-        return click.UsageError(f"line {number} of {self._path} is not of this command: nothing was changed")
+        return click.UsageError(
+            f"line {number} of {self._path} is not of this command: nothing was changed"
+        )
 
 
 def _reason(error: OSError) -> str:

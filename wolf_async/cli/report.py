@@ -59,7 +59,12 @@ class Report:
     __slots__ = ("_account", "_init", "_limit", "_now")
 
     def __init__(
-        self, account: Account, init: TaskInit, *, limit: int | None = None, now: datetime | None = None
+        self,
+        account: Account,
+        init: TaskInit,
+        *,
+        limit: int | None = None,
+        now: datetime | None = None,
     ) -> None:
         self._account = account
         self._init = init
@@ -71,13 +76,21 @@ class Report:
         yield _heading(self._account)
         yield from self._lines("Outbound lines", "caller_line_list", init.caller_line_list)
         yield from self._lines("Inbound lines", "call_in_line_list", init.call_in_line_list)
-        yield from self._section("Regular scripts", "outbound_group", init.outbound_group, _regular_scripts)
-        yield from self._section("Scripts 2.0", "outbound_group_v2", init.outbound_group_v2, _scripts_v2)
+        yield from self._section(
+            "Regular scripts", "outbound_group", init.outbound_group, _regular_scripts
+        )
+        yield from self._section(
+            "Scripts 2.0", "outbound_group_v2", init.outbound_group_v2, _scripts_v2
+        )
         yield from self._section(
             "LLM scripts", "big_model_outbound_group", init.big_model_outbound_group, _llm_scripts
         )
-        yield from self._section("Time groups", "task_dial_times", init.task_dial_times, _time_groups)
-        yield from self._section("Redial rules", "auto_recycle_rules", init.auto_recycle_rules, _redial_rules)
+        yield from self._section(
+            "Time groups", "task_dial_times", init.task_dial_times, _time_groups
+        )
+        yield from self._section(
+            "Redial rules", "auto_recycle_rules", init.auto_recycle_rules, _redial_rules
+        )
         yield Text.assemble(("max_recycle_limit ", "dim"), cell(init.max_recycle_limit))
         yield Text()
         yield Beside(*self._small_sections())
@@ -86,7 +99,9 @@ class Report:
         free, total = free_of(lines)
         ended = sum(has_ended(line, self._now) for line in lines)
         yield _Title(
-            name, key, f"{len(lines)}: {free} of {total} calls free" + (f", {ended} ended" if ended else "")
+            name,
+            key,
+            f"{len(lines)}: {free} of {total} calls free" + (f", {ended} ended" if ended else ""),
         )
         yield LineTable(lines, limit=self._limit, now=self._now) if lines else _NONE
 
@@ -96,7 +111,9 @@ class Report:
         yield _Title(name, key, str(len(items)))
         yield self._some(items, draw)
 
-    def _some(self, items: Sequence[T], draw: Callable[[Sequence[T]], RenderableType]) -> RenderableType:
+    def _some(
+        self, items: Sequence[T], draw: Callable[[Sequence[T]], RenderableType]
+    ) -> RenderableType:
         if not items:
             return _NONE
         shown = items[: self._limit]
@@ -105,9 +122,12 @@ class Report:
     def _small_sections(self) -> Iterator[RenderableType]:
         init = self._init
         bridges = [
-            [cell(each.id, "dim"), cell(each.name), cell(each.strategy_str)] for each in init.bridge_groups
+            [cell(each.id, "dim"), cell(each.name), cell(each.strategy_str)]
+            for each in init.bridge_groups
         ]
-        actions = [[cell(key, "dim"), cell(label)] for key, label in sorted(init.end_actions.items())]
+        actions = [
+            [cell(key, "dim"), cell(label)] for key, label in sorted(init.end_actions.items())
+        ]
         sounds = [[cell(each.id, "dim"), cell(each.name)] for each in init.background]
         checks = [
             [cell(each.id, "dim"), cell(each.name), _notes(each.is_default)]
@@ -171,7 +191,10 @@ def _regular_scripts(scripts: Sequence[OutboundGroup]) -> RenderableType:
     for script in scripts:
         notes = _notes(script.default, is_active=script.is_active, is_lock=script.is_lock)
         table.add_row(
-            cell(script.id, "dim"), cell(script.name), cell(day(script.updated_at, brief=True), "dim"), notes
+            cell(script.id, "dim"),
+            cell(script.name),
+            cell(day(script.updated_at, brief=True), "dim"),
+            notes,
         )
     return table
 
@@ -195,10 +218,16 @@ def _llm_scripts(scripts: Sequence[BigModelOutboundGroup]) -> RenderableType:
     table = listing("Id", "Name", "Created", "Notes")
     for script in scripts:
         notes = _notes(
-            script.default, is_active=script.is_active, is_lock=script.is_lock, is_call_in=script.is_call_in
+            script.default,
+            is_active=script.is_active,
+            is_lock=script.is_lock,
+            is_call_in=script.is_call_in,
         )
         table.add_row(
-            cell(script.id, "dim"), cell(script.name), cell(day(script.created_at, brief=True), "dim"), notes
+            cell(script.id, "dim"),
+            cell(script.name),
+            cell(day(script.created_at, brief=True), "dim"),
+            notes,
         )
     return table
 
@@ -220,7 +249,11 @@ def _redial_rules(rules: Sequence[AutoRecycleRule]) -> RenderableType:
     for rule in rules:
         after = Text(", ").join(_outcome(detail) for detail in rule.details)
         table.add_row(
-            cell(rule.id, "dim"), cell(rule.name), _status(rule.status), after, _notes(rule.is_default)
+            cell(rule.id, "dim"),
+            cell(rule.name),
+            _status(rule.status),
+            after,
+            _notes(rule.is_default),
         )
     return table
 
@@ -231,5 +264,7 @@ def _status(status: bool | None) -> Text:
 
 def _outcome(detail: AutoRecycleDetail) -> Text:
     """The outcome of a call in the API's words, and the rule's ``time`` for it, whatever that means."""
-    outcome = cell(detail.number_status if detail.number_status_str is None else detail.number_status_str)
+    outcome = cell(
+        detail.number_status if detail.number_status_str is None else detail.number_status_str
+    )
     return outcome.append(f"(time={detail.time})", "dim") if detail.time else outcome

@@ -14,8 +14,8 @@ import click
 import msgspec
 
 from wolf_async.account import Account
+from wolf_async.api.request import check_account
 from wolf_async.errors import WolfConfigError
-from wolf_async.wire import check_account
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterator
@@ -57,7 +57,9 @@ class Rows:
     def __init__(self, fd: int, form: Format) -> None:
         self._fd = fd
         self._line = 0
-        self._parse: Callable[[bytes], Account | None] = _Csv().parse if form == "csv" else _from_json
+        self._parse: Callable[[bytes], Account | None] = (
+            _Csv().parse if form == "csv" else _from_json
+        )
 
     async def __aiter__(self) -> AsyncGenerator[Account | BadRow, None]:
         rest = b""
@@ -110,7 +112,9 @@ class _Csv:
         if first and self._is_header(cells):
             return None
         if not self._named and len(cells) > 2:
-            raise ValueError(f"expected user_id[,sub_user_id], not {len(cells)} columns without a header")
+            raise ValueError(
+                f"expected user_id[,sub_user_id], not {len(cells)} columns without a header"
+            )
         return check_account(_at(cells, self._user), _at(cells, self._sub_user) or None)
 
     def _is_header(self, cells: list[str]) -> bool:
@@ -132,7 +136,9 @@ class _Named(msgspec.Struct):
     sub_user_id: str | None = None
 
 
-_item: Final = msgspec.json.Decoder[str | list[str | None] | _Named](str | list[str | None] | _Named)
+_item: Final = msgspec.json.Decoder[str | list[str | None] | _Named](
+    str | list[str | None] | _Named
+)
 
 
 def _from_json(line: bytes) -> Account:
@@ -173,7 +179,9 @@ async def _chunks(fd: int) -> AsyncGenerator[bytes, None]:
         try:
             chunk = await _read_in_thread(fd) if waits else os.read(fd, CHUNK)
         except OSError as error:
-            raise click.UsageError(f"cannot read the accounts: {error.strerror or error}") from error
+            raise click.UsageError(
+                f"cannot read the accounts: {error.strerror or error}"
+            ) from error
         if not chunk:
             return
         yield chunk

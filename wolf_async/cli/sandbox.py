@@ -22,13 +22,24 @@ _FORGET_EVERY: Final = 60.0
 
 @click.command(short_help="Run a server with synthetic accounts on loopback.")
 @click.option(
-    "--port", type=click.IntRange(0, 65535), default=0, help="Where to listen.  [default: any free port]"
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=0,
+    help="Where to listen.  [default: any free port]",
 )
 @click.option(
-    "--accounts", type=click.IntRange(1, 100_000), default=10, show_default=True, help="Main accounts."
+    "--accounts",
+    type=click.IntRange(1, 100_000),
+    default=10,
+    show_default=True,
+    help="Main accounts.",
 )
 @click.option(
-    "--seed", type=int, default=0, show_default=True, help="The same seed gives the same accounts and token."
+    "--seed",
+    type=int,
+    default=0,
+    show_default=True,
+    help="The same seed gives the same accounts and token.",
 )
 def sandbox(port: int, accounts: int, seed: int) -> None:
     """Run the endpoint on loopback, with synthetic accounts, until Ctrl-C or SIGTERM.
@@ -67,11 +78,15 @@ def _no_port(port: int, error: OSError) -> str:
 def _explain(box: Sandbox) -> None:
     user = box.users[0]
     sub_user = next(
-        account.sub_user_id for account in box.accounts if account.user_id == user and account.sub_user_id
+        account.sub_user_id
+        for account in box.accounts
+        if account.user_id == user and account.sub_user_id
     )
     url = f"$WOLF_BASE_URL/agent-api/new/user/{user}/task/create"
     out = console()
-    out.print(Text.assemble(("Sandbox ", "bold"), (box.base_url, "bold cyan"), "  Ctrl-C stops it."))
+    out.print(
+        Text.assemble(("Sandbox ", "bold"), (box.base_url, "bold cyan"), "  Ctrl-C stops it.")
+    )
     _block("In another terminal:", f"export WOLF_BASE_URL={box.base_url} WOLF_TOKEN={box.token}")
     _block("then", f"wolf-async init {user}", f"wolf-async init {user} --sub-user {sub_user}")
     _block("or", f'curl -H "Authorization: Bearer $WOLF_TOKEN" "{url}"')

@@ -13,12 +13,12 @@ import click
 from rich.live import Live
 
 from wolf_async.account import Account
+from wolf_async.api.request import check_account
 from wolf_async.cli.board import Board, Journal, Pane
 from wolf_async.cli.service import open_client, service_options
 from wolf_async.cli.widgets import console
 from wolf_async.errors import WolfClosedError, WolfConfigError, WolfError
 from wolf_async.policy import CachePolicy, seconds
-from wolf_async.wire import check_account
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,7 +57,11 @@ class _View(Protocol):
 )
 @service_options
 def watch(
-    accounts: tuple[str, ...], every: float, times: int | None, base_url: str | None, allow_http: bool
+    accounts: tuple[str, ...],
+    every: float,
+    times: int | None,
+    base_url: str | None,
+    allow_http: bool,
 ) -> None:
     """Show the outbound lines of accounts, what is free of them and what changes, until Ctrl-C.
 
@@ -99,7 +103,9 @@ async def _watch_all(
     # half a period more, for the last refresh to come in
     lasting = math.inf if times is None else (times + 0.5) * every if times else 0.0
     async with client as wolf:
-        tasks = [asyncio.create_task(_Watch(wolf, pane, view, every, lasting).run()) for pane in panes]
+        tasks = [
+            asyncio.create_task(_Watch(wolf, pane, view, every, lasting).run()) for pane in panes
+        ]
         try:
             await asyncio.gather(*tasks)
         finally:
@@ -113,7 +119,9 @@ class _Watch:
 
     __slots__ = ("_every", "_lasting", "_limit", "_pane", "_view", "_wolf")
 
-    def __init__(self, wolf: WolfClient, pane: Pane, view: _View, every: float, lasting: float) -> None:
+    def __init__(
+        self, wolf: WolfClient, pane: Pane, view: _View, every: float, lasting: float
+    ) -> None:
         self._wolf = wolf
         self._pane = pane
         self._view = view
@@ -131,7 +139,9 @@ class _Watch:
     async def _follow(self) -> None:
         """Show the account until it fails."""
         try:
-            async with aclosing(self._wolf.watch(*self._pane.account, every=self._every)) as answers:
+            async with aclosing(
+                self._wolf.watch(*self._pane.account, every=self._every)
+            ) as answers:
                 async for init in answers:
                     self._view.answer(self._pane, init)
                     self._begin_to_end()

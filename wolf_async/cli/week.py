@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 from rich.text import Text
 
-from wolf_async import choose
 from wolf_async.cli.widgets import DASH, NARROW, listing, plain
+from wolf_async.models import hours
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,7 +38,9 @@ class Week:
         axis = "".join(f"{hour:<{cells // 8}}" for hour in range(0, 24, 3))
         table = listing("", axis, "", show_header=self._axis)
         table.columns[0].no_wrap = table.columns[1].no_wrap = True
-        table.columns[0].min_width = _LABEL  # so that the strips of several groups stand below each other
+        table.columns[
+            0
+        ].min_width = _LABEL  # so that the strips of several groups stand below each other
         for label, times in _rows(self._group):
             table.add_row(label, strip(times, cells, ascii_only=options.ascii_only), _hours(times))
         yield table
@@ -54,13 +56,17 @@ def _rows(group: TaskDialTime) -> list[tuple[str, tuple[TimeRange, ...]]]:
         label = _DAYS[days[0]] if len(days) == 1 else f"{_DAYS[days[0]]}{DASH}{_DAYS[days[-1]]}"
         rows.append((label, times))
     # days that are none: shown for what they are rather than dropped
-    return rows + [(f"week {plain(week)}", times) for week, times in hours.items() if week not in range(7)]
+    return rows + [
+        (f"week {plain(week)}", times) for week, times in hours.items() if week not in range(7)
+    ]
 
 
 def _hours(times: Sequence[TimeRange]) -> Text:
     if not times:
         return Text("closed", "dim")
-    return Text("  ".join(f"{plain(span.begin_time)}{DASH}{plain(span.end_time)}" for span in times))
+    return Text(
+        "  ".join(f"{plain(span.begin_time)}{DASH}{plain(span.end_time)}" for span in times)
+    )
 
 
 def strip(times: Sequence[TimeRange], cells: int, *, ascii_only: bool = False) -> Text:
@@ -69,7 +75,7 @@ def strip(times: Sequence[TimeRange], cells: int, *, ascii_only: bool = False) -
     A span that cannot be read, or that ends before it begins, is not drawn: what it means is not documented.
     """
     is_open = bytearray(_MINUTES)
-    for span in filter(None, map(choose.span_of, times)):
+    for span in filter(None, map(hours.span_of, times)):
         begin, end = (int(edge.total_seconds()) // 60 for edge in span)
         for minute in range(begin, end):
             is_open[minute] = 1

@@ -66,7 +66,9 @@ def plain(value: object) -> str:
     """``value`` as text that a terminal only shows; an en dash for ``None``."""
     if value is None:
         return DASH
-    return "".join(char if char.isprintable() else " " if char.isspace() else "\ufffd" for char in str(value))
+    return "".join(
+        char if char.isprintable() else " " if char.isspace() else "\ufffd" for char in str(value)
+    )
 
 
 def cell(value: object, style: str = "") -> Text:
@@ -105,7 +107,9 @@ def bar(free: int | None, total: int | None, width: int, *, ascii_only: bool = F
         filled = min(max(filled, 1), width - 1)
     style = "green" if share >= 0.5 else "yellow" if share else "red"
     full, empty = ("#", "-") if ascii_only else ("━", "─")
-    return Text.assemble((full * filled, style), (empty * (width - filled), "dim" if share else "red"))
+    return Text.assemble(
+        (full * filled, style), (empty * (width - filled), "dim" if share else "red")
+    )
 
 
 def free_of(lines: Iterable[Line]) -> tuple[int, int]:
@@ -154,7 +158,9 @@ def _in_a_row(blocks: Sequence[RenderableType]) -> Table:
 
 def listing(*headers: str, **settings: Any) -> Table:
     """A table without lines, for any width."""
-    table = Table(*headers, box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim", **settings)
+    table = Table(
+        *headers, box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim", **settings
+    )
     for column in table.columns:
         column.overflow = "fold"
         column.no_wrap = column.header == "Id"  # ids are there to be copied

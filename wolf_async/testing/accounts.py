@@ -35,15 +35,61 @@ _TIME_GROUPS: tuple[tuple[str, Sequence[int], Sequence[tuple[str, str]]], ...] =
     ("全天", range(7), (("00:00", "23:59"),)),
     ("工作日加夜间", range(1, 6), (*_DAY, ("20:00", "24:00"))),
 )
-_CITIES = ("杭州", "上海", "深圳", "北京", "成都", "武汉", "南京", "西安", "广州", "长沙", "合肥", "青岛")
+_CITIES = (
+    "杭州",
+    "上海",
+    "深圳",
+    "北京",
+    "成都",
+    "武汉",
+    "南京",
+    "西安",
+    "广州",
+    "长沙",
+    "合肥",
+    "青岛",
+)
 _CARRIERS = ("移动", "联通", "电信", "铁通")
-_BUSINESSES = ("教育", "汽车", "金融", "地产", "医美", "家装", "保险", "电商", "招聘", "健身", "旅游", "政务")
-_PURPOSES = ("通知", "邀约", "回访", "催收", "续费", "满意度", "活动推广", "实名核验", "意向筛选", "会员激活")
+_BUSINESSES = (
+    "教育",
+    "汽车",
+    "金融",
+    "地产",
+    "医美",
+    "家装",
+    "保险",
+    "电商",
+    "招聘",
+    "健身",
+    "旅游",
+    "政务",
+)
+_PURPOSES = (
+    "通知",
+    "邀约",
+    "回访",
+    "催收",
+    "续费",
+    "满意度",
+    "活动推广",
+    "实名核验",
+    "意向筛选",
+    "会员激活",
+)
 _NODES = ("fs-node1", "fs-node2", "fs-node3", "节点 1(负载均衡版)", "节点 2(负载均衡版)")
 _LINE_TYPES = {1: "外部线路", 2: "内部线路"}
 _USAGES = (1, 1, 1, 1, 2, 2, 4)
 _CONCURRENCIES = (1, 2, 5, 10, 10, 20, 20, 30, 50, 100, 200)
-_VARIABLES = ("客户姓名", "公司名称", "预约时间", "产品名称", "金额", "到期日", "门店地址", "客服电话")
+_VARIABLES = (
+    "客户姓名",
+    "公司名称",
+    "预约时间",
+    "产品名称",
+    "金额",
+    "到期日",
+    "门店地址",
+    "客服电话",
+)
 _VOICES = ("aliyunv2_siyue", "aliyunv2_aiqi", "aliyunv2_xiaoyun")
 _BRIDGES = ("转人工", "售前一组", "售前二组", "售后服务", "投诉专线")
 _BACKGROUNDS = ("超市大厅", "办公室", "呼叫中心", "街道", "咖啡厅", "地铁站")
@@ -71,7 +117,12 @@ _RULES: tuple[tuple[str, Sequence[int]], ...] = (
 
 
 def synthetic_task_init(
-    seed: int, account: Account, *, tick: int = 0, lines: int | None = None, groups: int | None = None
+    seed: int,
+    account: Account,
+    *,
+    tick: int = 0,
+    lines: int | None = None,
+    groups: int | None = None,
 ) -> _Json:
     """The `data` of a successful answer for an account: a new dict, made of JSON types only.
 
@@ -88,7 +139,9 @@ def synthetic_task_init(
     return {
         "task_dial_times": _time_groups(draw, owner),
         "caller_line_list": [_line(draw, seed, owner, tick, number) for number in range(lines)],
-        "call_in_line_list": [_line(draw, seed, owner, tick, -number) for number in range(1, inbound + 1)],
+        "call_in_line_list": [
+            _line(draw, seed, owner, tick, -number) for number in range(1, inbound + 1)
+        ],
         "max_recycle_limit": 50,
         "outbound_group": [_script(draw, owner, number) for number in range(groups)],
         "outbound_group_v2": [_script_v2(draw, number) for number in range(groups)],
@@ -97,7 +150,9 @@ def synthetic_task_init(
         "auto_recycle_rules": _rules(draw, owner),
         "end_actions": {"1": "暂停任务释放并发", "0": "无操作"},
         "background": [_background(draw, name) for name in draw.some(_BACKGROUNDS)],
-        "llm_intention_configs": [_check(draw, owner, number) for number in range(1, draw.between(3, 6))],
+        "llm_intention_configs": [
+            _check(draw, owner, number) for number in range(1, draw.between(3, 6))
+        ],
     }
 
 

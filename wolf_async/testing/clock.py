@@ -24,7 +24,9 @@ class FakeClock:
         Raises `ValueError` for a negative or non-finite number: a monotonic clock does not go back.
         """
         if not (math.isfinite(seconds) and seconds >= 0):
-            raise ValueError(f"a clock moves forward by a finite number of seconds, not {seconds!r}")
+            raise ValueError(
+                f"a clock moves forward by a finite number of seconds, not {seconds!r}"
+            )
         self._now += seconds
         return self._now
 

@@ -93,7 +93,9 @@ class Exchange:
 
     __slots__ = ("account", "cut", "data", "drop", "hang_up", "pace", "reply")
 
-    def __init__(self, account: Account | None, reply: Reply | None, data: Callable[[], Any]) -> None:
+    def __init__(
+        self, account: Account | None, reply: Reply | None, data: Callable[[], Any]
+    ) -> None:
         self.account = account
         self.reply = reply
         self.pace: tuple[float, int] | None = None
@@ -227,7 +229,9 @@ def answer(data: Any = msgspec.UNSET) -> Step:
     return _Answer(data)
 
 
-def respond(status: int = 503, body: object = b"", headers: Mapping[str, str] | None = None) -> Step:
+def respond(
+    status: int = 503, body: object = b"", headers: Mapping[str, str] | None = None
+) -> Step:
     """Any answer: `body` is bytes, a str (sent as UTF-8), or anything else that can be written as JSON."""
     if isinstance(body, str):
         body = body.encode()
@@ -308,7 +312,9 @@ def quirks(*names: Quirk) -> Step:
     Raises `ValueError` for another name, or none. Applied in the order given, to a success with data only.
     """
     if not names or not set(names) <= set(get_args(Quirk)):
-        raise ValueError(f"quirks are {', '.join(get_args(Quirk))}; not {', '.join(names) or 'none'}")
+        raise ValueError(
+            f"quirks are {', '.join(get_args(Quirk))}; not {', '.join(names) or 'none'}"
+        )
     return _Quirks(names)
 
 
@@ -370,7 +376,9 @@ def _rebuild(
 ) -> Any:
     """The same value with every scalar, object and array in it changed by its function, innermost first."""
     if _is_table(value):
-        return table({k: _rebuild(v, k, leaf=leaf, table=table, series=series) for k, v in value.items()})
+        return table(
+            {k: _rebuild(v, k, leaf=leaf, table=table, series=series) for k, v in value.items()}
+        )
     if _is_series(value):
         return series([_rebuild(v, key, leaf=leaf, table=table, series=series) for v in value])
     return leaf(key, value)

@@ -27,7 +27,14 @@ from wolf_async.testing.accounts import (
     synthetic_task_init,
     synthetic_token,
 )
-from wolf_async.testing.faults import Exchange, Reply, Step, envelope, error_reply, unauthorized_reply
+from wolf_async.testing.faults import (
+    Exchange,
+    Reply,
+    Step,
+    envelope,
+    error_reply,
+    unauthorized_reply,
+)
 
 __all__ = ["Call", "Sandbox"]
 
@@ -103,7 +110,9 @@ class Sandbox:
         gzip: bool = False,
     ) -> None:
         if min(accounts, sub_accounts, latency) < 0 or period <= 0:
-            raise ValueError("accounts, sub_accounts and latency are at least 0, and period is above 0")
+            raise ValueError(
+                "accounts, sub_accounts and latency are at least 0, and period is above 0"
+            )
         self.accounts: tuple[Account, ...] = synthetic_accounts(seed, accounts, sub_accounts)
         """All accounts, the main ones first."""
         self.users: tuple[str, ...] = tuple(account.user_id for account in self.accounts[:accounts])
@@ -173,7 +182,10 @@ class Sandbox:
         return self
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         await self.close()
 
@@ -197,7 +209,9 @@ class Sandbox:
     def expire_token(self, new_token: str | None = None) -> str:
         """Accept another token from now on, and return it; the old one gets a 401."""
         self._tokens_made += 1
-        self._token = synthetic_token(self._seed, self._tokens_made) if new_token is None else new_token
+        self._token = (
+            synthetic_token(self._seed, self._tokens_made) if new_token is None else new_token
+        )
         return self._token
 
     def data_for(self, account: Account | str) -> Any:
@@ -322,7 +336,9 @@ class Sandbox:
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         visit = self._arrive(request)
         account = visit.call.account
-        exchange = Exchange(account, self._refusal(visit.call), lambda: self.data_for(account or ""))
+        exchange = Exchange(
+            account, self._refusal(visit.call), lambda: self.data_for(account or "")
+        )
         natural = exchange.data
         step = self._next_step(account)
         try:
@@ -442,7 +458,9 @@ class _Visit:
 
     __slots__ = ("call", "request", "task")
 
-    def __init__(self, request: web.BaseRequest, call: Call, task: asyncio.Task[Any] | None) -> None:
+    def __init__(
+        self, request: web.BaseRequest, call: Call, task: asyncio.Task[Any] | None
+    ) -> None:
         self.request = request
         self.call = call
         self.task = task
@@ -477,7 +495,9 @@ class _Cycle:
 
     def __init__(self, every: int, steps: Sequence[Step]) -> None:
         if every < 1 or not steps:
-            raise ValueError(f"at least one step is needed, and a request in every 1 or more, not {every!r}")
+            raise ValueError(
+                f"at least one step is needed, and a request in every 1 or more, not {every!r}"
+            )
         self._every = every
         self._steps = steps
         self._count = 0

@@ -18,14 +18,14 @@ from tenacity import (
 from tenacity.stop import stop_base
 
 from wolf_async.errors import WolfAPIError
-from wolf_async.retry import Budget, is_transient
+from wolf_async.upstream.retry import Budget, is_transient
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from wolf_async.deadline import Deadline
     from wolf_async.logs import Sparingly
     from wolf_async.policy import RetryPolicy
+    from wolf_async.upstream.deadline import Deadline
 
 __all__ = ["Again"]
 
@@ -36,7 +36,11 @@ class Again:
     """Calls an attempt that has failed again, as long as that may help."""
 
     def __init__(
-        self, policy: RetryPolicy, budget: Budget, log: Sparingly, sleep: Callable[[float], Awaitable[None]]
+        self,
+        policy: RetryPolicy,
+        budget: Budget,
+        log: Sparingly,
+        sleep: Callable[[float], Awaitable[None]],
     ) -> None:
         self._policy = policy
         self._budget = budget
@@ -70,12 +74,16 @@ class Again:
         # last, since it takes what it finds
         if self._budget.spend():
             return True
-        self._log(logging.WARNING, "budget", "the retry budget is spent: failures are raised at once")
+        self._log(
+            logging.WARNING, "budget", "the retry budget is spent: failures are raised at once"
+        )
         return False
 
 
 class _StopUnless(stop_base):
-    def __init__(self, may_go_on: Callable[[RetryCallState, Deadline], bool], deadline: Deadline) -> None:
+    def __init__(
+        self, may_go_on: Callable[[RetryCallState, Deadline], bool], deadline: Deadline
+    ) -> None:
         self._may_go_on = may_go_on
         self._deadline = deadline
 

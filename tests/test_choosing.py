@@ -88,7 +88,9 @@ def line(
     name: str | None = None,
     own_name: str | None = None,
 ) -> Line:
-    new = NewLine(name=own_name, type=None, bind_type_str=None, type_str=None, usage=usage, node=None)
+    new = NewLine(
+        name=own_name, type=None, bind_type_str=None, type_str=None, usage=usage, node=None
+    )
     return Line(
         name=name,
         remark=None,
@@ -141,7 +143,9 @@ def test_the_lines_of_synthetic_accounts(n: int, usage: int | None, inbound: boo
 @st.composite
 def lines(draw: st.DrawFn) -> Line:
     near = st.integers(-2, 2).map(lambda seconds: NOON + timedelta(seconds=seconds))
-    far = st.sampled_from([datetime(1, 1, 1), datetime(9999, 12, 31, 23, 59, 59), datetime(2000, 1, 1)])
+    far = st.sampled_from(
+        [datetime(1, 1, 1), datetime(9999, 12, 31, 23, 59, 59), datetime(2000, 1, 1)]
+    )
     return line(
         residue=draw(st.none() | st.integers(-1, 4)),
         available_at=draw(st.none() | near | far),
@@ -223,7 +227,11 @@ def test_without_a_moment_it_is_now() -> None:
 
 
 # the same on an answer without lines: an argument that makes no sense is told even so
-CARRIERS: list[Callable[..., Any]] = [line().can_carry, TaskInit().lines_for, decode(SAMPLE).lines_for]
+CARRIERS: list[Callable[..., Any]] = [
+    line().can_carry,
+    TaskInit().lines_for,
+    decode(SAMPLE).lines_for,
+]
 
 
 @pytest.mark.parametrize("ask", CARRIERS)
@@ -247,7 +255,9 @@ CARRIERS: list[Callable[..., Any]] = [line().can_carry, TaskInit().lines_for, de
         ),
     ],
 )
-def test_what_makes_no_sense_is_refused(ask: Callable[..., Any], arguments: Any, message: str) -> None:
+def test_what_makes_no_sense_is_refused(
+    ask: Callable[..., Any], arguments: Any, message: str
+) -> None:
     with pytest.raises(WolfConfigError) as caught:
         ask(**arguments)
     assert str(caught.value) == message
@@ -310,7 +320,13 @@ def test_the_first_of_several_items_with_one_id_is_taken() -> None:
 
 
 def test_all_items_with_one_name_are_given_in_order() -> None:
-    items = (background(3, "a"), background(1, "b"), background(2, "a"), background(4), background(5, ""))
+    items = (
+        background(3, "a"),
+        background(1, "b"),
+        background(2, "a"),
+        background(4),
+        background(5, ""),
+    )
     assert TaskInit.by_name(items, "a") == (items[0], items[2])
     assert TaskInit.by_name(items, "") == (items[4],)
     assert TaskInit.by_name(items, "A") == ()
@@ -380,7 +396,9 @@ def test_the_default_is_the_first_item_that_is_marked(section: str, flag: str) -
     data = SAMPLE[section][0]
     kind = int if section == "llm_intention_configs" else bool
     marks = [None, kind(0), kind(1), kind(1), kind(0)]
-    init = decode({section: [data | {"id": number, flag: mark} for number, mark in enumerate(marks)]})
+    init = decode(
+        {section: [data | {"id": number, flag: mark} for number, mark in enumerate(marks)]}
+    )
     items = getattr(init, section)
     assert init.default_of(items) is items[2]
     assert init.default_of(items[:2]) is None
@@ -417,7 +435,9 @@ def test_the_variables_to_fill_of_the_sample() -> None:
 def test_the_variables_to_fill_are_those_that_say_so_built_in_or_not() -> None:
     flags = [(fill, builtin) for fill in (True, False, None) for builtin in (True, False, None)]
     variables = tuple(variable(n, is_fill=f, is_builtin=b) for n, (f, b) in enumerate(flags))
-    script = OutboundGroupV2(id="1", name=None, created_at=None, updated_at=None, variable=variables)
+    script = OutboundGroupV2(
+        id="1", name=None, created_at=None, updated_at=None, variable=variables
+    )
     assert script.variables_to_fill() == variables[:3]
 
 
@@ -425,10 +445,13 @@ def test_the_variables_to_fill_of_synthetic_accounts() -> None:
     data = synthetic_task_init(3, Account("u"), groups=20)
     scripts = decode(data).outbound_group_v2
     expected = [
-        [each["id"] for each in script["variable"] if each["is_fill"]] for script in data["outbound_group_v2"]
+        [each["id"] for each in script["variable"] if each["is_fill"]]
+        for script in data["outbound_group_v2"]
     ]
     assert [[each.id for each in script.variables_to_fill()] for script in scripts] == expected
-    assert any(len(fill) < len(script.variable) for fill, script in zip(expected, scripts, strict=True))
+    assert any(
+        len(fill) < len(script.variable) for fill, script in zip(expected, scripts, strict=True)
+    )
 
 
 # Purity

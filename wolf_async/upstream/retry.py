@@ -11,10 +11,10 @@ from wolf_async.errors import WolfAPIError, WolfConnectionError, WolfTimeoutErro
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from wolf_async.again import Again
-    from wolf_async.deadline import Deadline
     from wolf_async.logs import Sparingly
     from wolf_async.policy import RetryPolicy
+    from wolf_async.upstream.again import Again
+    from wolf_async.upstream.deadline import Deadline
 
 __all__ = ["Budget", "Retry", "is_transient"]
 
@@ -92,7 +92,7 @@ class Retry:
             return await attempt()
 
         if self._again is None:
-            from wolf_async.again import Again  # noqa: PLC0415 (not at import: most programs never need it)
+            from wolf_async.upstream.again import Again  # noqa: PLC0415 (not at import: most programs never need it)
 
             self._again = Again(self._policy, self._budget, self._log, self._sleep)
         return await self._again.call(again, deadline)

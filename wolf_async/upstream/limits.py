@@ -11,7 +11,7 @@ from wolf_async.policy import seconds, whole
 if TYPE_CHECKING:
     from aiolimiter import AsyncLimiter
 
-    from wolf_async.deadline import Deadline
+    from wolf_async.upstream.deadline import Deadline
 
 __all__ = ["Limits", "RateLimit", "check_limits"]
 

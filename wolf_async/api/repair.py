@@ -105,7 +105,8 @@ def _fix_mapping(value: Any, kind: inspect.CustomType, path: str, found: Deviati
     if not labels or not isinstance(value, dict):
         return cast("Any", value)
     return {
-        key: _fix_str(item, kind, f"{path}.*", found) for key, item in cast("dict[str, Any]", value).items()
+        key: _fix_str(item, kind, f"{path}.*", found)
+        for key, item in cast("dict[str, Any]", value).items()
     }
 
 

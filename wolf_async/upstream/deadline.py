@@ -32,7 +32,9 @@ class Deadline:
 
     def passed(self, doing: str) -> WolfTimeoutError:
         """The error for whoever was ``doing`` something when it passed."""
-        return WolfTimeoutError(f"no answer within {self._total:g} s in total: time ran out while {doing}")
+        return WolfTimeoutError(
+            f"no answer within {self._total:g} s in total: time ran out while {doing}"
+        )
 
     @asynccontextmanager
     async def while_(self, doing: str) -> AsyncGenerator[None, None]:
@@ -120,8 +122,15 @@ class _Run:
         self._timer.begin(self)
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        where: TracebackType | None,
     ) -> None:
         self._timer.end(self)
-        if self._expired and self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
+        if (
+            self._expired
+            and self._task.uncancel() <= self._cancelling
+            and kind is asyncio.CancelledError
+        ):
             raise TimeoutError from error

@@ -44,7 +44,10 @@ class Landing(Generic[V]):
     __slots__ = ("error", "pattern", "stand_in", "value")
 
     def __init__(
-        self, value: V | None = None, error: BaseException | None = None, stand_in: Standing[V] | None = None
+        self,
+        value: V | None = None,
+        error: BaseException | None = None,
+        stand_in: Standing[V] | None = None,
     ) -> None:
         self.value: V = value  # type: ignore[assignment]  # read only where there is no error
         self.error = error
@@ -143,7 +146,9 @@ class Flight(Generic[K, V]):
         if self.cancelled:  # by the load, which an eager task factory has begun to run already
             task.cancel()
 
-    async def _run(self, load: Callable[[K], Awaitable[object]], clock: Callable[[], float]) -> object:
+    async def _run(
+        self, load: Callable[[K], Awaitable[object]], clock: Callable[[], float]
+    ) -> object:
         self.sent_at = clock()
         return await load(self.key)
 
@@ -324,7 +329,9 @@ def _tell(group: asyncio.Future[Landing[V]], landing: Landing[V]) -> None:
     try:
         # or the group keeps itself, and the flight, until the garbage collector comes
         del group.cancel
-    except AttributeError:  # told in between, by whatever has interrupted this and cancelled a caller
+    except (
+        AttributeError
+    ):  # told in between, by whatever has interrupted this and cancelled a caller
         return
     group.set_result(landing)
 
@@ -379,4 +386,6 @@ def _copy(error: BaseException) -> BaseException:
 def _fields(cls: type[BaseException]) -> tuple[str, ...]:
     """Names of what errors of that class keep outside their ``__dict__``: ``args``, slots, ``OSError.errno`` and such."""
     members = (item for base in cls.__mro__ for item in vars(base).items())
-    return tuple(name for name, member in members if isinstance(member, FIELDS) and not name.startswith("__"))
+    return tuple(
+        name for name, member in members if isinstance(member, FIELDS) and not name.startswith("__")
+    )

@@ -21,7 +21,8 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from wolf_async._version import __version__
-from wolf_async.deadline import Timer
+from wolf_async.api.request import is_loopback
+from wolf_async.api.response import RawResponse, unread
 from wolf_async.errors import (
     WolfClosedError,
     WolfConfigError,
@@ -31,14 +32,14 @@ from wolf_async.errors import (
     WolfTimeoutError,
     chain,
 )
-from wolf_async.wire import RawResponse, is_loopback, unread
+from wolf_async.upstream.deadline import Timer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
     from urllib.parse import SplitResult
 
-    from wolf_async.deadline import Deadline
     from wolf_async.policy import Timeouts
+    from wolf_async.upstream.deadline import Deadline
 
 __all__ = ["Transport"]
 
@@ -105,7 +106,9 @@ class Transport:
             response_class=_Response,
         )
 
-    async def get(self, url: SplitResult, headers: CIMultiDictProxy[str], deadline: Deadline) -> RawResponse:
+    async def get(
+        self, url: SplitResult, headers: CIMultiDictProxy[str], deadline: Deadline
+    ) -> RawResponse:
         """The answer to one GET, whatever its status.
 
         Raises `WolfTimeoutError`, `WolfConnectionError`, `WolfClosedError` if the session is closed; and for a body that
@@ -193,7 +196,9 @@ class Transport:
             case aiohttp.ClientError() | OSError():
                 return WolfConnectionError(f"no answer: {type(error).__name__}: {error}")
             case RuntimeError() | ValueError() if not self._owned:
-                return WolfConfigError(f"the session that was handed in cannot be used here: {error}")
+                return WolfConfigError(
+                    f"the session that was handed in cannot be used here: {error}"
+                )
             case _:
                 return WolfConnectionError(f"no answer: {type(error).__name__}")
 
@@ -246,7 +251,9 @@ class _Connecting:
         self.new = False
 
 
-_connecting: Final[ContextVar[_Connecting | None]] = ContextVar("wolf_async.connecting", default=None)
+_connecting: Final[ContextVar[_Connecting | None]] = ContextVar(
+    "wolf_async.connecting", default=None
+)
 
 
 def _new_socket(address: aiohttp.AddrInfoType) -> socket.socket:  # pyright: ignore[reportUnknownParameterType]

@@ -17,7 +17,16 @@ if TYPE_CHECKING:
 
     from wolf_async.models import DialTimeDay, Line, TimeRange
 
-__all__ = ["ZONE", "carriers", "first_moment", "id_text", "moment_in", "name_text", "open_at", "week_of"]
+__all__ = [
+    "ZONE",
+    "carriers",
+    "first_moment",
+    "id_text",
+    "moment_in",
+    "name_text",
+    "open_at",
+    "week_of",
+]
 
 ZONE: Final = "Asia/Shanghai"
 """The zone of all times of the API, as far as its samples tell; nothing states it."""
@@ -44,7 +53,9 @@ def moment_in(zone: object, at: object) -> datetime:
     if at is None:
         return datetime.now(where)
     if not isinstance(at, datetime) or not 1 < at.year < 9999:
-        raise WolfConfigError(f"at must be a datetime of the years 2 to 9998, or None for now, not {at!r}")
+        raise WolfConfigError(
+            f"at must be a datetime of the years 2 to 9998, or None for now, not {at!r}"
+        )
     if at.utcoffset() is None:
         at = at.replace(tzinfo=where)
     # Through UTC, since a time that the zone's clocks skip has to become the one that they show then.
@@ -64,7 +75,11 @@ def _zone_of(zone: object) -> tzinfo:
 
     try:
         return ZoneInfo(zone)
-    except (KeyError, ValueError, OSError) as error:  # unknown; no name at all; the name of a directory
+    except (
+        KeyError,
+        ValueError,
+        OSError,
+    ) as error:  # unknown; no name at all; the name of a directory
         raise WolfConfigError(f"zone must be {expected}, not {zone!r}") from error
 
 

@@ -1,4 +1,4 @@
-"""No I/O: from an account to a request, and from a response to an answer or a named error.
+"""No I/O: from a response to an answer or a named error.
 
 Decoding has two ways. The first is one strict typed decode of the whole envelope. Only where that fails, or finds
 no success, the second one looks at what came: an error of the API, an answer with quirks that `repair` knows, or
@@ -7,23 +7,18 @@ something that is no answer at all.
 
 from __future__ import annotations
 
-import ipaddress
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
-from urllib.parse import SplitResult, quote, urlsplit
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import msgspec
-from multidict import CIMultiDict
 
-from wolf_async.account import Account
 from wolf_async.errors import (
     WolfAPIError,
     WolfAuthError,
-    WolfConfigError,
     WolfDecodeError,
     WolfError,
     WolfNotFoundError,
@@ -35,31 +30,18 @@ from wolf_async.errors import (
 from wolf_async.models import TaskInit, dec_hook
 
 if TYPE_CHECKING:
-    from wolf_async.repair import Deviations
+    from wolf_async.api.repair import Deviations
 
 __all__ = [
     "RawResponse",
-    "check_account",
-    "check_base_url",
-    "is_loopback",
     "parse",
     "refusal",
-    "request_url",
-    "scrub",
     "unread",
-    "without_secret",
 ]
 
-T = TypeVar("T")
-
-DEFAULT_BASE_URL: Final = "https://api.wolfsmartcloud.com"
 _SUCCESS: Final = 200
 _MESSAGE_KEPT: Final = 500
-# what no URL needs to escape, and no check can mind
-_PLAIN_ID: Final = re.compile(r"[0-9A-Za-z_-]+")
 _BOM: Final = b"\xef\xbb\xbf"
-# visible ASCII without the backslash, which some read as a slash
-_URL_TEXT: Final = r"[!-\[\]-~]+"
 
 
 class RawResponse(msgspec.Struct, frozen=True, repr_omit_defaults=True):
@@ -77,83 +59,9 @@ class RawResponse(msgspec.Struct, frozen=True, repr_omit_defaults=True):
     """How many requests were sent for it."""
 
     def __repr__(self) -> str:
-        return f"<RawResponse: status {self.status}, {len(self.body)} bytes, {self.attempts} attempts>"
-
-
-# --- the request -----------------------------------------------------------------------------------------------
-
-
-def check_account(user_id: object, sub_user_id: object = None) -> Account:
-    """The account of these ids; raises `WolfConfigError` for an id that cannot be one."""
-    return Account(
-        _check_id("user_id", user_id), None if sub_user_id is None else _check_id("sub_user_id", sub_user_id)
-    )
-
-
-def _check_id(name: str, value: object) -> str:
-    if not isinstance(value, str):
-        raise WolfConfigError(f"{name} must be a str, not {type(value).__name__}: {value!r}")
-    if type(value) is not str:
-        # what it holds: a member of an enum formats as its name, and hashes by it
-        value = str.__str__(value)
-    if _PLAIN_ID.fullmatch(value):  # nearly all are: it saves a miss the rest of this, and the quoting
-        return value
-    if not value:
-        raise WolfConfigError(f"{name} must not be empty")
-    if not value.isprintable():
-        raise WolfConfigError(f"{name} must hold printable characters only, not {value!r}")
-    # a gateway that undoes the percent-encoding early would walk up the path
-    if {".", ".."} & set(re.split(r"[/\\]", value)):
-        raise WolfConfigError(f"{name} must hold no dot segment, not {value!r}")
-    return value
-
-
-def check_base_url(base_url: object, allow_http: bool) -> str:
-    """``base_url`` without a slash at its end; raises `WolfConfigError` if it cannot be used."""
-    expected = "base_url must be like https://host[:port][/prefix], in ASCII"
-    if not isinstance(base_url, str):
-        raise WolfConfigError(f"{expected}, not {base_url!r}")
-    # what a URL holds besides its host and path is often a secret, and is not shown
-    if "@" in base_url or re.search(r"[?#]+[^?#]", base_url):
-        raise WolfConfigError(f"{expected}, without a user name, password, query or fragment")
-    try:
-        parts = urlsplit(base_url)
-        host, _ = parts.hostname, parts.port
-    except ValueError as error:
-        raise WolfConfigError(f"{expected}: {error}") from error
-    if parts.scheme not in ("https", "http") or not host or not re.fullmatch(_URL_TEXT, base_url):
-        raise WolfConfigError(f"{expected}, not {base_url!r}")
-    if parts.scheme == "http" and not allow_http and not is_loopback(host):
-        raise WolfConfigError(
-            f"plain http would show the token to others: use https, or allow_http=True ({base_url})"
+        return (
+            f"<RawResponse: status {self.status}, {len(self.body)} bytes, {self.attempts} attempts>"
         )
-    return base_url.rstrip("/?#")
-
-
-def is_loopback(host: str) -> bool:
-    """Whether what is sent to ``host`` stays on this machine."""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def request_url(base: SplitResult, account: Account) -> SplitResult:
-    """The URL that asks for ``account``, percent-encoded: each id stays one segment or one value.
-
-    In parts, which yarl would take a fiftieth of a miss to find in a text.
-    """
-    user_id, sub_user_id = account
-    path = f"{base.path}/agent-api/new/user/{_quoted(user_id)}/task/create"
-    query = "" if sub_user_id is None else f"sub_user_id={_quoted(sub_user_id)}"
-    return SplitResult(base.scheme, base.netloc, path, query, "")
-
-
-def _quoted(id: str) -> str:
-    return id if _PLAIN_ID.fullmatch(id) else quote(id, safe="")
-
-
-# --- the response ----------------------------------------------------------------------------------------------
 
 
 class _Envelope(msgspec.Struct, frozen=True, gc=False):
@@ -256,7 +164,9 @@ def _document(response: RawResponse) -> Any:
         reason = "nested too deeply"
     except msgspec.MsgspecError as error:
         reason = f"not JSON: {error}" if response.body else "an empty body"
-    raise WolfDecodeError(f"undecodable answer (HTTP {response.status}): {reason}", body=response.body)
+    raise WolfDecodeError(
+        f"undecodable answer (HTTP {response.status}): {reason}", body=response.body
+    )
 
 
 def _repaired(response: RawResponse, document: Any) -> tuple[TaskInit, Deviations]:
@@ -265,7 +175,7 @@ def _repaired(response: RawResponse, document: Any) -> tuple[TaskInit, Deviation
     data = document.get("data")
     if not isinstance(data, dict) or not _SECTIONS & data.keys():
         raise _deviation(response, "$.data", "none of the documented sections")
-    from wolf_async.repair import repair  # noqa: PLC0415 (not at import: most answers need no repair)
+    from wolf_async.api.repair import repair  # noqa: PLC0415
 
     fixed, deviations = repair(cast("object", data))
     try:
@@ -294,68 +204,6 @@ def _deviation(response: RawResponse, path: str, reason: str) -> WolfDecodeError
         path=path,
         body=response.body,
     )
-
-
-def without_secret(
-    secret: str, response: RawResponse, read: Callable[[RawResponse], T]
-) -> tuple[RawResponse, T]:
-    """``response`` and what ``read`` makes of it; an error of ``read`` is free of ``secret``, even if it was echoed."""
-    try:
-        return response, read(response)
-    except WolfError as error:
-        clean = _cleaned(secret, response)
-        if clean is response:
-            scrub(secret, error)
-            raise
-    # read again, rather than clean the error: where it cut a text short, half a secret could be left
-    try:
-        return clean, read(clean)
-    except WolfError as error:
-        scrub(secret, error)
-        raise
-
-
-def scrub(secret: str, error: WolfError) -> None:
-    """Take ``secret`` out of the texts of ``error``: an escape that was undone, or aiohttp, may have brought it there."""
-    echo = re.compile(_echo_of(secret))
-
-    def clean(value: Any) -> Any:
-        return echo.sub("***", value) if isinstance(value, str) else value
-
-    error.args = tuple(map(clean, error.args))
-    for name, value in vars(error).items():
-        setattr(error, name, clean(value))
-
-
-def _cleaned(secret: str, response: RawResponse) -> RawResponse:
-    echo = _echo_of(secret)
-    body = re.sub(echo.encode(), b"***", response.body)
-    headers = CIMultiDict((name, re.sub(echo, "***", text)) for name, text in response.headers.items())
-    if body == response.body and list(headers.values()) == list(response.headers.values()):
-        return response
-    return msgspec.structs.replace(response, body=body, headers=headers)
-
-
-def _echo_of(secret: str) -> str:
-    """A pattern for ``secret`` as it is, and with its special characters escaped for JSON, a URL or HTML."""
-    pattern = "".join(map(_escapes_of, secret))
-    # one as short as the envelope's own words counts only where it stands alone, or it could tear them apart
-    return pattern if len(secret) > len("success") else rf"(?<![A-Za-z0-9]){pattern}(?![A-Za-z0-9])"
-
-
-_ENTITIES: Final = {"&": "|amp", "<": "|lt", ">": "|gt", '"': "|quot", "'": "|apos"}
-"""The names that HTML has for some characters, as further alternatives in a pattern."""
-
-
-def _escapes_of(char: str) -> str:
-    # no encoder touches letters and digits, and a pattern that begins with them is found a hundred times as fast
-    if char.isalnum():
-        return char
-    plain, number = re.escape(char), ord(char)
-    in_json = rf"\\{{1,3}}(?:{plain}|u00(?i:{number:02x}))"
-    in_url = rf"%(?:25)?(?i:{number:02x})"
-    in_html = rf"&(?:#0?{number}|#(?i:x{number:x}){_ENTITIES.get(char, '')});"
-    return f"(?:{plain}|{in_json}|{in_url}|{in_html})"
 
 
 # --- the server said no ----------------------------------------------------------------------------------------
@@ -394,8 +242,12 @@ def _class_of(status: int) -> type[WolfAPIError]:
     return _BY_STATUS.get(status) or (WolfServerError if 500 <= status < 600 else WolfAPIError)
 
 
-def _api_error(response: RawResponse, code: int | None, status: str | None, message: str) -> WolfAPIError:
-    said = message or ("a redirect, which is not followed" if 300 <= response.status < 400 else "no message")
+def _api_error(
+    response: RawResponse, code: int | None, status: str | None, message: str
+) -> WolfAPIError:
+    said = message or (
+        "a redirect, which is not followed" if 300 <= response.status < 400 else "no message"
+    )
     return _class_of(deciding(code, response.status))(
         f"the server said no (HTTP {response.status}{'' if code is None else f', code {code}'}): {said}",
         http_status=response.status,
@@ -424,7 +276,11 @@ def _strings(value: Any, depth: int) -> list[str]:
         return []
     if isinstance(value, dict):
         items = cast("dict[str, Any]", value).items()
-        return [f"{key}: {', '.join(texts)}" for key, item in items if (texts := _strings(item, depth - 1))]
+        return [
+            f"{key}: {', '.join(texts)}"
+            for key, item in items
+            if (texts := _strings(item, depth - 1))
+        ]
     if isinstance(value, list):
         return [text for item in cast("Any", value) for text in _strings(item, depth - 1)]
     return [value if isinstance(value, str) else str(value)]

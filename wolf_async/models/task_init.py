@@ -21,8 +21,8 @@ from typing import Annotated, Any, TypeAlias, TypeVar, cast
 
 import msgspec
 
-from wolf_async import choose
-from wolf_async.frozen import FrozenDict, freeze
+from wolf_async.models import hours
+from wolf_async.models.frozen import FrozenDict, freeze
 
 __all__ = [
     "AutoRecycleDetail",
@@ -58,11 +58,11 @@ class EndActions(FrozenDict[str, str]):
 
     def label_of(self, key: int | str) -> str | None:
         """The label of a key, or ``None`` if there is no such key; ``1`` and ``"1"`` are the same key."""
-        return self.get(choose.id_text(key))
+        return self.get(hours.id_text(key))
 
     def keys_of(self, label: str) -> tuple[str, ...]:
         """All keys with that label, as they were sent; one of them, as an int, feeds `end_action`."""
-        wanted = choose.name_text(label)
+        wanted = hours.name_text(label)
         return tuple(key for key, text in self.items() if text == wanted)
 
 
@@ -118,7 +118,7 @@ class TaskInit(msgspec.Struct, frozen=True, gc=False, kw_only=True):
         inbound: bool = False,
         at: datetime | None = None,
         usage: int | None = None,
-        zone: str | tzinfo = choose.ZONE,
+        zone: str | tzinfo = hours.ZONE,
     ) -> tuple[Line, ...]:
         """The lines of which each can carry ``n`` more calls, in the order of the answer.
 
@@ -126,7 +126,7 @@ class TaskInit(msgspec.Struct, frozen=True, gc=False, kw_only=True):
         what counts, and what the other arguments mean.
         """
         lines = self.call_in_line_list if inbound else self.caller_line_list
-        return choose.carriers(lines, n, at=at, usage=usage, zone=zone)
+        return hours.carriers(lines, n, at=at, usage=usage, zone=zone)
 
     @staticmethod
     def by_id(section: Iterable[_ItemT], id: int | str) -> _ItemT | None:
@@ -136,7 +136,7 @@ class TaskInit(msgspec.Struct, frozen=True, gc=False, kw_only=True):
         have the same id in both types. It also takes the `variable` of a script. `EndActions` has methods of
         its own.
         """
-        wanted = choose.id_text(id)
+        wanted = hours.id_text(id)
         return next((item for item in section if str(_id_of(item)) == wanted), None)
 
     @staticmethod
@@ -146,7 +146,7 @@ class TaskInit(msgspec.Struct, frozen=True, gc=False, kw_only=True):
         No page says that names are unique. The name is `name`; of lines it is `new_line.name` (线路名称), or
         `name` where that is missing.
         """
-        wanted = choose.name_text(name)
+        wanted = hours.name_text(name)
         return tuple(item for item in section if _name_of(item) == wanted)
 
     @staticmethod
@@ -183,7 +183,7 @@ class TaskDialTime(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """When it was last changed."""
 
     def is_open(
-        self, at: datetime | None = None, *, zone: str | tzinfo = choose.ZONE, sunday: int = 0
+        self, at: datetime | None = None, *, zone: str | tzinfo = hours.ZONE, sunday: int = 0
     ) -> bool:
         """Whether a task may call at that moment.
 
@@ -201,10 +201,10 @@ class TaskDialTime(msgspec.Struct, frozen=True, gc=False, kw_only=True):
         - spans may overlap, and several entries for one day add up;
         - a day without an entry or without spans is closed, and `week` counts only if it is 0 to 6.
         """
-        return choose.open_at(choose.week_of(self.content, sunday), choose.moment_in(zone, at))
+        return hours.open_at(hours.week_of(self.content, sunday), hours.moment_in(zone, at))
 
     def next_opening(
-        self, at: datetime | None = None, *, zone: str | tzinfo = choose.ZONE, sunday: int = 0
+        self, at: datetime | None = None, *, zone: str | tzinfo = hours.ZONE, sunday: int = 0
     ) -> datetime | None:
         """The first moment from ``at`` on at which a task may call: ``at`` itself if it may then.
 
@@ -212,19 +212,19 @@ class TaskDialTime(msgspec.Struct, frozen=True, gc=False, kw_only=True):
         the zone's clocks are put forward over a begin, that is the moment at which they are. The arguments
         and what is inferred are those of `is_open`.
         """
-        week, moment = choose.week_of(self.content, sunday), choose.moment_in(zone, at)
-        return choose.first_moment(week, moment, is_open=True)
+        week, moment = hours.week_of(self.content, sunday), hours.moment_in(zone, at)
+        return hours.first_moment(week, moment, is_open=True)
 
     def next_closing(
-        self, at: datetime | None = None, *, zone: str | tzinfo = choose.ZONE, sunday: int = 0
+        self, at: datetime | None = None, *, zone: str | tzinfo = hours.ZONE, sunday: int = 0
     ) -> datetime | None:
         """The first moment from ``at`` on at which a task may not call: ``at`` itself if it may not then.
 
         An aware datetime of ``zone``, or ``None`` if it does not close within eight days (8 × 24 hours). The
         arguments and what is inferred are those of `is_open`.
         """
-        week, moment = choose.week_of(self.content, sunday), choose.moment_in(zone, at)
-        return choose.first_moment(week, moment, is_open=False)
+        week, moment = hours.week_of(self.content, sunday), hours.moment_in(zone, at)
+        return hours.first_moment(week, moment, is_open=False)
 
 
 class DialTimeDay(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -281,7 +281,7 @@ class Line(msgspec.Struct, frozen=True, gc=False, kw_only=True):
         *,
         at: datetime | None = None,
         usage: int | None = None,
-        zone: str | tzinfo = choose.ZONE,
+        zone: str | tzinfo = hours.ZONE,
     ) -> bool:
         """Whether the line can carry ``n`` more calls at that moment, as far as this answer tells.
 
@@ -296,7 +296,7 @@ class Line(msgspec.Struct, frozen=True, gc=False, kw_only=True):
         ``at``: the moment; ``None`` is now, and a datetime without a zone is one of ``zone``. ``zone``: where
         `available_at` is read; Asia/Shanghai fits all samples, but nothing states it.
         """
-        return bool(choose.carriers((self,), n, at=at, usage=usage, zone=zone))
+        return bool(hours.carriers((self,), n, at=at, usage=usage, zone=zone))
 
 
 class NewLine(msgspec.Struct, frozen=True, gc=False, kw_only=True):

@@ -31,10 +31,10 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
 import msgspec
 
+from wolf_async.cache.inflight import Flight, Landing, loading, own_copy
+from wolf_async.cache.store import Entry, Store
 from wolf_async.errors import WolfClosedError, WolfConfigError, WolfConnectionError
-from wolf_async.flight import Flight, Landing, loading, own_copy
 from wolf_async.policy import CachePolicy, seconds, whole
-from wolf_async.store import Entry, Store
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable
@@ -198,7 +198,11 @@ class LoadingCache(Generic[K, V]):
             entry.used = True
             return entry
         parent = loading.get()
-        if parent is not None and parent.under_way and any(f.is_for(self, key) for f in parent.ancestry()):
+        if (
+            parent is not None
+            and parent.under_way
+            and any(f.is_for(self, key) for f in parent.ancestry())
+        ):
             raise WolfConfigError(
                 f"the loader asked for {key!r}, which it is loading: it would wait for itself"
             )
@@ -220,7 +224,9 @@ class LoadingCache(Generic[K, V]):
         now = self._clock()
         if max_age is not None:
             return entry.value if entry.is_fresh_for(now, max_age) else None
-        return entry.value if now <= entry.fresh_until + self._policy.stale_while_revalidate else None
+        return (
+            entry.value if now <= entry.fresh_until + self._policy.stale_while_revalidate else None
+        )
 
     def held(self, key: K) -> V | None:
         """The value that is held for ``key``, whatever its age: for a loader that can tell that nothing changed."""
@@ -288,7 +294,9 @@ class LoadingCache(Generic[K, V]):
         for flight in flights:
             flight.land(Landing(error=WolfClosedError(_CLOSED_MEANWHILE)))
         tasks = [
-            task for flight in flights if (task := flight.cancel()) and task is not asyncio.current_task()
+            task
+            for flight in flights
+            if (task := flight.cancel()) and task is not asyncio.current_task()
         ]
         if tasks:
             await asyncio.wait(tasks)
@@ -437,7 +445,9 @@ class LoadingCache(Generic[K, V]):
             except Exception as error:
                 return self._crashed(flight, error, current)
             fresh_until = sent_at + self._policy.ttl * (1 - self._policy.jitter * random.random())
-            gone_at = fresh_until + max(self._policy.stale_while_revalidate, self._policy.stale_if_error)
+            gone_at = fresh_until + max(
+                self._policy.stale_while_revalidate, self._policy.stale_if_error
+            )
             entry = self._store.entry_type(
                 value, sent_at=sent_at, fresh_until=fresh_until, gone_at=gone_at, size=size
             )
@@ -450,7 +460,12 @@ class LoadingCache(Generic[K, V]):
             return Landing(error=error)
         now = self._clock()
         entry = self._entries.get(flight.key)
-        if entry is not None and entry.error is None and now <= entry.gone_at and self._says_unwell(error):
+        if (
+            entry is not None
+            and entry.error is None
+            and now <= entry.gone_at
+            and self._says_unwell(error)
+        ):
             entry.backoff = max(self._policy.refresh_backoff, min(entry.backoff * 2, MAX_BACKOFF))
             entry.retry_at = now + entry.backoff
             usable = now <= entry.fresh_until + self._policy.stale_if_error
@@ -466,7 +481,9 @@ class LoadingCache(Generic[K, V]):
         except Exception as broken:
             # those who wait must hear of the load's end whatever becomes of this question
             assert self._loop is not None
-            self._loop.call_exception_handler({"message": "is_unwell raised an error", "exception": broken})
+            self._loop.call_exception_handler(
+                {"message": "is_unwell raised an error", "exception": broken}
+            )
             return False
 
     def _remember(self, flight: Flight[K, V], error: BaseException, now: float) -> None:
@@ -486,13 +503,17 @@ class LoadingCache(Generic[K, V]):
 def check_ended(loop: asyncio.AbstractEventLoop | None) -> None:
     """Raise `WolfConfigError` if ``loop`` is still open: what belongs to it cannot be used on another one."""
     if loop is not None and not loop.is_closed():
-        raise WolfConfigError("in use on another event loop that is still open: make one for each loop")
+        raise WolfConfigError(
+            "in use on another event loop that is still open: make one for each loop"
+        )
 
 
 def _failure(flight: Flight[Any, Any], task: asyncio.Task[Any]) -> BaseException | None:
     """What went wrong in a load; an end by anything but an ordinary exception is an error for the waiters."""
     if task.cancelled():
-        return WolfConnectionError(f"the load of {flight.key!r} was cancelled, not by those who wait for it")
+        return WolfConnectionError(
+            f"the load of {flight.key!r} was cancelled, not by those who wait for it"
+        )
     error = task.exception()
     if error is None or isinstance(error, Exception):
         return error

@@ -1,0 +1,1 @@
+"""From a load that is needed to the socket: token, limits, attempts, deadline, and aiohttp."""
