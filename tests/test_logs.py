@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from wolf_async.logs import Sparingly, logger
+from wolf_async.logs import ThrottledLogger, logger
 from wolf_async.testing import FakeClock
 
 
@@ -14,7 +14,7 @@ def test_each_kind_is_said_once_a_minute_with_how_many_were_left_out(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     clock = FakeClock()
-    log = Sparingly(clock)
+    log = ThrottledLogger(clock)
     for number in range(5):
         log(logging.WARNING, "kind", "number %d", number)
         log(logging.WARNING, "other", "something else")
@@ -36,7 +36,7 @@ def test_each_kind_is_said_once_a_minute_with_how_many_were_left_out(
 
 def test_the_level_is_the_one_given(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, "wolf_async")
-    log = Sparingly()
+    log = ThrottledLogger()
     log(logging.DEBUG, "a", "low")
     log(logging.ERROR, "b", "high")
     assert [(record.levelno, record.name) for record in caplog.records] == [
@@ -47,7 +47,7 @@ def test_the_level_is_the_one_given(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_a_percent_sign_in_an_argument_is_itself(caplog: pytest.LogCaptureFixture) -> None:
     clock = FakeClock()
-    log = Sparingly(clock)
+    log = ThrottledLogger(clock)
     for _ in range(2):
         log(logging.WARNING, "kind", "%s", "100 %d")
         clock.advance(30)

@@ -26,7 +26,7 @@ from wolf_async import (
     WolfServerError,
     WolfTimeoutError,
 )
-from wolf_async.logs import Sparingly
+from wolf_async.logs import ThrottledLogger
 from wolf_async.upstream.deadline import Deadline
 from wolf_async.upstream.retry import Budget, Retry, is_transient
 
@@ -44,7 +44,7 @@ class Scene:
         self.attempts = 0
         self.total = total
         settings: dict[str, Any] = {"budget": math.inf, **policy}
-        self.retry = Retry(RetryPolicy(**settings), Sparingly(), sleep=self._sleep)
+        self.retry = Retry(RetryPolicy(**settings), ThrottledLogger(), sleep=self._sleep)
 
     async def _sleep(self, seconds: float) -> None:
         self.pauses.append(seconds)
@@ -126,7 +126,7 @@ def test_no_attempt_holds_the_errors_of_those_before_it() -> None:
         raise error
 
     async def main() -> str:
-        retry = Retry(RetryPolicy(attempts=4, budget=math.inf), Sparingly())
+        retry = Retry(RetryPolicy(attempts=4, budget=math.inf), ThrottledLogger())
         return await retry.call(attempt, Deadline(asyncio.get_running_loop(), 1000.0))
 
     assert run(main()) == "answer"

@@ -32,12 +32,12 @@ from wolf_async.errors import (
     WolfConfigError,
     WolfDecodeError,
     WolfError,
-    chain,
     deciding,
+    iter_causes,
 )
-from wolf_async.logs import Sparingly, logger
+from wolf_async.logs import ThrottledLogger, logger
 from wolf_async.models import TaskInit
-from wolf_async.policy import CachePolicy, RetryPolicy, Timeouts, seconds, whole
+from wolf_async.policy import CachePolicy, RetryPolicy, Timeouts, check_count, check_seconds
 from wolf_async.upstream.auth import Credential, TokenProvider, Tokens
 from wolf_async.upstream.deadline import Deadline
 from wolf_async.upstream.limits import Limits, RateLimit, check_limits
@@ -147,7 +147,7 @@ class WolfClient:
     ) -> None:
         self._wiring: _Wiring | None = None
         check_limits(max_concurrency, rate_limit)
-        whole("max_body", max_body)
+        check_count("max_body", max_body)
         _check_type("cache", cache, CachePolicy, NoneType)
         _check_type("retry", retry, RetryPolicy)
         _check_type("timeouts", timeouts, Timeouts)
@@ -171,7 +171,7 @@ class WolfClient:
         self._trust_env = trust_env
         self._max_body = max_body
         self._clock = clock
-        self._log = Sparingly()
+        self._log = ThrottledLogger()
         self._retry = Retry(retry, self._log)
         store = PairStore[str, str | None, _Answer].of(cache)
         self._held = store.by_parts
@@ -302,9 +302,9 @@ class WolfClient:
         """
         check_accounts(accounts)
         if concurrency is not None:
-            whole("concurrency", concurrency)
+            check_count("concurrency", concurrency)
         if max_age is not None:
-            seconds("max_age", max_age)
+            check_seconds("max_age", max_age)
 
         def ask(account: Account) -> Awaitable[TaskInit]:
             return self.task_init(*account, max_age=max_age)
@@ -323,7 +323,7 @@ class WolfClient:
         stale windows; after that, and at once if the server says no, it raises as `task_init` does.
         """
         account = check_account(user_id, sub_user_id)
-        seconds("every", every, above=True, finite=True)
+        check_seconds("every", every, above=True, finite=True)
 
         async def ask(max_age: float) -> tuple[TaskInit, float]:
             began = self._clock()
@@ -526,7 +526,7 @@ def _forget_frames(error: BaseException) -> None:
 
     They hold the whole body, the request's headers and the error itself, for as long as somebody keeps the error.
     """
-    for link in chain(error):
+    for link in iter_causes(error):
         packages = _FORGETFUL | _BETWEEN if isinstance(link, WolfError) else _FORGETFUL
         for frame, _ in traceback.walk_tb(link.__traceback__):
             # Nobody else's: whoever caught a token provider's error as well may have been suspended since, and before

@@ -163,7 +163,7 @@ def deciding(code: int | None, http_status: int) -> int:
     return code if code is not None and (code in _TELLING or 500 <= code < 600) else http_status
 
 
-def chain(error: BaseException) -> Iterator[BaseException]:
+def iter_causes(error: BaseException) -> Iterator[BaseException]:
     """An error and all that is behind it, causes and contexts, each once: others' errors may go round in a circle."""
     seen: set[int] = set()
     links: list[BaseException | None] = [error]

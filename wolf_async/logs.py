@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Sparingly", "logger"]
+__all__ = ["ThrottledLogger", "logger"]
 
 logger: Final = logging.getLogger("wolf_async")
 logger.addHandler(logging.NullHandler())
@@ -17,22 +17,22 @@ logger.addHandler(logging.NullHandler())
 _PAUSE: Final = 60.0
 
 
-class Sparingly:
+class ThrottledLogger:
     """Logs each kind of message at most once a minute, and then says how many were left out."""
 
-    __slots__ = ("_clock", "_said")
+    __slots__ = ("_clock", "_logged")
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._said: dict[str, tuple[float, int]] = {}
+        self._logged: dict[str, tuple[float, int]] = {}
 
     def __call__(self, level: int, kind: str, message: str, *args: object) -> None:
         now = self._clock()
-        until, left_out = self._said.get(kind, (now, 0))
+        until, left_out = self._logged.get(kind, (now, 0))
         if now < until:
-            self._said[kind] = until, left_out + 1
+            self._logged[kind] = until, left_out + 1
             return
-        self._said[kind] = now + _PAUSE, 0
+        self._logged[kind] = now + _PAUSE, 0
         if left_out:
             message, args = (
                 f"{message} (%d more of this kind since the last time)",

@@ -12,10 +12,10 @@ import msgspec
 
 from wolf_async.errors import WolfConfigError
 
-__all__ = ["CachePolicy", "RetryPolicy", "Timeouts", "seconds", "whole"]
+__all__ = ["CachePolicy", "RetryPolicy", "Timeouts", "check_count", "check_seconds"]
 
 
-def seconds(
+def check_seconds(
     name: str, value: object, *, least: float = 0.0, finite: bool = False, above: bool = False
 ) -> None:
     """Refuse ``value`` unless it is a number from ``least`` (excluded with ``above``), finite on demand."""
@@ -40,15 +40,15 @@ def _as_float(value: object) -> float:
         return math.nan
 
 
-def whole(name: str, value: object, *, least: int = 1) -> None:
+def check_count(name: str, value: object, *, least: int = 1) -> None:
     """Refuse ``value`` unless it is an integer from ``least``."""
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise WolfConfigError(f"{name} must be a whole number from {least}, not {value!r}")
 
 
-def fraction(name: str, value: object) -> None:
+def check_fraction(name: str, value: object) -> None:
     """Refuse ``value`` unless it is a number from 0 to 1."""
-    seconds(name, value)
+    check_seconds(name, value)
     if not isinstance(value, (int, float)) or value > 1:
         raise WolfConfigError(f"{name} must be a number from 0 to 1, not {value!r}")
 
@@ -83,12 +83,12 @@ class CachePolicy(msgspec.Struct, frozen=True):
 
     def __post_init__(self) -> None:
         for name in ("ttl", "stale_while_revalidate", "stale_if_error", "error_ttl"):
-            seconds(name, getattr(self, name))
-        seconds("refresh_backoff", self.refresh_backoff, finite=True)
-        fraction("jitter", self.jitter)
-        whole("max_entries", self.max_entries)
+            check_seconds(name, getattr(self, name))
+        check_seconds("refresh_backoff", self.refresh_backoff, finite=True)
+        check_fraction("jitter", self.jitter)
+        check_count("max_entries", self.max_entries)
         if self.max_bytes is not None:
-            whole("max_bytes", self.max_bytes)
+            check_count("max_bytes", self.max_bytes)
         if self.ttl == 0 and (self.stale_while_revalidate or self.stale_if_error):
             raise WolfConfigError(
                 "stale windows need a ttl above 0; cache=None turns the keeping of answers off"
@@ -118,10 +118,10 @@ class RetryPolicy(msgspec.Struct, frozen=True):
     an outage under load does not multiply the load. ``math.inf`` sets no such bound."""
 
     def __post_init__(self) -> None:
-        whole("attempts", self.attempts)
+        check_count("attempts", self.attempts)
         for name in ("backoff", "max_backoff", "max_retry_after"):
-            seconds(name, getattr(self, name), finite=True)
-        seconds("budget", self.budget)
+            check_seconds(name, getattr(self, name), finite=True)
+        check_seconds("budget", self.budget)
 
 
 class Timeouts(msgspec.Struct, frozen=True):
@@ -139,4 +139,4 @@ class Timeouts(msgspec.Struct, frozen=True):
 
     def __post_init__(self) -> None:
         for name in ("total", "attempt", "connect"):
-            seconds(name, getattr(self, name), above=True)
+            check_seconds(name, getattr(self, name), above=True)

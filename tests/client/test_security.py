@@ -23,7 +23,7 @@ from wolf_async import (
     WolfConnectionError,
     WolfError,
 )
-from wolf_async.errors import chain
+from wolf_async.errors import iter_causes
 from wolf_async.testing import Sandbox, disconnect, redirect, respond
 from wolf_async.upstream.transport import _proxy_for
 
@@ -259,7 +259,7 @@ async def test_a_proxy_that_breaks_the_connection_leaves_its_password_in_no_erro
     monkeypatch.setenv("https_proxy", proxy.base_url.replace("//", "//us:secret@"))
     with pytest.raises(WolfConnectionError) as caught:
         await client("https://wolf.invalid", trust_env=True, retry=ONCE).task_init("u")
-    behind = list(chain(caught.value))
+    behind = list(iter_causes(caught.value))
     assert any(isinstance(link, aiohttp.ClientConnectorError) for link in behind)
     assert not any("secret" in f"{link!r}{link.args!r}{vars(link)!r}" for link in behind)
 

@@ -34,7 +34,7 @@ import msgspec
 from wolf_async.cache.inflight import Flight, Landing, loading, own_copy
 from wolf_async.cache.store import Entry, Store
 from wolf_async.errors import WolfClosedError, WolfConfigError, WolfConnectionError
-from wolf_async.policy import CachePolicy, seconds, whole
+from wolf_async.policy import CachePolicy, check_count, check_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable
@@ -188,7 +188,7 @@ class LoadingCache(Generic[K, V]):
         if self._closed:
             raise WolfClosedError("closed before this call")
         if max_age is not None:
-            seconds("max_age", max_age)
+            check_seconds("max_age", max_age)
         now = self._clock()
         entry = self._store.get(key)
         fresh = entry is not None and self._is_fresh(entry, now, max_age)
@@ -217,7 +217,7 @@ class LoadingCache(Generic[K, V]):
         With ``max_age`` (seconds) only a fresh value of at most that age.
         """
         if max_age is not None:
-            seconds("max_age", max_age)
+            check_seconds("max_age", max_age)
         entry = self._store.get(key)
         if entry is None or entry.error is not None or self._policy is None:
             return None
@@ -441,7 +441,7 @@ class LoadingCache(Generic[K, V]):
         if current and self._policy is not None:
             try:
                 size = 0 if self._sizeof is None else self._sizeof(value)
-                whole("what sizeof returns", size, least=0)
+                check_count("what sizeof returns", size, least=0)
             except Exception as error:
                 return self._crashed(flight, error, current)
             fresh_until = sent_at + self._policy.ttl * (1 - self._policy.jitter * random.random())

@@ -30,7 +30,7 @@ from wolf_async.cli.rows import BadRow, Rows, count
 from wolf_async.cli.service import open_client, service_options
 from wolf_async.cli.widgets import console
 from wolf_async.errors import WolfAPIError, WolfError
-from wolf_async.policy import CachePolicy, seconds
+from wolf_async.policy import CachePolicy, check_seconds
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator
@@ -119,7 +119,7 @@ def fetch(
             "--out - is no file: standard output is --out /dev/stdout --overwrite"
         )
     if max_age is not None:
-        seconds("--max-age", max_age)
+        check_seconds("--max-age", max_age)
     policy = CachePolicy(ttl=max(_TTL, max_age or 0), max_bytes=_HELD_BYTES)
     client = open_client(base_url, allow_http, cache=policy, max_concurrency=concurrency)
     form = form or _form_of(accounts)

@@ -18,7 +18,7 @@ from wolf_async.cli.board import Board, Journal, Pane
 from wolf_async.cli.service import open_client, service_options
 from wolf_async.cli.widgets import console
 from wolf_async.errors import WolfClosedError, WolfConfigError, WolfError
-from wolf_async.policy import CachePolicy, seconds
+from wolf_async.policy import CachePolicy, check_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -72,7 +72,7 @@ def watch(
     The exit status is 130 after Ctrl-C; after --times it is 0, or 1 if an account had no answer in the end. The token comes
     from the environment: WOLF_TOKEN.
     """
-    seconds("--every", every, above=True, finite=True)
+    check_seconds("--every", every, above=True, finite=True)
     panes = [Pane(_account(text)) for text in dict.fromkeys(accounts)]
     policy = CachePolicy(ttl=max(_SILENT, 3 * every))
     client = open_client(base_url, allow_http, cache=policy, max_concurrency=max(100, len(panes)))

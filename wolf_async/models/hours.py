@@ -10,7 +10,7 @@ from datetime import UTC, datetime, time, timedelta, timezone, tzinfo
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from wolf_async.errors import WolfConfigError
-from wolf_async.policy import whole
+from wolf_async.policy import check_count
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -102,9 +102,9 @@ def carriers(
     lines: Iterable[Line], n: int, *, at: datetime | None, usage: int | None, zone: str | tzinfo
 ) -> tuple[Line, ...]:
     """Those of the lines that can carry ``n`` more calls each; see `Line.can_carry`."""
-    whole("n", n)
+    check_count("n", n)
     if usage is not None:
-        whole("usage", usage)
+        check_count("usage", usage)
     moment = moment_in(zone, at)
     return tuple(
         line
@@ -134,7 +134,7 @@ def week_of(content: Iterable[DialTimeDay], sunday: int) -> Week:
 
     Raises `WolfConfigError` if that is no number from 0 to 6.
     """
-    whole("sunday", sunday, least=0)
+    check_count("sunday", sunday, least=0)
     if sunday > 6:
         raise WolfConfigError(f"sunday must be a whole number from 0 to 6, not {sunday!r}")
     week: list[list[Span]] = [[] for _ in range(7)]

@@ -23,7 +23,7 @@ from wolf_async.upstream.retry import Budget, is_transient
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from wolf_async.logs import Sparingly
+    from wolf_async.logs import ThrottledLogger
     from wolf_async.policy import RetryPolicy
     from wolf_async.upstream.deadline import Deadline
 
@@ -39,7 +39,7 @@ class Again:
         self,
         policy: RetryPolicy,
         budget: Budget,
-        log: Sparingly,
+        log: ThrottledLogger,
         sleep: Callable[[float], Awaitable[None]],
     ) -> None:
         self._policy = policy

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, TypeAlias, cast
 
 from wolf_async.errors import WolfConfigError
-from wolf_async.policy import seconds, whole
+from wolf_async.policy import check_count, check_seconds
 
 if TYPE_CHECKING:
     from aiolimiter import AsyncLimiter
@@ -21,19 +21,19 @@ RateLimit: TypeAlias = float | tuple[float, int]
 
 def check_limits(max_concurrency: object, rate_limit: object) -> None:
     """Raise `WolfConfigError` for limits that make no sense."""
-    whole("max_concurrency", max_concurrency)
+    check_count("max_concurrency", max_concurrency)
     if rate_limit is None:
         return
     if not isinstance(rate_limit, tuple):
-        seconds("rate_limit", rate_limit, above=True, finite=True)
+        check_seconds("rate_limit", rate_limit, above=True, finite=True)
         return
     pair = cast("tuple[object, ...]", rate_limit)
     if len(pair) != 2:
         raise WolfConfigError(
             f"rate_limit must be requests per second, or (per second, burst), not {rate_limit!r}"
         )
-    seconds("rate_limit[0]", pair[0], above=True, finite=True)
-    whole("rate_limit[1]", pair[1])
+    check_seconds("rate_limit[0]", pair[0], above=True, finite=True)
+    check_count("rate_limit[1]", pair[1])
 
 
 class Limits:

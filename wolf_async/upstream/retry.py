@@ -11,7 +11,7 @@ from wolf_async.errors import WolfAPIError, WolfConnectionError, WolfTimeoutErro
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from wolf_async.logs import Sparingly
+    from wolf_async.logs import ThrottledLogger
     from wolf_async.policy import RetryPolicy
     from wolf_async.upstream.again import Again
     from wolf_async.upstream.deadline import Deadline
@@ -63,7 +63,7 @@ class Retry:
     def __init__(
         self,
         policy: RetryPolicy,
-        log: Sparingly,
+        log: ThrottledLogger,
         *,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:

@@ -30,7 +30,7 @@ from wolf_async.errors import (
     WolfDecodeError,
     WolfError,
     WolfTimeoutError,
-    chain,
+    iter_causes,
 )
 from wolf_async.upstream.deadline import Timer
 
@@ -323,7 +323,7 @@ def _unread(response: aiohttp.ClientResponse, reason: str) -> WolfError:
 
 def _is_garbled(error: BaseException) -> bool:
     """Whether it was the Content-Encoding that aiohttp could not undo."""
-    return any(isinstance(link, ContentEncodingError) for link in chain(error))
+    return any(isinstance(link, ContentEncodingError) for link in iter_causes(error))
 
 
 def _unproxied(value: object) -> object:
