@@ -26,9 +26,9 @@ from yarl import URL
 from wolf_async.account import Account
 from wolf_async.api import request
 from wolf_async.api import response as api_response
-from wolf_async.api.redact import without_secret
+from wolf_async.api.redact import read_redacted
 from wolf_async.api.request import check_account, check_base_url, request_url
-from wolf_async.api.response import RawResponse, parse, refusal
+from wolf_async.api.response import RawResponse, find_api_error, parse
 from wolf_async.errors import (
     BODY_KEPT,
     WolfAPIError,
@@ -59,11 +59,11 @@ def response(body: bytes | Any, status: int = 200, **headers: str) -> RawRespons
 
 
 def refused(body: bytes | Any, status: int = 200, **headers: str) -> WolfAPIError:
-    """The error of a server that says no, which `parse` and `refusal` agree on."""
+    """The error of a server that says no, which `parse` and `find_api_error` agree on."""
     answer = response(body, status, **headers)
     with pytest.raises(WolfAPIError) as caught:
         parse(answer)
-    again = refusal(answer)
+    again = find_api_error(answer)
     assert type(again) is type(caught.value)
     assert str(again) == str(caught.value)
     return caught.value
@@ -74,7 +74,7 @@ def undecodable(body: bytes | Any, status: int = 200) -> WolfDecodeError:
     answer = response(body, status)
     with pytest.raises(WolfDecodeError) as caught:
         parse(answer)
-    assert refusal(answer) is None
+    assert find_api_error(answer) is None
     return caught.value
 
 
@@ -419,7 +419,7 @@ def test_a_success_is_an_answer_whatever_the_http_status(status: int) -> None:
     init, deviations = parse(response(SAMPLE_BYTES, status))
     assert init.caller_line_list[0].residue == 1
     assert deviations == {}
-    assert refusal(response(SAMPLE_BYTES, status)) is None
+    assert find_api_error(response(SAMPLE_BYTES, status)) is None
 
 
 @pytest.mark.parametrize("status", [200, 422, 500])
@@ -684,7 +684,7 @@ def test_a_success_in_another_charset_is_undecodable_or_an_answer_but_no_refusal
     body = json.dumps(sample() | {"message": "?"}).encode().replace(b'"?"', message)
     answer = response(body, http_status)
     assert parse(answer)[0] == parse(response(SAMPLE_BYTES))[0]
-    assert refusal(answer) is None
+    assert find_api_error(answer) is None
 
 
 def test_an_undecodable_answer_names_the_byte_that_is_not_utf_8() -> None:
@@ -945,7 +945,7 @@ def with_token(
 ) -> WolfError:
     """The error of a body that holds the token, as a caller gets it."""
     with pytest.raises(WolfError) as caught:
-        without_secret(token, response(body, status, **headers), parse)
+        read_redacted(token, response(body, status, **headers), parse)
     return caught.value
 
 
@@ -1047,7 +1047,7 @@ def test_a_token_in_the_request_id_is_in_no_error() -> None:
 
 def test_what_holds_no_token_is_left_as_it_is() -> None:
     answer = response(SAMPLE_BYTES)
-    same, (init, _) = without_secret(TOKEN, answer, parse)
+    same, (init, _) = read_redacted(TOKEN, answer, parse)
     assert same is answer
     assert init.caller_line_list
     error = with_token(error_body(message="bad"), X_Request_Id="r-1")
@@ -1058,7 +1058,7 @@ def test_an_answer_that_holds_the_token_is_kept_as_it_came() -> None:
     document = sample()
     document["data"]["background"][0]["name"] = TOKEN
     answer = response(document)
-    same, (init, _) = without_secret(TOKEN, answer, parse)
+    same, (init, _) = read_redacted(TOKEN, answer, parse)
     assert same is answer
     assert init.background[0].name == TOKEN
 
@@ -1131,14 +1131,14 @@ def check(answer: RawResponse) -> None:
     else:
         check_answer(init, answer)
         assert all(path.startswith("$") and text for path, text in deviations.items())
-        assert refusal(answer) is None
+        assert find_api_error(answer) is None
 
 
 def check_error(error: WolfError, answer: RawResponse) -> None:
     assert isinstance(error, WolfAPIError | WolfDecodeError)
     assert error.body == answer.body[:BODY_KEPT]
     assert "\n" not in str(error)
-    said_no = refusal(answer)
+    said_no = find_api_error(answer)
     assert (said_no is None) == isinstance(error, WolfDecodeError)
     if isinstance(error, WolfAPIError):
         assert error.http_status == answer.status
@@ -1195,6 +1195,6 @@ def test_cleaning_an_error_never_makes_it_something_else_than_an_error(
     body: bytes, status: int, token: str
 ) -> None:
     try:
-        without_secret(token, response(body, status), parse)
+        read_redacted(token, response(body, status), parse)
     except WolfError as error:
         check_copies(error)

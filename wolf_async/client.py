@@ -19,9 +19,9 @@ import aiohttp
 import msgspec
 
 from wolf_async.account import Account
-from wolf_async.api.redact import redact_error, without_secret
+from wolf_async.api.redact import read_redacted, redact_error
 from wolf_async.api.request import DEFAULT_BASE_URL, check_account, check_base_url, request_url
-from wolf_async.api.response import RawResponse, parse, refusal
+from wolf_async.api.response import RawResponse, find_api_error, parse
 from wolf_async.bulk import AccountResult, Accounts, check_accounts, results
 from wolf_async.cache.inflight import Flight, loading
 from wolf_async.cache.loading import CacheStats, Loaded, LoadingCache, check_ended
@@ -404,7 +404,7 @@ class WolfClient:
 
     async def _load_raw(self, account: Account) -> RawResponse:
         def read(response: RawResponse) -> None:
-            refused = refusal(response)
+            refused = find_api_error(response)
             if refused is not None:
                 raise refused
 
@@ -477,7 +477,7 @@ class WolfClient:
                 )
         if ask.attempts > 1:
             response = msgspec.structs.replace(response, attempts=ask.attempts)
-        return without_secret(credential.token, response, read)
+        return read_redacted(credential.token, response, read)
 
     def _wire(self) -> _Wiring:
         """The session and the limits of the running loop; made here, without a pause, so that there is one of each."""

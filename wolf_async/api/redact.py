@@ -14,12 +14,12 @@ from wolf_async.errors import WolfError
 if TYPE_CHECKING:
     from wolf_async.api.response import RawResponse
 
-__all__ = ["redact_error", "redact_response", "without_secret"]
+__all__ = ["read_redacted", "redact_error", "redact_response"]
 
 T = TypeVar("T")
 
 
-def without_secret(
+def read_redacted(
     secret: str, response: RawResponse, read: Callable[[RawResponse], T]
 ) -> tuple[RawResponse, T]:
     """``response`` and what ``read`` makes of it; an error of ``read`` is free of ``secret``, even if it was echoed."""

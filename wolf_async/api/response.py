@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "RawResponse",
+    "find_api_error",
     "parse",
-    "refusal",
-    "unread",
+    "unreadable_error",
 ]
 
 _SUCCESS: Final = 200
@@ -118,13 +118,13 @@ def _is_success(code: int | None, status: str) -> bool:
     return code == _SUCCESS and status == "success"
 
 
-def refusal(response: RawResponse) -> WolfAPIError | None:
+def find_api_error(response: RawResponse) -> WolfAPIError | None:
     """The error by which the server said no, if it did; a body that makes no sense under a 2xx is no refusal."""
     document, _ = _read(response)
     return _refusal(response, document)
 
 
-def unread(response: RawResponse, reason: str) -> WolfError:
+def unreadable_error(response: RawResponse, reason: str) -> WolfError:
     """The error for a response whose body cannot be read: by its status if that says no, or else ``reason``."""
     return _refusal(response, None) or WolfDecodeError(reason)
 

@@ -22,7 +22,7 @@ from yarl import URL
 
 from wolf_async._version import __version__
 from wolf_async.api.request import is_loopback
-from wolf_async.api.response import RawResponse, unread
+from wolf_async.api.response import RawResponse, unreadable_error
 from wolf_async.errors import (
     WolfClosedError,
     WolfConfigError,
@@ -318,7 +318,7 @@ def _begin(generator: AsyncGenerator[None]) -> None:
 
 
 def _unread(response: aiohttp.ClientResponse, reason: str) -> WolfError:
-    return unread(RawResponse(response.status, response.headers, b""), reason)
+    return unreadable_error(RawResponse(response.status, response.headers, b""), reason)
 
 
 def _is_garbled(error: BaseException) -> bool:
