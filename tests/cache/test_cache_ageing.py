@@ -101,7 +101,7 @@ async def test_a_loader_that_tried_twice_says_when_the_answering_attempt_was_sen
 
 
 async def test_a_load_slower_than_the_ttl_is_made_once_and_answers_all_who_waited() -> None:
-    """Line 17."""
+    """Callers get an answer that was too old on arrival, and the next call loads anew."""
     b = bench(ttl=1)
     callers = [await b.waiting()]
     for _ in range(4):
@@ -119,7 +119,7 @@ async def test_a_load_slower_than_the_ttl_is_made_once_and_answers_all_who_waite
 
 
 async def test_refreshes_slower_than_their_interval_never_pile_up() -> None:
-    """Line 17: each reader gets an answer at once, one refresh runs at a time, and each is one later than the last."""
+    """Readers get an answer at once, one refresh runs at a time, and each brings a later one."""
     b = bench(ttl=1, stale_while_revalidate=10)
     await b.hold()
     seen: list[str] = []
@@ -137,7 +137,7 @@ async def test_refreshes_slower_than_their_interval_never_pile_up() -> None:
 
 
 async def test_the_wall_clock_is_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Line 33: the default clock is the monotonic one."""
+    """Setting the wall clock an hour ahead makes no answer older."""
     wall, steady = FakeClock(1e9), FakeClock(50.0)
     spec = importlib.util.spec_from_file_location("cache_with_other_clocks", cache_module.__file__)
     assert spec is not None
@@ -309,7 +309,7 @@ async def test_the_two_windows_both_begin_where_the_ttl_ends() -> None:
 @pytest.mark.parametrize("window", ["stale_while_revalidate", "stale_if_error"])
 @pytest.mark.parametrize("age", [11.0, 5.0])
 async def test_a_refusal_is_raised_and_drops_the_answer(window: str, age: float) -> None:
-    """Line 19, for a stale answer and for one that a caller with ``max_age`` would not take."""
+    """A stale answer goes, and so does one too old for this caller's ``max_age``."""
     b = bench(ttl=10, is_unwell=is_unwell, **{window: 100})
     await b.hold()
     b.clock.advance(age)
@@ -326,7 +326,7 @@ async def test_a_refusal_is_raised_and_drops_the_answer(window: str, age: float)
 
 
 async def test_a_refused_refresh_drops_the_answer() -> None:
-    """Line 19."""
+    """Once the server has said no, nobody is served the answer from before."""
     b = bench(ttl=10, is_unwell=is_unwell, stale_while_revalidate=100)
     await b.hold()
     b.clock.advance(11)
@@ -338,7 +338,7 @@ async def test_a_refused_refresh_drops_the_answer() -> None:
 
 
 async def test_a_refusal_is_remembered_in_place_of_the_answer() -> None:
-    """Line 19, with ``error_ttl``."""
+    """With ``error_ttl`` later callers get the refusal, and the upstream is left alone."""
     b = bench(ttl=10, is_unwell=is_unwell, stale_if_error=100, error_ttl=8)
     await b.hold()
     b.clock.advance(11)
@@ -355,7 +355,7 @@ async def test_a_refusal_is_remembered_in_place_of_the_answer() -> None:
 async def test_refreshes_that_cannot_be_decoded_do_not_keep_an_answer_alive(
     policy: dict[str, float], last: int
 ) -> None:
-    """Line 20."""
+    """Failing to decode makes use of the stale window but does not lengthen it."""
     b = bench(ttl=10, refresh_backoff=0, **policy)
     await b.hold()
     b.upstream.always = WolfDecodeError
@@ -376,7 +376,7 @@ async def test_refreshes_that_cannot_be_decoded_do_not_keep_an_answer_alive(
 async def test_in_an_outage_fifty_reads_get_the_stale_answer_and_few_of_them_reach_the_upstream(
     window: str,
 ) -> None:
-    """Line 18: attempts at 0, 1, 3, 7, 15 and 31 seconds."""
+    """The back-off doubles: the upstream is tried at 0, 1, 3, 7, 15 and 31 seconds."""
     b = bench(ttl=10, **{window: 1000})
     await b.hold()
     b.clock.advance(11)
@@ -390,7 +390,7 @@ async def test_in_an_outage_fifty_reads_get_the_stale_answer_and_few_of_them_rea
 
 @pytest.mark.parametrize("window", ["stale_while_revalidate", "stale_if_error"])
 async def test_in_an_outage_fifty_reads_at_once_make_one_attempt(window: str) -> None:
-    """Line 18."""
+    """A crowd of readers shares one attempt and gets the stale answer when it fails."""
     b = bench(ttl=10, **{window: 1000})
     await b.hold()
     b.clock.advance(11)
@@ -404,7 +404,7 @@ async def test_in_an_outage_fifty_reads_at_once_make_one_attempt(window: str) ->
 
 
 async def test_during_the_back_off_a_stale_answer_is_returned_without_suspending() -> None:
-    """Line 18: at hit speed, also where only ``stale_if_error`` covers it."""
+    """Only ``stale_if_error`` covers the answer here, and yet no reader waits for it."""
     b = bench(ttl=10, stale_if_error=1000)
     await b.hold()
     b.clock.advance(11)
@@ -454,7 +454,7 @@ async def test_a_success_ends_the_back_off() -> None:
 
 @pytest.mark.parametrize("window", ["stale_while_revalidate", "stale_if_error"])
 async def test_a_back_off_does_not_keep_an_answer_alive_beyond_its_window(window: str) -> None:
-    """Line 20."""
+    """When the window is over the upstream is asked again, however long the pause would last."""
     b = bench(ttl=10, refresh_backoff=1000, **{window: 20})
     await b.hold()
     b.clock.advance(25)
@@ -508,7 +508,7 @@ async def test_each_key_backs_off_by_itself() -> None:
 
 @pytest.mark.parametrize("fresh", [True, False])
 async def test_max_age_0_asks_the_upstream_and_such_callers_share_one_load(fresh: bool) -> None:
-    """Line 21: even within one tick of the clock."""
+    """An answer loaded in the very same tick of the clock is too old for them."""
     b = bench()
     if fresh:
         await b.hold()
@@ -522,7 +522,7 @@ async def test_max_age_0_asks_the_upstream_and_such_callers_share_one_load(fresh
 
 
 async def test_max_age_0_never_joins_a_load_that_was_sent_before() -> None:
-    """Line 21: a crowd of such callers makes one upstream call at a time."""
+    """A crowd of such callers waits for the next load, and one load runs at a time."""
     b = bench()
     first = await b.waiting()
     crowd = [await b.waiting(max_age=0) for _ in range(10)]
@@ -545,7 +545,7 @@ async def test_max_age_0_never_joins_a_load_that_was_sent_before() -> None:
 
 
 async def test_max_age_0_does_not_join_a_load_that_has_ended_but_was_not_told_of_yet() -> None:
-    """Line 21, at every point while the load ends."""
+    """At whatever point the load is as it ends, its answer is not for a later caller."""
     for turns in range(6):
         b = bench()
         first = await b.waiting()
@@ -561,7 +561,7 @@ async def test_max_age_0_does_not_join_a_load_that_has_ended_but_was_not_told_of
 
 
 async def test_max_age_0_joins_no_background_refresh_either() -> None:
-    """Line 21."""
+    """An answer that was on its way before the call may lack the caller's own change."""
     b = bench(ttl=10, stale_while_revalidate=100)
     await b.hold()
     b.clock.advance(11)
@@ -588,7 +588,7 @@ async def test_a_load_that_was_asked_for_but_not_sent_yet_may_be_joined_by_all()
 async def test_a_younger_answer_than_what_is_held_is_loaded_and_default_readers_are_not_disturbed() -> (
     None
 ):
-    """Line 22."""
+    """One caller's wish for a younger answer neither hides nor drops the one held."""
     b = bench(ttl=60)
     await b.hold()
     b.clock.advance(10)
@@ -604,7 +604,7 @@ async def test_a_younger_answer_than_what_is_held_is_loaded_and_default_readers_
 
 
 async def test_when_a_younger_answer_cannot_be_loaded_default_readers_keep_the_old_one() -> None:
-    """Line 22."""
+    """A load that fails for one caller takes nothing from the others."""
     b = bench(ttl=60)
     await b.hold()
     b.clock.advance(10)

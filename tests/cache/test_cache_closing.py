@@ -14,7 +14,7 @@ from wolf_async.errors import WolfClosedError
 
 
 async def test_closing_tells_all_who_wait_and_ends_their_loads() -> None:
-    """Line 32: callers of a load, of the next load, and of a superseded one, and a refresh that nobody waits for."""
+    """Nobody hangs: callers of each kind get an error of their own, and each load ends."""
     b = bench(ttl=10, stale_while_revalidate=100)
     await b.hold("stale")
     b.clock.advance(11)
@@ -62,7 +62,7 @@ async def test_who_begins_a_load_that_closes_the_cache_at_once_is_told() -> None
 
 
 async def test_a_closed_cache_refuses_calls_and_holds_nothing() -> None:
-    """Line 32."""
+    """A closed cache answers questions about what it holds with "nothing"."""
     b = bench()
     await b.hold()
     await b.cache.aclose()
@@ -79,7 +79,7 @@ async def test_a_closed_cache_refuses_calls_and_holds_nothing() -> None:
 
 
 async def test_closing_twice_is_closing_once() -> None:
-    """Line 32."""
+    """Closing again changes nothing and raises nothing."""
     b = bench()
     caller = await b.waiting()
     await b.cache.aclose()
@@ -96,7 +96,7 @@ def test_closing_a_cache_that_was_never_used_does_nothing() -> None:
 async def test_closing_returns_when_the_loads_have_cleaned_up_and_callers_need_not_wait_for_that() -> (
     None
 ):
-    """Line 32."""
+    """Callers learn at once of the closing, which itself waits for the loads to end."""
     b = bench()
     b.upstream.clean_up = asyncio.Event()
     caller = await b.waiting()
@@ -114,7 +114,7 @@ async def test_closing_returns_when_the_loads_have_cleaned_up_and_callers_need_n
 
 
 async def test_a_second_closing_waits_as_well_and_does_not_interrupt_the_clean_up() -> None:
-    """Line 32: twice is once, also at the same time."""
+    """Whoever closes the cache can rely on it that the loads have ended."""
     b = bench()
     b.upstream.clean_up = asyncio.Event()
     caller = await b.waiting()
@@ -205,7 +205,7 @@ async def test_a_load_that_was_left_may_close_the_cache_as_it_cleans_up() -> Non
 @pytest.mark.parametrize("turns", range(6))
 @pytest.mark.parametrize("failing", [False, True])
 async def test_closing_while_a_load_ends_leaves_nobody_waiting(turns: int, failing: bool) -> None:
-    """Line 32, at every point while the load ends."""
+    """At whatever point the load is as it ends, each caller gets an answer or an error."""
     b = bench(error_ttl=60)
     callers = [await b.waiting(), await b.waiting(max_age=0)]
     if failing:

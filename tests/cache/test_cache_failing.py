@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 async def test_the_loaders_own_cancellation_is_an_error_of_this_library() -> None:
-    """Line 6."""
+    """Callers see a failed connection, for it was not they who were cancelled."""
     b = bench()
     callers = [await b.waiting() for _ in range(5)]
     b.calls[0].cancel_itself()
@@ -120,7 +120,7 @@ async def test_who_waits_for_the_next_load_hears_that_it_cannot_be_started() -> 
 async def test_a_load_that_is_cancelled_from_outside_is_an_error_too(
     begun: bool, error_ttl: float
 ) -> None:
-    """Line 6, also if it had not begun, as when somebody cancels all tasks."""
+    """It makes no difference to callers whether the load had begun when it was cancelled."""
     b = bench(error_ttl=error_ttl)
     caller = b.get()
     await asyncio.sleep(0)
@@ -137,7 +137,7 @@ async def test_a_load_that_is_cancelled_from_outside_is_an_error_too(
 
 
 async def test_a_stale_answer_stands_in_for_a_load_that_cancelled_itself() -> None:
-    """Line 6."""
+    """A load that ends in its own cancellation counts as an upstream that is unwell."""
     b = bench(stale_if_error=100)
     await b.hold()
     b.clock.advance(31)
@@ -148,7 +148,7 @@ async def test_a_stale_answer_stands_in_for_a_load_that_cancelled_itself() -> No
 
 
 async def test_forty_waiters_of_one_failure_get_forty_errors_from_one_call() -> None:
-    """Line 7."""
+    """Each caller gets an error of its own, equal to the one that the load raised."""
     b = bench()
     callers = [await b.waiting() for _ in range(40)]
     original = WolfError("down", account=Account("u"), attempts=3, body=b"busy")
@@ -169,7 +169,7 @@ async def test_forty_waiters_of_one_failure_get_forty_errors_from_one_call() -> 
 
 
 async def test_nobodys_note_or_traceback_shows_up_in_anothers_error() -> None:
-    """Line 7."""
+    """What a caller adds to its error stays with that caller."""
     b = bench()
 
     async def caller(name: str) -> None:
@@ -220,7 +220,7 @@ async def test_what_one_caller_does_to_the_shared_original_shows_in_nobodys_own_
 
 
 async def test_an_error_of_one_caller_keeps_its_own_context() -> None:
-    """Line 7: what one caller was handling is not seen by the others."""
+    """What one caller was handling when it asked is not seen by the others."""
     b = bench()
 
     async def caller(name: str) -> None:
@@ -240,7 +240,7 @@ async def test_an_error_of_one_caller_keeps_its_own_context() -> None:
 
 
 async def test_tracebacks_do_not_grow_with_the_number_of_waiters() -> None:
-    """Line 7."""
+    """The hundredth caller's traceback is as short as the only caller's."""
     lengths: list[tuple[int, int]] = []
     for crowd in (1, 100):
         b = bench()
@@ -255,7 +255,7 @@ async def test_tracebacks_do_not_grow_with_the_number_of_waiters() -> None:
 
 
 async def test_tracebacks_of_a_remembered_failure_do_not_grow() -> None:
-    """Line 7."""
+    """A failure that is handed out for a minute does not collect the frames of its readers."""
     b = bench(error_ttl=60)
     b.upstream.always = Unwell
     callers = [b.get() for _ in range(2)]
@@ -275,7 +275,7 @@ async def test_tracebacks_of_a_remembered_failure_do_not_grow() -> None:
 async def test_a_failure_while_its_only_follower_is_cancelled_is_not_raised_to_a_later_call() -> (
     None
 ):
-    """Line 8."""
+    """A failure belongs to the callers of its own load and to no later one."""
     b = bench()
     first = await b.waiting()
     follower = await b.waiting()
@@ -296,7 +296,7 @@ async def test_a_failure_while_its_only_follower_is_cancelled_is_not_raised_to_a
 async def test_a_failure_that_nobody_is_left_to_see_makes_no_noise(
     turns: int, loop_reports: list[Any], asyncio_errors: list[str]
 ) -> None:
-    """Line 9: at whatever point of the failure the last one leaves."""
+    """At whatever point of the failure the last caller leaves, nothing is logged."""
     b = bench()
     caller = await b.waiting()
     b.calls[0].fail(Unwell("unseen"))
@@ -316,7 +316,7 @@ async def test_a_failure_that_nobody_is_left_to_see_makes_no_noise(
 async def test_a_failed_refresh_makes_no_noise(
     loop_reports: list[Any], asyncio_errors: list[str]
 ) -> None:
-    """Line 9: nobody waits for a background refresh."""
+    """A refresh fails in silence, since nobody waits for it."""
     b = bench(stale_while_revalidate=100)
     await b.hold()
     b.clock.advance(31)
@@ -331,7 +331,7 @@ async def test_a_failed_refresh_makes_no_noise(
 
 
 async def test_a_superseded_failure_makes_no_noise(loop_reports: list[Any]) -> None:
-    """Line 9."""
+    """A failure is dropped without a word when its answer was no longer wanted."""
     b = bench(stale_while_revalidate=100)
     await b.hold()
     b.clock.advance(31)

@@ -51,7 +51,7 @@ async def begin(background: bool, **policy: Any) -> tuple[Bench, asyncio.Task[An
 async def test_a_call_after_it_loads_anew_and_the_newer_answer_stays(
     forget: Callable[[Any], None], background: bool, first_to_end: str
 ) -> None:
-    """Lines 10, 14 and 15: the clock stands still, so only identity can tell the two loads apart."""
+    """Identity tells the two loads apart, even while the clock stands still."""
     b, first = await begin(background)
     forget(b.cache)
     second = await b.waiting()
@@ -74,7 +74,7 @@ async def test_a_call_after_it_loads_anew_and_the_newer_answer_stays(
 async def test_a_call_after_it_never_joins_the_old_load(
     forget: Callable[[Any], None], background: bool
 ) -> None:
-    """Lines 10 and 14."""
+    """Even a caller who would take an older answer waits for the newer load."""
     b, first = await begin(background)
     forget(b.cache)
     callers = [await b.waiting(max_age=age) for age in (None, 1000.0, 0.0)]
@@ -95,7 +95,7 @@ async def test_a_call_after_it_never_joins_the_old_load(
 async def test_without_a_second_call_nothing_is_stored(
     forget: Callable[[Any], None], background: bool
 ) -> None:
-    """Lines 11 and 14."""
+    """The old load answers its own callers, and the cache stays empty."""
     b, first = await begin(background)
     forget(b.cache)
     b.calls[0].answer("old")
@@ -118,7 +118,7 @@ async def test_without_a_second_call_nothing_is_stored(
 async def test_the_newer_load_is_untouched_by_an_old_one_that_goes_wrong(
     forget: Callable[[Any], None], background: bool, ending: str
 ) -> None:
-    """Lines 12 and 14."""
+    """A load begun before the invalidation may fail or be cancelled: it touches nothing newer."""
     b, first = await begin(background, error_ttl=60)
     forget(b.cache)
     second = await b.waiting()
@@ -148,7 +148,7 @@ async def test_the_newer_load_is_untouched_by_an_old_one_that_goes_wrong(
 async def test_the_newer_answer_is_untouched_by_an_old_load_that_fails_late(
     forget: Callable[[Any], None], background: bool, error: Exception
 ) -> None:
-    """Lines 12 and 14: no stale answer stands in for it, none is dropped, no back-off begins, nothing is remembered."""
+    """The late failure brings no stale answer, no drop, no back-off and nothing to remember."""
     b, first = await begin(background, error_ttl=60)
     forget(b.cache)
     second = await b.waiting()
@@ -174,7 +174,7 @@ async def test_the_newer_answer_is_untouched_by_an_old_load_that_fails_late(
 async def test_the_newer_answer_lives_its_full_time(
     forget: Callable[[Any], None], background: bool
 ) -> None:
-    """Lines 13 and 14."""
+    """The age of the older load shortens no entry of the newer one."""
     b, _ = await begin(background)
     b.clock.advance(4)
     forget(b.cache)
@@ -194,7 +194,7 @@ async def test_the_newer_answer_lives_its_full_time(
 
 @both_ways
 async def test_a_third_load_may_supersede_the_second(forget: Callable[[Any], None]) -> None:
-    """Line 10, once more: three loads, each with its own waiter, ending in any order."""
+    """Each caller gets the answer of its own load, in whatever order three of them end."""
     b = bench()
     callers: list[asyncio.Task[Any]] = []
     for _ in range(3):
@@ -273,7 +273,7 @@ async def test_who_waits_for_the_next_load_gets_it_at_once(forget: Callable[[Any
 async def test_between_the_end_of_a_load_and_the_telling_it_still_counts(
     forget: Callable[[Any], None],
 ) -> None:
-    """Lines 10 and 11, at every point while the load ends: from then on nobody is given the old answer."""
+    """At whatever point the load is as it ends, nobody gets its answer after an invalidation."""
     for turns in range(6):
         b = bench()
         first = await b.waiting()

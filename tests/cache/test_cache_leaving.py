@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @pytest.mark.parametrize("who", range(5))
 async def test_a_cancelled_caller_leaves_alone(who: int) -> None:
-    """Line 2, for the first caller as for every other."""
+    """The caller who began the load may leave like every other one."""
     b = bench()
     callers = [await b.waiting() for _ in range(5)]
     leaver = callers.pop(who)
@@ -38,7 +38,7 @@ async def test_a_cancelled_caller_leaves_alone(who: int) -> None:
 
 
 async def test_all_but_one_may_leave() -> None:
-    """Line 2."""
+    """One caller who stays is enough to keep the load going."""
     b = bench()
     callers = [await b.waiting() for _ in range(5)]
     await cancel(*callers[:4])
@@ -49,7 +49,7 @@ async def test_all_but_one_may_leave() -> None:
 
 
 async def test_a_timeout_around_one_caller_is_its_own() -> None:
-    """Line 3."""
+    """A caller who runs out of time takes nobody else along."""
     b = bench()
 
     async def hurried() -> object:
@@ -71,7 +71,7 @@ async def test_a_timeout_around_one_caller_is_its_own() -> None:
 async def test_when_all_callers_are_cancelled_the_load_is_cancelled_and_nothing_is_left(
     at_once: bool,
 ) -> None:
-    """Line 4."""
+    """The last one to leave ends the load, and nothing counts as a failure."""
     b = bench()
     callers = [await b.waiting() for _ in range(20)]
     if at_once:
@@ -87,7 +87,7 @@ async def test_when_all_callers_are_cancelled_the_load_is_cancelled_and_nothing_
 
 
 async def test_a_load_that_nobody_waits_for_before_it_has_begun_never_begins() -> None:
-    """Line 4, for a caller that is closed in the tick in which it asked."""
+    """A caller who is closed in the tick in which it asked costs no upstream call."""
     b = bench(error_ttl=60)
     call = b.cache.get("a")
     call.send(None)
@@ -100,7 +100,7 @@ async def test_a_load_that_nobody_waits_for_before_it_has_begun_never_begins() -
 
 
 async def test_a_caller_in_the_same_tick_after_the_last_cancellation_gets_an_answer() -> None:
-    """Line 5."""
+    """Nobody is given the cancellation of others as the end of its own call."""
     b = bench()
     last = await b.waiting()
     last.cancel()
@@ -116,7 +116,7 @@ async def test_a_caller_in_the_same_tick_after_the_last_cancellation_gets_an_ans
 async def test_a_caller_in_the_same_tick_before_the_last_cancellation_keeps_the_load_going() -> (
     None
 ):
-    """Line 5."""
+    """A caller who comes just before the last one leaves gets the answer of that load."""
     b = bench()
     last = await b.waiting()
     newcomer = b.get()
@@ -131,7 +131,7 @@ async def test_a_caller_in_the_same_tick_before_the_last_cancellation_keeps_the_
 
 @pytest.mark.parametrize("turns", range(6))
 async def test_a_caller_some_turns_after_the_last_cancellation_gets_an_answer(turns: int) -> None:
-    """Line 5, at every point while the cancelled load ends."""
+    """Whatever point the cancelled load has come to, a new caller gets an answer."""
     b = bench()
     last = await b.waiting()
     last.cancel()
@@ -150,7 +150,7 @@ async def test_a_caller_some_turns_after_the_last_cancellation_gets_an_answer(tu
 async def test_a_caller_during_slow_clean_up_gets_a_load_of_its_own(
     ending: str, first_to_end: str
 ) -> None:
-    """Line 5: however and whenever the cancelled load ends, the newer one is untouched."""
+    """However and whenever the cancelled load ends, the newer one is untouched."""
     tidied = asyncio.Event()
     begun: list[str] = []
     answer = asyncio.Event()
@@ -220,7 +220,7 @@ async def test_a_caller_cancelled_in_the_tick_of_the_answer_harms_nobody() -> No
 @pytest.mark.parametrize("turns", range(6))
 @pytest.mark.parametrize("failing", [False, True])
 async def test_the_last_caller_is_cancelled_while_the_load_ends(turns: int, failing: bool) -> None:
-    """Line 8, at every point while the load ends: much later a call loads anew, or gets what was stored."""
+    """A later call gets what was stored or loads anew, never the failure of that load."""
     b = bench()
     caller = await b.waiting()
     if failing:

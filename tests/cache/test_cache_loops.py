@@ -64,7 +64,7 @@ def test_a_cache_is_made_and_looked_at_without_a_loop(new_loop: NewLoop) -> None
 
 
 def test_a_second_run_finds_the_answers_of_the_first(new_loop: NewLoop) -> None:
-    """Line 25."""
+    """Answers outlive the loop in which they were loaded."""
     b = bench()
     assert run(new_loop, load_now(b)) == "now"
     assert run(new_loop, b.at_once()) == "now"
@@ -78,7 +78,7 @@ def test_a_second_run_finds_the_answers_of_the_first(new_loop: NewLoop) -> None:
 def test_a_load_left_in_flight_by_the_first_run_does_not_hold_up_the_second(
     new_loop: NewLoop, max_ages: tuple[float | None, ...]
 ) -> None:
-    """Line 25, also with callers who wait for the next load."""
+    """A new loop starts over, whether callers waited for the load or for the next one."""
     b = bench()
     run(new_loop, leave_in_flight(b, *max_ages))
     assert b.calls[0].cancelled
@@ -92,7 +92,7 @@ def test_a_load_left_in_flight_by_the_first_run_does_not_hold_up_the_second(
 def test_a_refresh_left_in_flight_by_the_first_run_is_made_again_by_the_second(
     new_loop: NewLoop,
 ) -> None:
-    """Line 25."""
+    """A refresh that died with its loop does not count as one in flight."""
     b = bench(ttl=10, stale_while_revalidate=1000)
     run(new_loop, load_now(b, "old"))
     b.clock.advance(11)
@@ -113,7 +113,7 @@ def test_a_refresh_left_in_flight_by_the_first_run_is_made_again_by_the_second(
 def test_the_end_of_a_loop_is_no_failure_of_the_upstream(
     new_loop: NewLoop, background: bool
 ) -> None:
-    """Line 25: neither remembered nor a reason to put the next refresh off."""
+    """The dead load is neither remembered nor a reason to put the next refresh off."""
     b = bench(ttl=10, stale_while_revalidate=1000, error_ttl=1000, refresh_backoff=1000)
     if background:
         run(new_loop, load_now(b, "old"))
@@ -137,7 +137,7 @@ def test_the_end_of_a_loop_is_no_failure_of_the_upstream(
 def test_a_loop_that_was_closed_over_a_load_does_not_hold_up_the_next(
     new_loop: NewLoop, max_ages: tuple[float | None, ...]
 ) -> None:
-    """Line 25, for a loop that was closed without ending its tasks."""
+    """A loop that was closed without ending its tasks blocks nobody."""
     b = bench()
     loop = new_loop()
     loop.run_until_complete(leave_in_flight(b, *max_ages))
@@ -156,7 +156,7 @@ def test_a_loop_that_was_closed_over_a_load_does_not_hold_up_the_next(
 
 
 def test_a_cache_in_use_on_a_loop_that_is_open_refuses_another(new_loop: NewLoop) -> None:
-    """Line 25: one clear error, and the load on the first loop goes on."""
+    """The error says what is wrong, and the load on the first loop goes on."""
     b = bench()
     first = new_loop()
     caller = first.run_until_complete(b.waiting())
@@ -195,7 +195,7 @@ def test_a_fresh_value_is_served_on_any_loop(new_loop: NewLoop, max_age: float |
 
 
 def test_two_loops_in_two_threads_get_an_answer_or_one_clear_error(new_loop: NewLoop) -> None:
-    """Line 25."""
+    """Two threads cannot make each other hang or share a load by accident."""
     b = bench()
     loading, refused = threading.Event(), threading.Event()
     outcomes: list[Any] = []
@@ -248,7 +248,7 @@ async def ended(b: Bench) -> asyncio.Task[Any]:
 def test_a_run_that_ends_with_callers_waiting_is_quiet(
     new_loop: NewLoop, asyncio_errors: list[str]
 ) -> None:
-    """Line 25: `asyncio.run` cancels callers and load in one go, in any order."""
+    """Callers and load are cancelled in one go, in any order, without a word in the log."""
     for _ in range(20):
         b = bench()
         run(new_loop, leave_in_flight(b, *[None] * 5, *[0.0] * 5))

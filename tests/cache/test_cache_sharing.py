@@ -26,7 +26,7 @@ USER: contextvars.ContextVar[str] = contextvars.ContextVar("USER", default="nobo
 
 
 async def test_fifty_callers_of_one_key_make_one_call_and_get_one_answer() -> None:
-    """Line 1."""
+    """However many callers ask for a key at once, one load answers all of them."""
     b = bench()
     callers = [b.get() for _ in range(50)]
     await settle()
@@ -73,7 +73,7 @@ async def test_who_comes_when_the_load_has_ended_but_its_waiters_were_not_told_y
     ],
 )
 async def test_keys_never_share_an_answer_or_a_load(keys: list[Any]) -> None:
-    """Line 29, as far as a cache knows it."""
+    """Keys that look alike, or compare close, are as apart as any other two."""
     b = bench()
     callers = [await b.waiting(key) for key in keys]
     assert b.upstream.keys == keys
@@ -85,7 +85,7 @@ async def test_keys_never_share_an_answer_or_a_load(keys: list[Any]) -> None:
 
 
 async def test_two_caches_over_one_loader_never_share() -> None:
-    """Line 29, as far as a cache knows it."""
+    """What one cache loads, holds or forgets is no concern of another one."""
     upstream = Upstream()
     one: LoadingCache[str, str] = LoadingCache(upstream)
     other: LoadingCache[str, str] = LoadingCache(upstream)
@@ -112,7 +112,7 @@ async def test_a_failure_of_one_key_is_none_of_another() -> None:
 
 
 async def test_a_third_caller_joins_a_load_although_its_key_was_crowded_out() -> None:
-    """Line 16."""
+    """Eviction takes answers away, never a load that callers may still join."""
     b = bench(max_entries=1)
     first, other = await b.waiting("a"), await b.waiting("b")
     third = await b.waiting("a")
@@ -129,7 +129,7 @@ async def test_a_third_caller_joins_a_load_although_its_key_was_crowded_out() ->
 
 @pytest.mark.parametrize("value", [None, False, 0, 0.0, "", b"", (), [], {}], ids=repr)
 async def test_falsy_values_are_kept(value: object) -> None:
-    """Line 23."""
+    """What is kept is decided by the load having succeeded, not by the value's truth."""
     b = bench(stale_while_revalidate=10)
     assert await b.hold(value=value) is value
     assert await b.at_once() is value
@@ -143,7 +143,7 @@ async def test_falsy_values_are_kept(value: object) -> None:
 
 
 async def test_a_falsy_value_stands_in_for_a_failed_load() -> None:
-    """Line 23."""
+    """A stale ``None`` is an answer, not the lack of one."""
     b = bench(stale_if_error=10)
     await b.hold(value=None)
     b.clock.advance(31)
@@ -154,7 +154,7 @@ async def test_a_falsy_value_stands_in_for_a_failed_load() -> None:
 
 
 async def test_a_caller_cannot_change_what_the_next_one_sees() -> None:
-    """Line 24: the answers are immutable, and so one object serves everybody."""
+    """Answers are immutable, so that one object can serve everybody."""
     b = bench()
     first = await b.hold(value=TaskInit())
     with pytest.raises(AttributeError):
@@ -165,7 +165,7 @@ async def test_a_caller_cannot_change_what_the_next_one_sees() -> None:
 
 
 async def test_the_load_sees_no_callers_context_variables() -> None:
-    """Line 30."""
+    """A load runs in an empty context, whoever begins it and whatever for."""
     seen: list[str] = []
 
     async def load(key: str) -> str:
@@ -186,7 +186,7 @@ async def test_the_load_sees_no_callers_context_variables() -> None:
 
 
 async def test_the_next_load_sees_no_context_variables_either() -> None:
-    """Line 30, for a load that starts when another one ends."""
+    """A load that starts when another one ends runs in an empty context too."""
     seen: list[str] = []
     upstream = Upstream()
 
@@ -208,7 +208,7 @@ async def test_the_next_load_sees_no_context_variables_either() -> None:
 
 
 async def test_a_load_within_a_load_sees_no_context_variables_of_the_outer_one() -> None:
-    """Line 30."""
+    """Neither the caller nor the outer load leaves a mark on the inner one."""
     seen: list[str] = []
 
     async def load(key: str) -> str:
@@ -241,7 +241,7 @@ class Forgettable:
 
 
 async def test_a_background_refresh_outlives_the_garbage_collector() -> None:
-    """Line 31."""
+    """The cache itself keeps the task of a refresh alive until it ends."""
     upstream = Forgettable()
     b = bench(upstream, stale_while_revalidate=100)
     first = await b.waiting()
@@ -256,7 +256,7 @@ async def test_a_background_refresh_outlives_the_garbage_collector() -> None:
 
 
 async def test_a_superseded_refresh_outlives_the_garbage_collector() -> None:
-    """Line 31: not even a load that nobody waits for may vanish half-way."""
+    """A load that nobody waits for does not vanish half-way."""
     upstream = Forgettable()
     b = bench(upstream, stale_while_revalidate=100)
     first = await b.waiting()
@@ -294,7 +294,7 @@ def scheduled(loop: asyncio.AbstractEventLoop) -> Generator[list[str]]:
 
 
 async def test_idle_waiters_use_no_time_of_the_loop() -> None:
-    """Line 28: only this test's own steps are run while twenty callers wait."""
+    """While forty callers wait, the loop runs only the steps of this test."""
     b = bench()
     callers = [await b.waiting() for _ in range(20)] + [
         await b.waiting(max_age=0) for _ in range(20)
@@ -323,7 +323,7 @@ async def test_who_leaves_wakes_few_of_a_crowd_and_nobody_twice() -> None:
 
 @pytest.mark.parametrize("key", [[], {}, {"a"}, ("a", [])], ids=repr)
 async def test_an_unhashable_key_is_refused_and_leaves_nothing(key: Any) -> None:
-    """Line 26."""
+    """Every method says what is wrong with the key, and nothing is loaded or counted."""
     b = bench()
     before = b.cache.stats()
     for call in (b.cache.get(key), b.cache.get(key, max_age=1)):
@@ -343,7 +343,7 @@ async def test_an_unhashable_key_is_refused_and_leaves_nothing(key: Any) -> None
 async def test_a_max_age_that_is_no_number_of_seconds_is_refused_and_leaves_nothing(
     max_age: Any, held: bool
 ) -> None:
-    """Line 26."""
+    """A caller learns which numbers are allowed, whether or not an answer is held."""
     b = bench()
     if held:
         await b.hold()

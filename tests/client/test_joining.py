@@ -247,7 +247,7 @@ async def test_an_error_is_freed_without_the_garbage_collector() -> None:
 
 
 def test_a_load_of_a_loop_that_is_open_is_not_joined_from_another(new_loop: NewLoop) -> None:
-    """Line 25: one clear error, and the load goes on for those who wait on its own loop."""
+    """The error is clear, and the load goes on for those who wait on its own loop."""
     client = GatedClient()
     first = new_loop()
     callers = first.run_until_complete(crowd(client))
@@ -288,7 +288,7 @@ def test_a_load_that_another_loop_has_asked_for_ends_when_its_own_callers_have_l
 def test_a_call_from_another_loop_that_comes_before_the_first_caller_waits_does_no_harm(
     new_loop: NewLoop,
 ) -> None:
-    """Line 25: in another thread it may come between a load's beginning and the wait of the caller who began it."""
+    """Another thread's call may come between a load's beginning and its first caller's wait."""
     client = GatedClient()
 
     async def here() -> TaskInit:
@@ -313,7 +313,7 @@ def test_a_call_from_another_loop_that_comes_before_the_first_caller_waits_does_
 
 
 def test_a_load_that_a_closed_loop_has_left_is_made_again(new_loop: NewLoop) -> None:
-    """Line 25, for a loop that was closed without ending its tasks."""
+    """A loop that was closed without ending its tasks leaves no load to wait for."""
     client = GatedClient()
     loop = new_loop()
     loop.run_until_complete(crowd(client))
@@ -336,7 +336,7 @@ def test_a_load_that_a_closed_loop_has_left_is_made_again(new_loop: NewLoop) -> 
 
 @pytest.mark.usefixtures("asyncio_errors")
 def test_a_loop_that_is_closed_in_the_tick_of_a_failure_makes_no_noise(new_loop: NewLoop) -> None:
-    """Line 9: nobody is left to see the errors that have just been handed out."""
+    """Errors that have just been handed out need nobody to see them."""
     client = GatedClient()
     loop = new_loop()
     callers = loop.run_until_complete(crowd(client))
