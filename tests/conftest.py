@@ -1,6 +1,7 @@
-"""What every test ends with: no leftover task, nothing at the loop's exception handler, no error in asyncio's log.
+"""Every test ends with no leftover task, and nothing at the loop's exception handler or in its log.
 
-``--loop=uvloop`` or ``WOLF_TEST_LOOP=uvloop`` runs all tests on uvloop; ``PYTHONASYNCIODEBUG=1`` in debug mode.
+``--loop=uvloop`` or ``WOLF_TEST_LOOP=uvloop`` runs all tests on uvloop, ``PYTHONASYNCIODEBUG=1``
+in debug mode.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # pytest-asyncio sets the loop's debug flag by its own option, and so overrides the environment's
+    # pytest-asyncio sets the loop's debug flag by its own option, over the environment's
     if config.option.asyncio_debug is None and (
         os.environ.get("PYTHONASYNCIODEBUG") or sys.flags.dev_mode
     ):
@@ -41,7 +42,7 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 
 def pytest_collection_finish() -> None:
-    # each test ends with a full collection, which need not look at all that was there before the first
+    # each test ends with a full collection, which need not look at what was there before the first
     gc.collect()
     gc.freeze()
 
@@ -62,7 +63,7 @@ def pytest_asyncio_loop_factories(
 
 @pytest.fixture
 def new_loop(request: pytest.FixtureRequest) -> Callable[[], asyncio.AbstractEventLoop]:
-    """Makes event loops of the chosen kind, for tests that run their own."""
+    """Make event loops of the chosen kind, for tests that run their own."""
     return new_loop_of(request.config)
 
 
@@ -79,7 +80,7 @@ class Grumbles(logging.Handler):
 
 @pytest.fixture
 def asyncio_errors() -> Iterator[list[str]]:
-    """What asyncio logs as an error during the test, which fails if anything is left here at its end."""
+    """Collect what asyncio logs as an error; fail if any is left when the test ends."""
     grumbles = Grumbles()
     logger = logging.getLogger("asyncio")
     logger.addHandler(grumbles)
@@ -90,7 +91,7 @@ def asyncio_errors() -> Iterator[list[str]]:
 
 @pytest.fixture
 async def loop_reports() -> AsyncIterator[list[dict[str, Any]]]:
-    """What reaches the loop's exception handler during the test, which fails if anything is left here at its end."""
+    """Collect what the loop's exception handler gets; fail if any is left at the end."""
     loop = asyncio.get_running_loop()
     reports: list[dict[str, Any]] = []
     loop.set_exception_handler(lambda _, context: reports.append(context))

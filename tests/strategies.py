@@ -1,6 +1,6 @@
 """Hypothesis strategies for answers, documented or not, and for the quirks of the server.
 
-The answers are generated from the structs' types, so that a field that is added there is tested here too.
+The answers are generated from the structs' types, so that a field added there is tested here too.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | Non
 
 
 def sample() -> dict[str, Any]:
-    """The documented sample, envelope included; a new copy each time."""
+    """Return a new copy of the documented sample, envelope included."""
     return cast("dict[str, Any]", json.loads(SAMPLE_BYTES))
 
 
-# --- any JSON --------------------------------------------------------------------------------------------------
+# --- any JSON -------------------------------------------------------------------------------------
 
 INTS = st.one_of(
     st.integers(-3, 20),
@@ -74,7 +74,7 @@ ANY_JSON: st.SearchStrategy[Json] = st.recursive(SCALARS, _branches, max_leaves=
 
 
 def places(value: Json, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
-    """The path of ``value`` and of everything in it."""
+    """Yield the path of ``value`` and of everything in it."""
     yield path
     if isinstance(value, dict):
         for key, item in value.items():
@@ -85,19 +85,19 @@ def places(value: Json, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str 
 
 
 def found(value: Any, path: Sequence[str | int]) -> Any:
-    """Whatever stands at ``path`` in ``value``."""
+    """Return whatever stands at ``path`` in ``value``."""
     for key in path:
         value = value[key]
     return value
 
 
 def as_text(path: Sequence[str | int]) -> str:
-    """``path`` within ``data`` as errors name it."""
+    """Write ``path`` within ``data`` as errors name it."""
     return "$.data" + "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in path)
 
 
 def replaced(value: Any, path: Sequence[str | int], new: Json) -> Any:
-    """``value`` with what stands at ``path`` replaced; where there is no such place any more, as it is."""
+    """Replace what stands at ``path`` in ``value``, if there is such a place."""
     if not path:
         return new
     head, *rest = path
@@ -114,7 +114,7 @@ def replaced(value: Any, path: Sequence[str | int], new: Json) -> Any:
 
 @st.composite
 def damaged_samples(draw: st.DrawFn) -> Json:
-    """The documented sample with up to three of its subtrees replaced by any JSON."""
+    """Replace up to three subtrees of the documented sample by any JSON."""
     document: Json = sample()
     for _ in range(draw(st.integers(1, 3))):
         document = replaced(document, draw(st.sampled_from(list(places(document)))), draw(ANY_JSON))
@@ -123,7 +123,7 @@ def damaged_samples(draw: st.DrawFn) -> Json:
 
 @st.composite
 def damaged_bytes(draw: st.DrawFn) -> bytes:
-    """The documented sample with some of its bytes replaced, left out or cut off."""
+    """Replace, leave out or cut off some bytes of the documented sample."""
     body = SAMPLE_BYTES
     start = draw(st.integers(0, len(body)))
     end = draw(st.one_of(st.just(len(body)), st.integers(start, min(start + 20, len(body)))))
@@ -145,7 +145,7 @@ def envelopes() -> st.SearchStrategy[dict[str, Json]]:
     )
 
 
-# --- documented answers ----------------------------------------------------------------------------------------
+# --- documented answers ---------------------------------------------------------------------------
 
 DATETIMES = st.datetimes().map(lambda moment: moment.replace(microsecond=0).isoformat(sep=" "))
 STRINGS = st.one_of(
@@ -197,7 +197,7 @@ DOCUMENTED: st.SearchStrategy[dict[str, Any]] = _documented(TASK_INIT)
 """``data`` of an answer with all its sections."""
 
 
-# --- quirks ----------------------------------------------------------------------------------------------------
+# --- quirks ---------------------------------------------------------------------------------------
 
 
 class _Missing:
@@ -238,11 +238,11 @@ class Place(NamedTuple):
 
 
 Choose: TypeAlias = "Callable[[Place, list[Any]], Any]"
-"""Picks one of the forms that the server may give a value, or returns the value's own, which is the first."""
+"""Picks one of the forms that the server may give a value; the first is the value's own."""
 
 
 def with_quirks(value: Any, kind: inspect.Type, place: Place, choose: Choose) -> Any:
-    """``value`` as a server with quirks may send it: from the inside out, each place as ``choose`` says."""
+    """Make of ``value`` what a server with quirks may send, each place as ``choose`` says."""
     inner = _inside(value, kind, place, choose)
     return choose(place, [inner, *_forms(value, inner, kind, place)])
 
@@ -277,7 +277,7 @@ def _fields(
 
 
 def _without_none(kind: inspect.Type) -> inspect.Type:
-    """The type beside None; a union of more is left as it is, since each of its types is documented there."""
+    """Return the type beside None; leave a union of more, which is documented as such."""
     if not isinstance(kind, inspect.UnionType):
         return kind
     others = [member for member in kind.types if not isinstance(member, inspect.NoneType)]
@@ -285,7 +285,7 @@ def _without_none(kind: inspect.Type) -> inspect.Type:
 
 
 def _forms(value: Any, inner: Any, kind: inspect.Type, place: Place) -> Iterator[Any]:
-    """What else may stand for ``value``, whose insides are ``inner`` by now."""
+    """Yield what else may stand for ``value``, whose insides are ``inner`` by now."""
     optional = isinstance(kind, inspect.UnionType)
     if place.may_be_missing and (value is None if optional else value in ([], {})):
         yield MISSING
@@ -335,7 +335,7 @@ def _int_forms(value: int, *, flag: bool) -> Iterator[Any]:
 
 
 def _as_int(text: str) -> Iterator[int]:
-    """The int that a server may send for a string, if no character of it is lost by that."""
+    """Yield the int that a server may send for a string, if no character of it is lost."""
     if text.isascii() and text.isdigit() and str(int(text)) == text:
         yield int(text)
 
@@ -350,12 +350,13 @@ class Quirky(NamedTuple):
 
 @st.composite
 def quirky_answers(draw: st.DrawFn) -> Quirky:
-    """Any documented answer, and the same with any combination of quirks at any of its places.
+    """Draw any documented answer, and the same with quirks at any of its places.
 
     What is left out, because such an answer says something else or can be read in two ways:
     - ``data`` as ``[]``, or without any section, which is what an error has;
     - an int for a str, or the other way round, where the structs take both;
-    - a string of digits with leading zeros as an int, and an int beyond 2^53 as a float, which have lost something;
+    - a string of digits with leading zeros as an int, and an int beyond 2^53 as a float,
+      which have lost something;
     - a map as a list if its keys are not 0, 1, 2 … in that order.
     """
     plain = draw(DOCUMENTED)

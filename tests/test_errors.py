@@ -1,4 +1,4 @@
-"""Errors survive pickling and copying whole, and each waiter's twin is like the original but its own."""
+"""Errors survive pickling and copying whole, and each waiter's copy is its own."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ def test_a_copy_has_nothing_of_what_happened_to_the_original(cls: type[WolfError
     assert original.__notes__ == ["a note"]
 
 
-# --- twins ---------------------------------------------------------------------------------------------------
+# --- twins ----------------------------------------------------------------------------------------
 
 
 class OwnInitError(Exception):

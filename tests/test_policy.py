@@ -36,7 +36,7 @@ WHOLE = [(CachePolicy, "max_entries"), (CachePolicy, "max_bytes"), (RetryPolicy,
 
 
 def refused(cls: type[Any], name: str, value: object) -> str:
-    """What the refusal says; it names the setting and shows the value."""
+    """Return what the refusal says; it names the setting and shows the value."""
     with pytest.raises(WolfConfigError) as refusal:
         cls(**{name: value})
     said = str(refusal.value)

@@ -32,7 +32,7 @@ def example(name: str) -> str:
 
 
 def imported(name: str, path: Path) -> ModuleType:
-    """The example as a module of its own, so that its annotations can be resolved."""
+    """Import the example as a module, so that its annotations can be resolved."""
     file = path / f"readme_{name}.py"
     file.write_text(example(name), "utf-8")
     spec = importlib.util.spec_from_file_location(file.stem, file)

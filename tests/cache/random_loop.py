@@ -1,6 +1,7 @@
-"""Two event loops for tests: one that is stepped by hand, and one that takes what is ready in any order.
+"""Two event loops for tests: one is stepped by hand, one takes what is ready in any order.
 
-Neither does I/O or keeps time: what would have to wait for the outside world is a hang, and is reported as one.
+Neither does I/O or keeps time: what would have to wait for the outside world is a hang,
+and is reported as one.
 """
 
 from __future__ import annotations
@@ -22,9 +23,10 @@ Ts = TypeVarTuple("Ts")
 
 
 class HandLoop(asyncio.BaseEventLoop):
-    """A loop that runs one callback at each `step`, first in first out, so that a test can act between any two.
+    """A loop that runs one callback at each `step`, so that a test can act between any two.
 
-    ``on_task`` is called with each task that `create_task` makes, before anybody else can add a callback to it.
+    Callbacks run first in first out. ``on_task`` is called with each task that `create_task`
+    makes, before anybody else can add a callback to it.
     """
 
     def __init__(self, on_task: Callable[[asyncio.Task[Any]], None] = lambda task: None) -> None:
@@ -91,10 +93,10 @@ class _AnyOrder(deque[asyncio.Handle]):
 
 
 class RandomLoop(asyncio.SelectorEventLoop):
-    """A loop that picks the next of all ready callbacks at random; the same seed makes the same picks.
+    """A loop that picks the next of all ready callbacks at random, as its seed says.
 
-    Also ready are those that became so in the present pass: a callback may run before others that were
-    scheduled long before it. Raises `RuntimeError` where an ordinary loop would wait for ever.
+    The same seed makes the same picks. Also ready are those that became so in the present pass:
+    a callback may run before others that were scheduled long before it. Raises `RuntimeError` where an ordinary loop would wait for ever.
     """
 
     def __init__(self, seed: int) -> None:

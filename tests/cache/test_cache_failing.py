@@ -76,7 +76,7 @@ async def test_an_error_that_does_not_copy_reaches_all_who_wait(error: WolfError
 
 
 def old_style(loop: asyncio.AbstractEventLoop, coroutine: Any) -> asyncio.Task[Any]:
-    """A task factory from before tasks had a ``context``."""
+    """Make a task as factories did before tasks had a ``context``."""
     return asyncio.Task(coroutine, loop=loop)
 
 

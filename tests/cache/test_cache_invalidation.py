@@ -32,7 +32,7 @@ both_orders = pytest.mark.parametrize("first_to_end", ["old", "new"])
 
 
 async def begin(background: bool, **policy: Any) -> tuple[Bench, asyncio.Task[Any] | None]:
-    """A cache with a load of "a" under way, and who waits for it; nobody does if it is a refresh."""
+    """Return a cache with a load of "a" under way, and its waiter; a refresh has none."""
     b = bench(
         ttl=TTL, stale_while_revalidate=100, stale_if_error=100, is_unwell=is_unwell, **policy
     )

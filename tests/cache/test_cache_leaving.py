@@ -443,7 +443,7 @@ async def test_who_waits_beside_one_who_leaves_as_the_cache_is_closed_hears_of_t
 
 
 def interrupt(monkeypatch: pytest.MonkeyPatch, where: str, *callers: asyncio.Task[Any]) -> None:
-    """Cancel them, as a signal handler or a finalizer may, right before that function of the flight's does its work."""
+    """Cancel them right before that function does its work, as a signal handler may."""
     does = getattr(flight, where)
 
     def interrupted(*args: Any, **kwargs: Any) -> Any:

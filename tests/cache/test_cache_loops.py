@@ -25,7 +25,7 @@ PATIENCE = 10.0
 
 
 def run(new_loop: NewLoop, coroutine: Coroutine[Any, Any, Any]) -> Any:
-    """As `asyncio.run`, on a loop of the chosen kind; fails on anything at its exception handler."""
+    """Run on a loop of the chosen kind; fail on anything at its exception handler."""
     reports: list[dict[str, Any]] = []
 
     async def main() -> Any:

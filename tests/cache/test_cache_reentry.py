@@ -1,4 +1,4 @@
-"""A loader that asks the cache for what it is loading gets a clear error at once, not a deadlock."""
+"""A loader that asks the cache for what it is loading gets an error at once, not a deadlock."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WHAT_IT_SAYS = "which it is loading"
 
 
 def chain(links: dict[str, str], **policy: Any) -> Bench:
-    """A cache whose loader asks it for the key that each key leads to, if any."""
+    """Make a cache whose loader asks it for the key that each key leads to, if any."""
 
     async def load(key: str) -> str:
         following = links.get(key)
@@ -346,7 +346,7 @@ async def test_a_task_that_a_load_left_behind_may_ask_for_the_load_that_waited_f
 
 
 async def test_a_load_that_such_a_task_waits_for_may_ask_for_it_too() -> None:
-    """In the same tick: what was left behind by "b" waits for "c", and "a" still seems to wait for "b"."""
+    """In one tick what "b" left behind waits for "c", and "a" still seems to wait for "b"."""
     left_behind: list[asyncio.Task[Any]] = []
 
     async def load(key: str) -> Any:

@@ -222,7 +222,7 @@ async def test_a_load_within_a_load_sees_no_context_variables_of_the_outer_one()
 
 
 class Forgettable:
-    """An upstream whose calls wait for something that nothing else holds, so that only the cache keeps them alive."""
+    """An upstream whose calls only the cache keeps alive: nothing else holds what they wait for."""
 
     def __init__(self) -> None:
         self.pending: list[weakref.ref[asyncio.Future[str]]] = []

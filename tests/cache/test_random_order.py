@@ -1,4 +1,4 @@
-"""What must hold whatever comes first: the same scenarios under a loop that picks the next callback at random.
+"""What must hold whatever comes first: scenarios on a loop that picks callbacks at random.
 
 Each scenario runs once per seed. A failing seed is named in the error, and replays with::
 
@@ -47,7 +47,7 @@ def soon(*actions: Callable[[], object]) -> None:
 
 
 async def ended(*callers: asyncio.Task[Any]) -> list[Any]:
-    """What they came to once nothing moves any more: values and errors."""
+    """Return what they came to once nothing moves any more: values and errors."""
     await idle()
     assert all(caller.done() for caller in callers), "a caller still waits"
     return await asyncio.gather(*callers, return_exceptions=True)
@@ -318,7 +318,7 @@ async def readers_outlive_an_outage_on_a_stale_answer() -> None:
 
 
 async def an_outage_longer_than_the_window_shows() -> None:
-    """A pause after a failed refresh does not stretch ``stale_if_error``."""
+    """See that a pause after a failed refresh does not stretch ``stale_if_error``."""
     b = bench(ttl=10, stale_if_error=20, refresh_backoff=60, is_unwell=is_unwell)
     [first] = await waiting(b)
     b.calls[0].answer()

@@ -1,7 +1,8 @@
 """`LoadingCache` against a model of its semantics, one callback at a time.
 
-Hypothesis makes up histories: calls, cancellations, loads that end in every way, invalidations, time, closing. All of
-it happens on a loop that runs one callback per step, so that anything can come between any two callbacks.
+Hypothesis makes up histories: calls, cancellations, loads that end in every way, invalidations,
+time, closing. All of it happens on a loop that runs one callback per step, so that anything can
+come between any two callbacks.
 The model says what each call must come to, and what `CacheStats` must count.
 
 It runs for seconds by default, and for as many steps as one likes with::
@@ -55,7 +56,7 @@ End: TypeAlias = Literal["value", "later value", "unwell", "no", "cancelled", "o
 
 
 class Answer:
-    """A value that says which load of which key brought it. Half of them are falsy, which must not matter."""
+    """A value that names the load that brought it; half of them are falsy, in vain."""
 
     def __init__(self, key: Key, number: int, sent_at: float, size: int) -> None:
         self.key = key
@@ -104,7 +105,7 @@ def sizeof(value: Answer) -> int:
 
 
 class Call:
-    """A call of `get`, and what it must come to: a value, an error's type and text, or nothing as yet."""
+    """A call of `get`, and what it must come to: a value, an error, or nothing as yet."""
 
     def __init__(self, key: Key, max_age: float | None, parent: Load | None = None) -> None:
         self.key = key
@@ -164,7 +165,7 @@ class Held:
 
 
 class Model:
-    """*Semantics* of the design, as directly as they can be written down; eviction is learnt from the cache."""
+    """What the cache promises, written down directly; eviction is learnt from the cache."""
 
     def __init__(self, policy: CachePolicy | None, clock: FakeClock) -> None:
         self.policy = policy
@@ -231,7 +232,7 @@ class Model:
         return True
 
     def ancestors(self, load: Load) -> list[Load]:
-        """The load, and all loads that cannot end before it does."""
+        """Return the load, and all loads that cannot end before it does."""
         found = [load]
         for waited_for in found:
             current = self.current.get(waited_for.key) is waited_for
@@ -265,7 +266,7 @@ class Model:
         return load.sent_at is None or (max_age > 0 and self.clock() - load.sent_at <= max_age)
 
     def left(self, call: Call) -> None:
-        """A cancelled call has gone."""
+        """Note that a cancelled call has gone."""
         load = call.load
         if load is None or call not in load.waiters:
             return
@@ -292,7 +293,7 @@ class Model:
             self.start(self.queued.pop(load.key))
 
     def sent(self, key: Key) -> Load:
-        """A load has begun to run; it is the oldest that has not."""
+        """Note that a load has begun to run; it is the oldest that had not."""
         load = next(
             load
             for load in self.live
@@ -304,7 +305,7 @@ class Model:
         return load
 
     def ended(self, load: Load | None) -> None:
-        """A load's task has ended; ``None`` stands for one that was cancelled before it began to run."""
+        """Note the end of a load's task; ``None`` is one cancelled before it began to run."""
         if load is None:
             load = next(load for load in self.live if load.sent_at is None and load.cancelled)
         self.live.remove(load)
@@ -344,7 +345,7 @@ class Model:
         load.waiters.clear()
 
     def outlasts(self, load: Load, failure: tuple[type[BaseException], str | None]) -> Held | None:
-        """What becomes of the held answer when a load fails; the answer, if it may stand in."""
+        """Note what a failed load does to the held answer; return it if it may stand in."""
         assert self.policy is not None
         assert load.sent_at is not None
         held, now = self.held.get(load.key), self.clock()
@@ -374,7 +375,7 @@ class Model:
         return self.clock() - held.sent_at > self.policy.ttl + window
 
     def learn(self, kept: set[Key]) -> None:
-        """Take over which entries had to leave for the one just stored, if there was reason for it."""
+        """Take over which entries had to leave for the one just stored, if any had to."""
         key, self.stored = self.stored, None
         lost = set(self.held) - kept
         assert kept <= set(self.held), "something is held that was not stored, or was dropped"
@@ -489,7 +490,7 @@ def client_of(
     policy: CachePolicy | None,
     clock: FakeClock,
 ) -> WolfClient:
-    """A client before that cache: it answers hits, and lets callers join a load, on a way of its own."""
+    """Put a client before that cache: it answers hits, and lets callers join, by itself."""
     client: Any = WolfClient("token", cache=policy, clock=clock)
     client._cache, client._held, client._flights = cache, store.by_parts, cache.flights
     return cast("WolfClient", client)
@@ -924,7 +925,7 @@ class CacheMachine(RuleBasedStateMachine):
             self._until_idle()
 
     def _end_all(self) -> None:
-        """After this every caller and every load has ended: by itself in half of the histories, by closing in all."""
+        """End every caller and load: in half of the histories by themselves, then by closing."""
         if self.loop.steps % 2 == 0:
             self._let_all_loads_end()
             assert not self.calls, "a caller waits although no load is left to wait for"

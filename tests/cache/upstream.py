@@ -26,7 +26,7 @@ class Call:
     def __init__(self, key: Hashable, number: int) -> None:
         self.key = key
         self.default = f"{key}#{number}"
-        """What `answer` returns unless told otherwise: the key and the number of this call for it, from 1."""
+        """What `answer` returns unless told otherwise: the key and the call's number, from 1."""
         self.cancelled = False
         self.ended = False
         self._gate = asyncio.Event()
@@ -53,12 +53,12 @@ class Call:
 
 
 class Upstream:
-    """A loader with one gate and one record per call, which are all held until the test ends them."""
+    """A loader with one gate and one record per call, all held until the test ends them."""
 
     def __init__(self) -> None:
         self.calls: list[Call] = []
         self.always: type[BaseException] | EllipsisType | None = None
-        """Calls from now on end at once: in an error of that kind, or, with ``...``, in their default values."""
+        """Calls end at once: in an error of that kind or, with ``...``, in their default value."""
         self.clean_up: asyncio.Event | None = None
         """What a cancelled call waits for before it ends."""
 
@@ -102,19 +102,19 @@ class Bench:
         return self.upstream.calls
 
     def get(self, key: Any = "a", *, max_age: float | None = None) -> asyncio.Task[Any]:
-        """A caller in a task of its own; it takes its first step when the test next waits."""
+        """Start a caller in a task; it takes its first step when the test next waits."""
         self.started += 1
         return asyncio.create_task(self.cache.get(key, max_age=max_age))
 
     async def waiting(self, key: Any = "a", *, max_age: float | None = None) -> asyncio.Task[Any]:
-        """A caller that now waits for a load."""
+        """Start a caller that then waits for a load."""
         task = self.get(key, max_age=max_age)
         await settle()
         assert not task.done(), "it was answered at once"
         return task
 
     async def at_once(self, key: Any = "a", *, max_age: float | None = None) -> Any:
-        """What a caller gets with nothing else happening."""
+        """Return what a caller gets with nothing else happening."""
         task = self.get(key, max_age=max_age)
         await settle()
         return outcome(task)
@@ -127,7 +127,7 @@ class Bench:
         return outcome(task)
 
     def assert_balanced(self, values: int) -> None:
-        """The statistics add up: every call so far is counted once, and so is every load."""
+        """Check that every call so far is counted once, and so is every load."""
         stats = self.cache.stats()
         calls = stats.hits + stats.stale_hits + stats.error_hits + stats.misses + stats.joined
         assert calls == self.started
@@ -135,7 +135,7 @@ class Bench:
 
 
 def bench(load: Any = None, **options: Any) -> Bench:
-    """A cache with settings of `CachePolicy`, and with ``load``, ``sizeof`` and ``is_unwell`` as for `LoadingCache`."""
+    """Make a cache from settings of `CachePolicy` and arguments of `LoadingCache`."""
     own: dict[str, Any] = {
         name: options.pop(name) for name in ("sizeof", "is_unwell") if name in options
     }
@@ -160,7 +160,7 @@ async def turn_until(happened: Callable[[], bool]) -> None:
 
 
 def outcome(task: asyncio.Task[T]) -> T:
-    """What a task ended in; a failure of the test if it still waits, so that nothing hangs."""
+    """Return what a task ended in; fail if it still waits, so that nothing hangs."""
     if not task.done():
         task.cancel()
         raise AssertionError("it still waits")
@@ -168,7 +168,7 @@ def outcome(task: asyncio.Task[T]) -> T:
 
 
 def error_of(task: asyncio.Task[Any]) -> BaseException:
-    """The error that a task ended in."""
+    """Return the error that a task ended in."""
     assert task.done(), "it still waits"
     assert not task.cancelled(), "it was cancelled"
     error = task.exception()
@@ -177,7 +177,7 @@ def error_of(task: asyncio.Task[Any]) -> BaseException:
 
 
 async def soon(coroutine: Coroutine[Any, Any, T]) -> T:
-    """What a coroutine returns with nothing else happening."""
+    """Return what a coroutine returns with nothing else happening."""
     task = asyncio.create_task(coroutine)
     await settle()
     return outcome(task)

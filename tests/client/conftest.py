@@ -1,4 +1,4 @@
-"""Every test here uses the same token, a canary, and fails if it is seen anywhere but in a request's header."""
+"""Every test here uses one token, a canary, and fails if it is seen outside a request's header."""
 
 # pyright: reportPrivateUsage=false
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Canary(logging.Handler):
         self.records: list[logging.LogRecord] = []
         """What the library logged."""
         self.errors: list[WolfError] = []
-        """The errors that left a client, the first of them; a test that measures memory empties it."""
+        """The first errors that left a client; a test that measures memory empties it."""
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.name == "wolf_async":
@@ -74,7 +74,7 @@ class Canary(logging.Handler):
         self.check("traceback", "".join(traceback.format_exception(error)))
 
     def messages(self, level: int) -> list[str]:
-        """What the library logged at that level."""
+        """Return what the library logged at that level."""
         return [record.getMessage() for record in self.records if record.levelno == level]
 
 
@@ -129,7 +129,7 @@ def descriptors() -> int:
 
 
 def run(main: Coroutine[Any, Any, T], new_loop: NewLoop) -> T:
-    """As `asyncio.run`, on a loop of the chosen kind."""
+    """Run as `asyncio.run` does, on a loop of the chosen kind."""
     with asyncio.Runner(loop_factory=new_loop) as runner:
         return runner.run(main)
 
@@ -150,7 +150,7 @@ async def box() -> AsyncIterator[Sandbox]:
 
 @pytest.fixture
 async def serve() -> AsyncIterator[Serve]:
-    """Starts raw servers, which end with the test."""
+    """Start raw servers, which end with the test."""
     async with AsyncExitStack() as stack:
 
         async def start(script: Script, *, ssl: ssl.SSLContext | None = None) -> RawServer:
@@ -161,7 +161,7 @@ async def serve() -> AsyncIterator[Serve]:
 
 @pytest.fixture
 async def client(canary: Canary) -> AsyncIterator[MakeClient]:
-    """Makes clients, which are closed with the test; they try again without pauses unless told otherwise."""
+    """Make clients that are closed with the test, and by default try again without pauses."""
     made: list[WolfClient] = []
 
     def make(base_url: str, **settings: Any) -> WolfClient:

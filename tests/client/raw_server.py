@@ -26,7 +26,7 @@ class Line:
         self._writer = writer
 
     async def request(self) -> bytes:
-        """The head of the next request; raises `asyncio.IncompleteReadError` when the client has left."""
+        """Return the next request's head, or raise `asyncio.IncompleteReadError` at the end."""
         head = await self._reader.readuntil(b"\r\n\r\n")
         self._server.requests.append(head)
         self._server.arrived.set()
@@ -58,7 +58,7 @@ Script = Callable[[Line], Awaitable[None]]
 
 
 class RawServer:
-    """Runs a script for each connection."""
+    """A server that runs a script for each connection."""
 
     def __init__(self, script: Script, *, ssl: ssl.SSLContext | None = None) -> None:
         self.requests: list[bytes] = []
@@ -112,8 +112,10 @@ class RawServer:
 
 
 def in_turn(*replies: bytes) -> Script:
-    """Each request gets the next reply, and the last reply is for all after it; then the connection is closed,
-    unless the reply is a complete answer (see `http`)."""
+    """Give each request the next reply, and the last one to all after it.
+
+    The connection is closed after a reply that is no complete answer (see `http`).
+    """
     left = list(replies)
 
     async def script(line: Line) -> None:
@@ -135,7 +137,7 @@ def _is_complete(reply: bytes) -> bool:
 
 
 def http(body: bytes = b"", status: str = "200 OK", **headers: str) -> bytes:
-    """An answer with its right Content-Length; ``Content_Length="9"`` and the like say otherwise."""
+    """Return an answer with its right Content-Length, unless ``headers`` say otherwise."""
     lines = {"Content-Type": "application/json", "Content-Length": str(len(body))}
     lines.update({name.replace("_", "-"): value for name, value in headers.items()})
     head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
@@ -143,13 +145,13 @@ def http(body: bytes = b"", status: str = "200 OK", **headers: str) -> bytes:
 
 
 def chunked(*chunks: bytes, **headers: str) -> bytes:
-    """A complete answer in chunks, without a Content-Length."""
+    """Return a complete answer in chunks, without a Content-Length."""
     head = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items())
     body = b"".join(b"%x\r\n%s\r\n" % (len(chunk), chunk) for chunk in (*chunks, b""))
     return f"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n{head}\r\n".encode() + body
 
 
 def success(marker: str = "somebody") -> bytes:
-    """The body of an answer with one background, which is named ``marker``."""
+    """Return the body of an answer with one background, which is named ``marker``."""
     data = {"background": [{"id": 1, "name": marker, "created_at": None}]}
     return msgspec.json.encode({"code": 200, "status": "success", "message": "", "data": data})

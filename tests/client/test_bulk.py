@@ -201,7 +201,7 @@ async def test_a_source_that_cancels_who_reads_it_ends_the_stream(kind: str) -> 
         await fail.wait()
         raise ZeroDivisionError
 
-    # either one belongs to the task that asks for the first account, which then waits for its answer
+    # either one belongs to the task that asks for the first account, and then waits for its answer
 
     async def timed() -> AsyncIterator[str]:
         async with asyncio.timeout(None) as limit:

@@ -1,4 +1,4 @@
-"""Callers whom the client serves itself, before the cache is asked: hits, and those who join a load under way."""
+"""Callers who are answered with a hit, and those who join a load under way."""
 
 # pyright: reportPrivateUsage=false
 from __future__ import annotations
@@ -43,7 +43,7 @@ BODY = msgspec.json.encode(
 
 
 class GatedClient(WolfClient):
-    """Waits for a gate where a request would be sent: one gate a load, on whatever loop that runs."""
+    """A client that waits for a gate, one a load, where a request would be sent."""
 
     def __init__(self, **settings: Any) -> None:
         self.now = FakeClock()
@@ -68,14 +68,14 @@ async def settle() -> None:
 
 
 async def crowd(client: GatedClient, size: int = 3) -> list[asyncio.Task[TaskInit]]:
-    """Callers of whom the first has begun a load, and the others have joined it."""
+    """Return callers of whom the first has begun a load, and the others have joined it."""
     callers = [client.ask() for _ in range(size)]
     await settle()
     return callers
 
 
 async def refused(client: GatedClient) -> None:
-    """A call on another loop than that of the load under way."""
+    """Call on another loop than that of the load under way, in vain."""
     with pytest.raises(WolfConfigError, match="another event loop"):
         await client.task_init("user", "sub")
 

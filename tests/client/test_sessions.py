@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def made(monkeypatch: pytest.MonkeyPatch) -> list[aiohttp.ClientSession]:
-    """The sessions that are made during the test."""
+    """Note the sessions that are made during the test."""
     sessions: list[aiohttp.ClientSession] = []
     make = aiohttp.ClientSession.__init__
 

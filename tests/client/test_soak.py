@@ -43,7 +43,10 @@ CALLERS = 200
 ACCOUNTS = 2_000
 CALLS_EACH = 12
 LEVEL = 24 * 2**20
-"""Bytes that the process may grow by after warming up; without bounds, the faults' bodies alone would be more."""
+"""Bytes that the process may grow by after warming up.
+
+Without bounds, the faults' bodies alone would be more.
+"""
 
 FAULTS = (
     respond(503),
@@ -213,7 +216,7 @@ async def _nothing_is_left(descriptors: int, before: int) -> None:
         await asyncio.sleep(0.01)
     assert open_descriptors() <= descriptors
     assert asyncio.all_tasks() == {asyncio.current_task()}
-    # asyncio keeps cancelled timers, and with them the contexts they were set in, until they are many
+    # asyncio keeps cancelled timers, and the contexts they were set in, until they are many
     for _ in range(500):
         asyncio.get_running_loop().call_later(60, gc.collect).cancel()
     await asyncio.sleep(0.01)

@@ -1,4 +1,4 @@
-"""Where the token comes from: a string, the environment, or a provider that is asked again after a 401."""
+"""The token's sources: a string, the environment, a provider that is asked again after a 401."""
 
 # pyright: reportPrivateUsage=false
 from __future__ import annotations

@@ -43,7 +43,7 @@ class Bench:
         self.wolf._naps = self  # type: ignore[assignment]
 
     def end(self) -> None:
-        """The client is closed; nobody sleeps here any more at that time."""
+        """Do nothing when the client is closed: nobody sleeps here any more at that time."""
 
     async def nap(self, seconds: float) -> None:
         event = asyncio.Event()

@@ -34,7 +34,7 @@ class _VirtualTime(asyncio.SelectorEventLoop):
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
-    """As `asyncio.run`, in no time; fails if ``main`` leaves a task behind. For code without I/O."""
+    """Run ``main``, which does no I/O, in no time; fail if it leaves a task behind."""
 
     async def tidy() -> T:
         result = await main

@@ -4,9 +4,9 @@
     python tests/mutants/run.py NAME ...             these alone
     python tests/mutants/run.py --tests tests/cache/test_state_machine.py
 
-Each mutant of `catalogue.py` is applied to a copy of the package in a temporary directory. Exits with 1 if a mutant
-survives without an explanation, or is killed in spite of one, and with 2 if the tests fail without any mutant or
-a mutant's text is not to be found exactly once.
+Each mutant of `catalogue.py` is applied to a copy of the package in a temporary directory. Exits
+with 1 if a mutant survives without an explanation, or is killed in spite of one, and with 2 if the
+tests fail without any mutant or a mutant's text is not to be found exactly once.
 """
 
 from __future__ import annotations
@@ -66,13 +66,13 @@ def apply(mutant: Mutant, folder: Path) -> None:
 
 
 def broken(mutant: Mutant) -> str:
-    """The text of the mutant's file, with the slip in it."""
+    """Return the text of the mutant's file, with the slip in it."""
     text = (ROOT / "wolf_async" / mutant.file).read_text(encoding="utf-8")
     return text.replace(mutant.old, mutant.new)
 
 
 def run_tests(folder: Path, tests: Sequence[str], timeout: float) -> tuple[bool, str]:
-    """Whether they pass, and the first failure."""
+    """Tell whether they pass, and the first failure."""
     command = [
         sys.executable,
         "-m",
@@ -118,7 +118,7 @@ def judge(mutant: Mutant, tests: Sequence[str], timeout: float) -> Verdict:
 
 
 def misplaced() -> list[str]:
-    """What is wrong with the catalogue: texts that do not stand exactly once where they should, and such."""
+    """List what is wrong with the catalogue, such as texts that do not stand exactly once."""
     names = Counter(mutant.name for mutant in MUTANTS)
     wrong = [f"{count} mutants are called {name}" for name, count in names.items() if count > 1]
     for mutant in MUTANTS:
