@@ -28,7 +28,8 @@ from wolf_async import (
 )
 from wolf_async.logs import ThrottledLogger
 from wolf_async.upstream.deadline import Deadline
-from wolf_async.upstream.retry import Budget, Retry, is_transient
+from wolf_async.upstream.failures import is_transient
+from wolf_async.upstream.retry import Budget, Retry
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine

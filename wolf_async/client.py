@@ -6,43 +6,33 @@ import asyncio
 import logging
 import os
 import time
-import traceback
 import warnings
-from contextlib import AsyncExitStack, suppress
 from hashlib import sha256
 from ssl import SSLContext
 from types import NoneType
 from typing import TYPE_CHECKING, Final, Self, TypeAlias, TypeVar
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
 import aiohttp
 import msgspec
 
 from wolf_async.account import Account
-from wolf_async.api.redact import read_redacted, redact_error
 from wolf_async.api.request import DEFAULT_BASE_URL, check_account, check_base_url, request_url
 from wolf_async.api.response import RawResponse, find_api_error, parse
 from wolf_async.bulk import AccountResult, Accounts, check_accounts, results
 from wolf_async.cache.inflight import Flight, loading
-from wolf_async.cache.loading import CacheStats, Loaded, LoadingCache, check_ended
+from wolf_async.cache.loading import CacheStats, Loaded, LoadingCache
 from wolf_async.cache.store import PairStore
 from wolf_async.errors import (
-    WolfAPIError,
-    WolfAuthError,
     WolfConfigError,
-    WolfDecodeError,
-    WolfError,
-    deciding,
-    iter_causes,
 )
-from wolf_async.logs import ThrottledLogger, logger
+from wolf_async.logs import ThrottledLogger
 from wolf_async.models import TaskInit
 from wolf_async.policy import CachePolicy, RetryPolicy, Timeouts, check_count, check_seconds
-from wolf_async.upstream.auth import Credential, TokenProvider, Tokens
-from wolf_async.upstream.deadline import Deadline
-from wolf_async.upstream.limits import Limits, RateLimit, check_limits
-from wolf_async.upstream.retry import Retry, is_transient
-from wolf_async.upstream.transport import Transport
+from wolf_async.upstream.auth import TokenProvider
+from wolf_async.upstream.failures import is_unwell
+from wolf_async.upstream.limits import RateLimit, check_limits
+from wolf_async.upstream.sender import Sender
 from wolf_async.watch import Naps, watch
 
 if TYPE_CHECKING:
@@ -57,10 +47,6 @@ _Key: TypeAlias = tuple[str, str | None]
 
 _loading: Final = loading.get
 _BYTES_PER_BODY_BYTE: Final = 3
-_FORGETFUL: Final = frozenset({"aiohttp", "wolf_async"})
-"""The packages whose frames forget their variables when a load has failed."""
-_BETWEEN: Final = frozenset({"concurrent", "tenacity"})
-"""Those that an error of ours passes where it is tried again."""
 
 
 class ClientStats(CacheStats, frozen=True, kw_only=True):
@@ -82,30 +68,6 @@ class _Answer(msgspec.Struct, frozen=True, gc=False):
     """SHA-256 of the body: that is a third of what the cache would hold."""
     size: int
     """Bytes of the body."""
-
-
-class _Ask(msgspec.Struct):
-    """One load on its way: what is asked, by when, and how often it was asked so far."""
-
-    account: Account
-    url: SplitResult
-    deadline: Deadline
-    attempts: int = 0
-    renewed: bool = False
-    """Whether the token was renewed for it, which is worth a try once."""
-
-
-class _Wiring:
-    """What belongs to one event loop."""
-
-    __slots__ = ("limits", "loop", "transport")
-
-    def __init__(
-        self, loop: asyncio.AbstractEventLoop, transport: Transport, limits: Limits
-    ) -> None:
-        self.loop = loop
-        self.transport = transport
-        self.limits = limits
 
 
 class WolfClient:
@@ -145,7 +107,6 @@ class WolfClient:
         max_body: int = 16 * 2**20,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._wiring: _Wiring | None = None
         check_limits(max_concurrency, rate_limit)
         check_count("max_body", max_body)
         _check_type("cache", cache, CachePolicy, NoneType)
@@ -161,18 +122,24 @@ class WolfClient:
             _setting(base_url, "WOLF_BASE_URL", DEFAULT_BASE_URL), allow_http
         )
         self._base = urlsplit(self._base_url)
-        self._tokens = Tokens(_token(token))
         self._policy = cache
-        self._timeouts = timeouts
         self._max_concurrency = max_concurrency
-        self._rate_limit = rate_limit
-        self._session = session
-        self._ssl = ssl
-        self._trust_env = trust_env
-        self._max_body = max_body
         self._clock = clock
         self._log = ThrottledLogger()
-        self._retry = Retry(retry, self._log)
+        self._sender = Sender(
+            self._base_url,
+            _token(token),
+            retry=retry,
+            timeouts=timeouts,
+            max_concurrency=max_concurrency,
+            rate_limit=rate_limit,
+            session=session,
+            ssl=ssl,
+            trust_env=trust_env,
+            max_body=max_body,
+            clock=clock,
+            log=self._log,
+        )
         store = PairStore[str, str | None, _Answer].of(cache)
         self._held = store.by_parts
         self._cache = LoadingCache(
@@ -191,8 +158,6 @@ class WolfClient:
         self._naps = Naps()
         self._hits = 0
         self._joined = 0
-        self._requests = 0
-        self._retries = 0
         self._repaired = 0
 
     # --- the callers' side -------------------------------------------------------------------------------------
@@ -340,8 +305,8 @@ class WolfClient:
         return ClientStats(
             **msgspec.structs.asdict(cache)
             | {"hits": cache.hits + self._hits, "joined": cache.joined + self._joined},
-            requests=self._requests,
-            retries=self._retries,
+            requests=self._sender.requests,
+            retries=self._sender.retries,
             repaired=self._repaired,
         )
 
@@ -351,8 +316,7 @@ class WolfClient:
         Who waits gets `WolfClosedError`. Twice is once; a client that was never used has nothing to close. Raises
         `WolfConfigError` on another event loop than the client's, if that is still open, and closes nothing then.
         """
-        if self._wiring is not None and self._wiring.loop is not asyncio.get_running_loop():
-            check_ended(self._wiring.loop)
+        self._sender.check_loop()
         try:
             await self._cache.aclose()
         finally:
@@ -363,12 +327,10 @@ class WolfClient:
     async def _let_go(self) -> None:
         """End what stands beside the cache; only now, so that who wakes finds that closed."""
         self._naps.end()
-        wiring, self._wiring = self._wiring, None
-        async with AsyncExitStack() as steps:  # all of them, whatever becomes of one
-            steps.push_async_callback(self._tokens.aclose)
-            if wiring is not None and not wiring.loop.is_closed():
-                steps.push_async_callback(wiring.transport.close)
+        try:
             await self._raw.aclose()
+        finally:
+            await self._sender.aclose()
 
     async def __aenter__(self) -> Self:
         return self
@@ -377,11 +339,11 @@ class WolfClient:
         await self.aclose()
 
     def __repr__(self) -> str:
-        return f"<WolfClient for {self._base_url}: {self._requests} requests sent, {self.stats()}>"
+        return f"<WolfClient for {self._base_url}: {self._sender.requests} requests sent, {self.stats()}>"
 
     def __del__(self) -> None:
-        wiring = getattr(self, "_wiring", None)
-        if wiring is not None:
+        sender = getattr(self, "_sender", None)
+        if sender is not None and sender.is_open:
             warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
 
     # --- a load ------------------------------------------------------------------------------------------------
@@ -414,87 +376,7 @@ class WolfClient:
     async def _ask(
         self, account: Account, read: Callable[[RawResponse], T]
     ) -> tuple[RawResponse, T]:
-        """Ask until there is an answer, or an error that no other attempt would mend; the way up for all errors."""
-        wiring = self._wire()
-        deadline = Deadline(wiring.loop, self._timeouts.total)
-        ask = _Ask(account, request_url(self._base, account), deadline)
-        try:
-            return await self._retry.call(lambda: self._attempt(wiring, ask, read), deadline)
-        except WolfError as error:
-            error.account = account
-            error.attempts = ask.attempts
-            _forget_frames(error)
-            raise
-
-    async def _attempt(
-        self, wiring: _Wiring, ask: _Ask, read: Callable[[RawResponse], T]
-    ) -> tuple[RawResponse, T]:
-        credential = self._tokens.at_hand()
-        if credential is None:
-            async with ask.deadline.while_("waiting for the token provider"):
-                credential = await self._tokens.get()
-        try:
-            return await self._exchange(wiring, ask, credential, read)
-        except WolfAuthError:
-            if ask.renewed or not self._tokens.renewable:
-                raise
-        ask.renewed = True
-        async with ask.deadline.while_("waiting for the token provider"):
-            credential = await self._tokens.renew(credential)
-        return await self._exchange(wiring, ask, credential, read)
-
-    async def _exchange(
-        self, wiring: _Wiring, ask: _Ask, credential: Credential, read: Callable[[RawResponse], T]
-    ) -> tuple[RawResponse, T]:
-        """One request and what ``read`` makes of its answer; an error that comes of it is free of the token."""
-        await wiring.limits.enter(ask.deadline)
-        if ask.deadline.left() <= 0:
-            wiring.limits.leave()
-            raise ask.deadline.passed("waiting to send a request")
-        ask.attempts += 1
-        self._requests += 1
-        self._retries += ask.attempts > 1
-        debug = logger.isEnabledFor(logging.DEBUG)
-        begun = time.perf_counter() if debug else 0.0
-        outcome: object = "cancelled"
-        # What a request starts besides, in a middleware or a trace of a session that was handed in, is not waited for by the
-        # load, and may ask for the same account. And a kept connection keeps the context that it was opened in.
-        within = loading.set(None)
-        try:
-            response = await wiring.transport.get(ask.url, credential.headers, ask.deadline)
-            outcome = response.status
-        except WolfError as error:
-            outcome = type(error).__name__
-            redact_error(credential.token, error)
-            raise
-        finally:
-            loading.reset(within)
-            wiring.limits.leave()
-            if debug:
-                milliseconds = (time.perf_counter() - begun) * 1000
-                logger.debug(
-                    "%s attempt %d: %s in %.1f ms", ask.account, ask.attempts, outcome, milliseconds
-                )
-        if ask.attempts > 1:
-            response = msgspec.structs.replace(response, attempts=ask.attempts)
-        return read_redacted(credential.token, response, read)
-
-    def _wire(self) -> _Wiring:
-        """The session and the limits of the running loop; made here, without a pause, so that there is one of each."""
-        loop = asyncio.get_running_loop()
-        if self._wiring is None or self._wiring.loop is not loop:
-            check_ended(None if self._wiring is None else self._wiring.loop)
-            transport = Transport(
-                self._base_url,
-                self._timeouts,
-                clock=self._clock,
-                max_body=self._max_body,
-                session=self._session,
-                ssl=self._ssl,
-                trust_env=self._trust_env,
-            )
-            self._wiring = _Wiring(loop, transport, Limits(self._max_concurrency, self._rate_limit))
-        return self._wiring
+        return await self._sender.send(account, request_url(self._base, account), read)
 
     # --- what is worth a word ----------------------------------------------------------------------------------
 
@@ -519,30 +401,6 @@ class WolfClient:
             self._log(
                 logging.WARNING, path, "repaired an answer for %s: %s: %s", account, path, found
             )
-
-
-def _forget_frames(error: BaseException) -> None:
-    """Clear the variables of the frames of ours and of aiohttp's that ``error``, and all behind it, went through.
-
-    They hold the whole body, the request's headers and the error itself, for as long as somebody keeps the error.
-    """
-    for link in iter_causes(error):
-        packages = _FORGETFUL | _BETWEEN if isinstance(link, WolfError) else _FORGETFUL
-        for frame, _ in traceback.walk_tb(link.__traceback__):
-            # Nobody else's: whoever caught a token provider's error as well may have been suspended since, and before
-            # Python 3.13 to clear a suspended frame ends its coroutine.
-            if frame.f_globals.get("__name__", "").partition(".")[0] in packages:
-                with suppress(RuntimeError):  # it still runs
-                    frame.clear()
-
-
-def is_unwell(error: BaseException) -> bool:
-    """Whether a failed load means that the upstream is unwell; otherwise it is the upstream's answer."""
-    return isinstance(error, WolfDecodeError) or is_transient(error) or _is_server_error(error)
-
-
-def _is_server_error(error: BaseException) -> bool:
-    return isinstance(error, WolfAPIError) and 500 <= deciding(error.code, error.http_status) < 600
 
 
 def _sizeof(answer: _Answer) -> int:

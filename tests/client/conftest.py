@@ -15,6 +15,7 @@ import pytest
 
 from wolf_async import RetryPolicy, WolfClient, WolfError
 from wolf_async.testing import Sandbox
+from wolf_async.upstream.sender import Sender
 
 from .raw_server import RawServer, Script
 
@@ -88,17 +89,17 @@ def _pickled(thing: object) -> str:
 @pytest.fixture(autouse=True)
 def canary(monkeypatch: pytest.MonkeyPatch) -> Iterator[Canary]:
     bird = Canary()
-    ask = WolfClient._ask
+    send = Sender.send
 
     async def noted(*args: Any) -> Any:
         try:
-            return await ask(*args)
+            return await send(*args)
         except WolfError as error:
             if len(bird.errors) < HELD_ERRORS:
                 bird.errors.append(error)
             raise
 
-    monkeypatch.setattr(WolfClient, "_ask", noted)
+    monkeypatch.setattr(Sender, "send", noted)
     loggers = [logging.getLogger(name) for name in _LOGGERS]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

@@ -270,7 +270,7 @@ async def test_the_deadline_bounds_all_attempts_together(box: Sandbox, client: M
 
 async def test_the_deadline_bounds_the_wait_for_a_place(box: Sandbox, client: MakeClient) -> None:
     wolf = client(box.base_url, max_concurrency=1, timeouts=Timeouts(total=0.08))
-    await wolf._wire().limits.enter(Deadline(asyncio.get_running_loop(), math.inf))
+    await wolf._sender._wire().limits.enter(Deadline(asyncio.get_running_loop(), math.inf))
     await _times_out(wolf, box.users[1], "waiting for one of max_concurrency places", attempts=0)
     assert not box.calls
 
@@ -379,7 +379,7 @@ async def test_the_failed_response_and_the_place_are_released_before_the_pause(
             # with nothing released, this would wait for ever
             await wolf.task_init(box.users[1])
 
-        monkeypatch.setattr(wolf._retry, "_sleep", pause)
+        monkeypatch.setattr(wolf._sender._retry, "_sleep", pause)
         await wolf.task_init(box.users[0])
     assert [call.account.user_id for call in box.calls if call.account] == [
         box.users[0],
@@ -543,7 +543,13 @@ async def test_no_frame_that_a_failed_load_went_through_holds_anything(
     packages = {frame.f_globals["__name__"].partition(".")[0] for frame in frames}
     assert {"tenacity", "wolf_async"} <= packages
     # the outermost ones still ran while the others were cleared
-    ran = {"Flight._run", "WolfClient._load", "canary.<locals>.noted", "WolfClient._ask"}
+    ran = {
+        "Flight._run",
+        "WolfClient._load",
+        "canary.<locals>.noted",
+        "WolfClient._ask",
+        "Sender.send",
+    }
     assert {frame.f_code.co_qualname for frame in frames if frame.f_locals} <= ran
 
 
@@ -556,7 +562,7 @@ def _record_pauses(wolf: WolfClient, monkeypatch: pytest.MonkeyPatch) -> list[fl
     async def pause(seconds: float) -> None:
         pauses.append(seconds)
 
-    monkeypatch.setattr(wolf._retry, "_sleep", pause)
+    monkeypatch.setattr(wolf._sender._retry, "_sleep", pause)
     return pauses
 
 

@@ -289,8 +289,8 @@ async def test_a_token_is_in_no_pickle(box: Sandbox, client: MakeClient, canary:
     for thing in (
         WolfClient(TOKEN),
         wolf,
-        wolf._tokens,
-        wolf._tokens.at_hand(),
+        wolf._sender._tokens,
+        wolf._sender._tokens.at_hand(),
         await wolf.task_init(box.users[0]),
     ):
         try:
@@ -300,7 +300,7 @@ async def test_a_token_is_in_no_pickle(box: Sandbox, client: MakeClient, canary:
 
 
 async def _all_wait_for_the_token(wolf: WolfClient, count: int) -> None:
-    held = wolf._tokens._held
+    held = wolf._sender._tokens._held
     assert held is not None
     before = held.stats()
     while True:
@@ -381,7 +381,7 @@ async def test_a_task_for_life_that_a_provider_starts_does_not_keep_the_client(
     wolf = WolfClient(provider, base_url=box.base_url)
     await wolf.task_init(box.users[0])
     await wolf.aclose()
-    seen: list[weakref.ref[Any]] = [weakref.ref(wolf), weakref.ref(wolf._tokens)]
+    seen: list[weakref.ref[Any]] = [weakref.ref(wolf), weakref.ref(wolf._sender._tokens)]
     del wolf
     gc.collect()
     assert [thing() for thing in seen] == [None, None]

@@ -18,7 +18,7 @@ from tenacity import (
 from tenacity.stop import stop_base
 
 from wolf_async.errors import WolfAPIError
-from wolf_async.upstream.retry import Budget, is_transient
+from wolf_async.upstream.failures import is_transient
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from wolf_async.logs import ThrottledLogger
     from wolf_async.policy import RetryPolicy
     from wolf_async.upstream.deadline import Deadline
+    from wolf_async.upstream.retry import Budget
 
 __all__ = ["Again"]
 

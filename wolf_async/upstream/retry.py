@@ -6,7 +6,7 @@ import asyncio
 import math
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from wolf_async.errors import WolfAPIError, WolfConnectionError, WolfTimeoutError, deciding
+from wolf_async.upstream.failures import is_transient
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -16,20 +16,12 @@ if TYPE_CHECKING:
     from wolf_async.upstream.again import Again
     from wolf_async.upstream.deadline import Deadline
 
-__all__ = ["Budget", "Retry", "is_transient"]
+__all__ = ["Budget", "Retry"]
 
 T = TypeVar("T")
 
-_TRANSIENT: Final = frozenset({408, 429, 500, 502, 503, 504})
 _RESERVE: Final = 10.0
 _SAVED_AT_MOST: Final = 100.0
-
-
-def is_transient(error: BaseException) -> bool:
-    """Whether another attempt may do better."""
-    if isinstance(error, WolfAPIError):
-        return deciding(error.code, error.http_status) in _TRANSIENT
-    return isinstance(error, (WolfConnectionError, WolfTimeoutError))
 
 
 class Budget:
