@@ -11,7 +11,6 @@ LATER = (
     "tenacity",
     "aiolimiter",
     "zoneinfo",
-    "wolf_async.api.repair",
     "wolf_async.upstream.again",
 )
 NEVER = ("wolf_async.cli", "wolf_async.testing", "pytest", "hypothesis")

@@ -805,7 +805,7 @@ NOW = 1_700_000_000.0
 
 def after(text: str, date: str | None = None) -> float | None:
     headers = {"Retry-After": text} | ({} if date is None else {"Date": date})
-    return api_response.retry_after(CIMultiDict(headers), now=NOW)
+    return api_response.parse_retry_after(CIMultiDict(headers), now=NOW)
 
 
 @pytest.mark.parametrize(
@@ -860,7 +860,7 @@ def test_nonsense_in_retry_after_is_as_none(text: str) -> None:
 
 
 def test_no_retry_after_is_none() -> None:
-    assert api_response.retry_after({}, now=NOW) is None
+    assert api_response.parse_retry_after({}, now=NOW) is None
 
 
 def test_a_number_without_end_is_for_ever_and_not_at_once() -> None:

@@ -1,4 +1,4 @@
-"""Takes the access token out of what the server sent and of errors, before anybody sees them."""
+"""Take the access token out of what the server sent, and of errors, before anybody sees them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,11 @@ T = TypeVar("T")
 def read_redacted(
     secret: str, response: RawResponse, read: Callable[[RawResponse], T]
 ) -> tuple[RawResponse, T]:
-    """``response`` and what ``read`` makes of it; an error of ``read`` is free of ``secret``, even if it was echoed."""
+    """Return ``response`` and what ``read`` makes of it.
+
+    An error of ``read`` is free of ``secret``, even if the server echoed it; the error then has the
+    response with each echo replaced by ``***``.
+    """
     try:
         return response, read(response)
     except WolfError as error:
@@ -30,7 +34,7 @@ def read_redacted(
         if clean is response:
             redact_error(secret, error)
             raise
-    # read again, rather than clean the error: where it cut a text short, half a secret could be left
+    # read again, rather than clean the error: where it cut a text short, half a secret may be left
     try:
         return clean, read(clean)
     except WolfError as error:
@@ -39,7 +43,10 @@ def read_redacted(
 
 
 def redact_error(secret: str, error: WolfError) -> None:
-    """Take ``secret`` out of the texts of ``error``: an escape that was undone, or aiohttp, may have brought it there."""
+    """Take ``secret`` out of the texts of ``error``.
+
+    An escape that was undone, or aiohttp, may have brought it there.
+    """
     echo = re.compile(_echo_of(secret))
 
     def clean(value: Any) -> Any:
@@ -51,6 +58,10 @@ def redact_error(secret: str, error: WolfError) -> None:
 
 
 def redact_response(secret: str, response: RawResponse) -> RawResponse:
+    """Return ``response`` with each echo of ``secret`` replaced by ``***``.
+
+    It is the same object if there is none.
+    """
     echo = _echo_of(secret)
     body = re.sub(echo.encode(), b"***", response.body)
     headers = CIMultiDict(
@@ -62,10 +73,15 @@ def redact_response(secret: str, response: RawResponse) -> RawResponse:
 
 
 def _echo_of(secret: str) -> str:
-    """A pattern for ``secret`` as it is, and with its special characters escaped for JSON, a URL or HTML."""
+    """Return a pattern for ``secret``, as it is and with its special characters escaped.
+
+    The escapes are those of JSON, of URLs and of HTML.
+    """
     pattern = "".join(map(_escapes_of, secret))
-    # one as short as the envelope's own words counts only where it stands alone, or it could tear them apart
-    return pattern if len(secret) > len("success") else rf"(?<![A-Za-z0-9]){pattern}(?![A-Za-z0-9])"
+    if len(secret) > len("success"):
+        return pattern
+    # as short as the envelope's own words: unless it stands alone, it would tear them apart
+    return rf"(?<![A-Za-z0-9]){pattern}(?![A-Za-z0-9])"
 
 
 _ENTITIES: Final = {"&": "|amp", "<": "|lt", ">": "|gt", '"': "|quot", "'": "|apos"}
@@ -73,7 +89,7 @@ _ENTITIES: Final = {"&": "|amp", "<": "|lt", ">": "|gt", '"': "|quot", "'": "|ap
 
 
 def _escapes_of(char: str) -> str:
-    # no encoder touches letters and digits, and a pattern that begins with them is found a hundred times as fast
+    # no encoder touches letters and digits, and a pattern that begins with them is found fast
     if char.isalnum():
         return char
     plain, number = re.escape(char), ord(char)

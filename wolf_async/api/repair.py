@@ -10,6 +10,7 @@ Anything else is left as it came, for the typed conversion to refuse with its pa
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import Any, Final, cast
 
 import msgspec
@@ -22,7 +23,6 @@ __all__ = ["Deviations", "repair"]
 Deviations = dict[str, str]
 """What was put right: the place, with ``[]`` for any item of a list, and what was found there first."""
 
-_TASK_INIT: Final = inspect.type_info(TaskInit)
 _INTEGER: Final = re.compile(r"-?[0-9]{1,20}")
 _ZERO_DATE: Final = re.compile(r"(0000-00-00([ T]00:00:00)?)?")
 _FLAGS: Final = {0: False, 1: True, "0": False, "1": True}
@@ -34,9 +34,18 @@ _UNDOCUMENTED: Final = frozenset({"aim_content", "custom_prompt", "tts_extension
 
 
 def repair(data: object, path: str = "$.data") -> tuple[object, Deviations]:
-    """``data`` of the envelope with its quirks put right, and what they were; looks no deeper than the models."""
+    """Return ``data`` of the envelope with its quirks put right, and what they were.
+
+    Looks no deeper than the models.
+    """
     found: Deviations = {}
-    return _fix(data, _TASK_INIT, path, found), found
+    return _fix(data, _task_init_type(), path, found), found
+
+
+@cache
+def _task_init_type() -> inspect.Type:
+    # not at import: most programs never meet a quirk
+    return inspect.type_info(TaskInit)
 
 
 def _fix(value: Any, kind: inspect.Type, path: str, found: Deviations) -> Any:

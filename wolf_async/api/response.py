@@ -1,8 +1,8 @@
-"""No I/O: from a response to an answer or a named error.
+"""Turn a response into an answer or a named error, without any I/O.
 
-Decoding has two ways. The first is one strict typed decode of the whole envelope. Only where that fails, or finds
-no success, the second one looks at what came: an error of the API, an answer with quirks that `repair` knows, or
-something that is no answer at all.
+Decoding has two paths. The first is one strict typed decode of the whole envelope. Only where that
+fails, or finds no success, the second looks at what came: an error of the API, an answer with
+quirks that `repair` knows, or something that is no answer at all.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ import time
 from collections.abc import Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import Any, Final, cast
 
 import msgspec
 
+from wolf_async.api.repair import Deviations, repair
 from wolf_async.errors import (
     WolfAPIError,
     WolfAuthError,
@@ -29,13 +30,11 @@ from wolf_async.errors import (
 )
 from wolf_async.models import TaskInit, dec_hook
 
-if TYPE_CHECKING:
-    from wolf_async.api.repair import Deviations
-
 __all__ = [
     "RawResponse",
     "find_api_error",
     "parse",
+    "parse_retry_after",
     "unreadable_error",
 ]
 
@@ -87,17 +86,38 @@ _NO_DEVIATIONS: Final[Deviations] = {}
 
 
 def parse(response: RawResponse) -> tuple[TaskInit, Deviations]:
-    """The answer in ``response``, and which of its quirks were put right.
+    """Decode the answer in ``response``; return it with the quirks that were put right.
 
-    Raises `WolfAPIError` or the subclass of it that fits if the server said no, and `WolfDecodeError` if this
-    is not what the API documents.
+    Raises `WolfAPIError`, or the subclass of it that fits, if the server said no, and
+    `WolfDecodeError` if this is not what the API documents.
     """
-    init = _parse_strictly(response)
-    return _parse_slowly(response) if init is None else (init, _NO_DEVIATIONS)
+    init = _decode_strictly(response)
+    return _decode_with_repair(response) if init is None else (init, _NO_DEVIATIONS)
 
 
-def _parse_strictly(response: RawResponse) -> TaskInit | None:
-    """The answer, if it is one to the letter."""
+def find_api_error(response: RawResponse) -> WolfAPIError | None:
+    """Return the error by which the server said no, or ``None`` if it did not.
+
+    A body that makes no sense under a 2xx says neither yes nor no.
+    """
+    document, _ = _read(response)
+    return _api_error(response, document)
+
+
+def unreadable_error(response: RawResponse, reason: str) -> WolfError:
+    """Return the error for a response whose body could not be read.
+
+    That is the one of its status where the status says no, or else a `WolfDecodeError` with
+    ``reason``.
+    """
+    return _api_error(response, None) or WolfDecodeError(reason)
+
+
+# --- the strict path ------------------------------------------------------------------------------
+
+
+def _decode_strictly(response: RawResponse) -> TaskInit | None:
+    """Return the answer if it is one to the letter."""
     try:
         envelope = _STRICT.decode(response.body)
     except _UNDECODABLE:
@@ -110,7 +130,7 @@ def _parse_strictly(response: RawResponse) -> TaskInit | None:
 
 
 def _is_empty(init: TaskInit) -> bool:
-    # first what nearly every answer has: to look through them all is a hundredth of a decode
+    # nearly every answer has lines, so that they are looked at first
     return not init.caller_line_list and not any(getattr(init, name) for name in _SECTIONS)
 
 
@@ -118,31 +138,25 @@ def _is_success(code: int | None, status: str) -> bool:
     return code == _SUCCESS and status == "success"
 
 
-def find_api_error(response: RawResponse) -> WolfAPIError | None:
-    """The error by which the server said no, if it did; a body that makes no sense under a 2xx is no refusal."""
-    document, _ = _read(response)
-    return _refusal(response, document)
+# --- the slower path ------------------------------------------------------------------------------
 
 
-def unreadable_error(response: RawResponse, reason: str) -> WolfError:
-    """The error for a response whose body cannot be read: by its status if that says no, or else ``reason``."""
-    return _refusal(response, None) or WolfDecodeError(reason)
-
-
-def _parse_slowly(response: RawResponse) -> tuple[TaskInit, Deviations]:
+def _decode_with_repair(response: RawResponse) -> tuple[TaskInit, Deviations]:
     document, undecodable = _read(response)
-    refused = _refusal(response, document)
-    if refused is not None:
-        raise refused
+    api_error = _api_error(response, document)
+    if api_error is not None:
+        raise api_error
     if undecodable is not None:
         raise undecodable
-    return _repaired(response, document)
+    fields = _check_envelope(response, document)
+    fixed, deviations = repair(fields["data"])
+    return _convert(response, fixed), _envelope_deviations(response, fields["code"]) | deviations
 
 
 def _read(response: RawResponse) -> tuple[Any, WolfDecodeError | None]:
-    """The body as plain JSON; or what can be read of its code and status, and the error."""
+    """Return the body as plain JSON, or what can be read of its code and status, and the error."""
     try:
-        return _document(response), None
+        return _decode_json(response), None
     except WolfDecodeError as error:
         undecodable = error
     try:
@@ -153,8 +167,8 @@ def _read(response: RawResponse) -> tuple[Any, WolfDecodeError | None]:
     return msgspec.structs.asdict(head), undecodable
 
 
-def _document(response: RawResponse) -> Any:
-    """The body as plain JSON; raises `WolfDecodeError` if it is none."""
+def _decode_json(response: RawResponse) -> Any:
+    """Return the body as plain JSON; raise `WolfDecodeError` if it is none."""
     try:
         return msgspec.json.decode(response.body.removeprefix(_BOM))
     except UnicodeDecodeError as error:
@@ -169,24 +183,25 @@ def _document(response: RawResponse) -> Any:
     )
 
 
-def _repaired(response: RawResponse, document: Any) -> tuple[TaskInit, Deviations]:
+def _check_envelope(response: RawResponse, document: Any) -> dict[str, Any]:
+    """Return the envelope of a success that has data to repair."""
     if not _is_envelope(document):
         raise _deviation(response, "$", "no envelope with code and status")
     data = document.get("data")
     if not isinstance(data, dict) or not _SECTIONS & data.keys():
         raise _deviation(response, "$.data", "none of the documented sections")
-    from wolf_async.api.repair import repair  # noqa: PLC0415
+    return cast("dict[str, Any]", document)
 
-    fixed, deviations = repair(cast("object", data))
+
+def _convert(response: RawResponse, data: object) -> TaskInit:
     try:
-        init = msgspec.convert(fixed, TaskInit, dec_hook=dec_hook)
+        return msgspec.convert(data, TaskInit, dec_hook=dec_hook)
     except RecursionError:
         raise _deviation(response, "$.data", "nested too deeply") from None
     except msgspec.MsgspecError as error:
         # from the right: the reason may quote a key of the answer
         reason, _, path = str(error).rpartition(" - at ")
         raise _deviation(response, "$.data" + path.strip("`").removeprefix("$"), reason) from error
-    return init, _envelope_deviations(response, document["code"]) | deviations
 
 
 def _envelope_deviations(response: RawResponse, code: object) -> Deviations:
@@ -206,7 +221,7 @@ def _deviation(response: RawResponse, path: str, reason: str) -> WolfDecodeError
     )
 
 
-# --- the server said no ----------------------------------------------------------------------------------------
+# --- the server said no ---------------------------------------------------------------------------
 
 _BY_STATUS: Final = {
     401: WolfAuthError,
@@ -217,57 +232,61 @@ _BY_STATUS: Final = {
 
 
 def _is_envelope(document: Any) -> bool:
-    """Whether it has a code and a status, of types that can be read."""
+    """Return whether it has a code and a status, of types that can be read."""
     if not isinstance(document, dict):
         return False
     fields = cast("dict[str, Any]", document)
     return type(fields.get("code")) in (int, str) and isinstance(fields.get("status"), str)
 
 
-def _refusal(response: RawResponse, document: Any) -> WolfAPIError | None:
-    """Decide on the envelope's code and status, and on the HTTP status only where there is no envelope."""
+def _api_error(response: RawResponse, document: Any) -> WolfAPIError | None:
+    """Decide on the envelope's code and status, and on the HTTP status if there is no envelope."""
     fields = cast("dict[str, Any]", document) if isinstance(document, dict) else {}
     message = _one_line(fields.get("message"))
     if _is_envelope(document):
-        code, status = _as_code(fields["code"]), fields["status"]
+        code, status = _read_code(fields["code"]), fields["status"]
         if _is_success(code, status):
             return None
-        return _api_error(response, code, _one_line(status), message)
+        return _new_api_error(response, code, _one_line(status), message)
     if 200 <= response.status < 300:
         return None
-    return _api_error(response, None, None, message)
+    return _new_api_error(response, None, None, message)
 
 
-def _class_of(status: int) -> type[WolfAPIError]:
-    return _BY_STATUS.get(status) or (WolfServerError if 500 <= status < 600 else WolfAPIError)
-
-
-def _api_error(
+def _new_api_error(
     response: RawResponse, code: int | None, status: str | None, message: str
 ) -> WolfAPIError:
     said = message or (
         "a redirect, which is not followed" if 300 <= response.status < 400 else "no message"
     )
-    return _class_of(deciding(code, response.status))(
-        f"the server said no (HTTP {response.status}{'' if code is None else f', code {code}'}): {said}",
+    shown = f"HTTP {response.status}" + ("" if code is None else f", code {code}")
+    return _error_class(deciding(code, response.status))(
+        f"the server said no ({shown}): {said}",
         http_status=response.status,
         code=code,
         status=status,
         api_message=message,
         request_id=response.headers.get("X-Request-Id"),
-        retry_after=retry_after(response.headers, now=time.time()),
+        retry_after=parse_retry_after(response.headers, now=time.time()),
         body=response.body,
     )
 
 
-def _as_code(code: int | str) -> int | None:
+def _error_class(status: int) -> type[WolfAPIError]:
+    return _BY_STATUS.get(status) or (WolfServerError if 500 <= status < 600 else WolfAPIError)
+
+
+def _read_code(code: int | str) -> int | None:
     if isinstance(code, int):
         return code
     return int(code) if re.fullmatch(r"[0-9]{1,9}", code) else None
 
 
 def _one_line(message: Any) -> str:
-    """``message`` as text: the API sends a string, or on a validation error lists of strings by field."""
+    """Return ``message`` as text of one line, cut to 500 characters.
+
+    The API sends a string, or on a validation error lists of strings by field.
+    """
     return " ".join("; ".join(_strings(message, depth=4)).split())[:_MESSAGE_KEPT]
 
 
@@ -286,23 +305,27 @@ def _strings(value: Any, depth: int) -> list[str]:
     return [value if isinstance(value, str) else str(value)]
 
 
-def retry_after(headers: Mapping[str, str], *, now: float) -> float | None:
-    """Seconds to wait by the ``Retry-After`` header (RFC 9110 §10.2.3), ``None`` if there is none that makes sense.
+# --- Retry-After ----------------------------------------------------------------------------------
 
-    A date is taken relative to the response's own ``Date``, so that a clock that is off does no harm;
-    ``now`` (seconds since the epoch) serves where that is missing.
+
+def parse_retry_after(headers: Mapping[str, str], *, now: float) -> float | None:
+    """Return the seconds that ``Retry-After`` asks to wait (RFC 9110 §10.2.3).
+
+    ``None`` if there is none that makes sense. A date is taken relative to the response's own
+    ``Date``, so that a clock that is off does no harm; ``now`` (seconds since the epoch) serves
+    where that is missing.
     """
     text = headers.get("Retry-After", "").strip()
     if re.fullmatch(r"[0-9]+(\.[0-9]+)?", text, re.ASCII):
         return float(text)
-    until = _epoch(text)
+    until = _parse_http_date(text)
     if until is None:
         return None
-    sent = _epoch(headers.get("Date", ""))
+    sent = _parse_http_date(headers.get("Date", ""))
     return max(0.0, until - (now if sent is None else sent))
 
 
-def _epoch(text: str) -> float | None:
+def _parse_http_date(text: str) -> float | None:
     try:
         moment = parsedate_to_datetime(text)
     except (ValueError, OverflowError, IndexError):  # the last one in older releases of Python
