@@ -145,6 +145,15 @@ def envelopes() -> st.SearchStrategy[dict[str, Json]]:
     )
 
 
+STATUSES = st.one_of(
+    st.just(200),
+    st.sampled_from([204, 302, 401, 403, 404, 422, 429, 500, 503]),
+    st.integers(100, 999),
+)
+DOCUMENTS = st.one_of(ANY_JSON, envelopes(), damaged_samples())
+BODIES = st.builds(json.dumps, DOCUMENTS, ensure_ascii=st.booleans()).map(str.encode)
+
+
 # --- documented answers ---------------------------------------------------------------------------
 
 DATETIMES = st.datetimes().map(lambda moment: moment.replace(microsecond=0).isoformat(sep=" "))

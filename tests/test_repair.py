@@ -1,4 +1,4 @@
-"""The known quirks of the server: each one alone, all of them at once, and what is no quirk but a wrong shape."""
+"""Put the known quirks of the server right, each alone and all at once, and no wrong shape."""
 
 from __future__ import annotations
 
@@ -227,7 +227,7 @@ def test_unknown_keys_are_ignored_on_the_repair_path_too() -> None:
     assert parse(answer(data | {"new_section": [1]}))[0].background[0].id == 34
 
 
-# --- wrong shapes ----------------------------------------------------------------------------------------------
+# --- wrong shapes ---------------------------------------------------------------------------------
 
 # where, what stands there, and the place that the error names
 WRONG: list[tuple[str, Any, str]] = [
@@ -351,7 +351,7 @@ def test_a_success_without_data_is_an_error() -> None:
     assert caught.value.path == "$.data"
 
 
-# --- everything at once ----------------------------------------------------------------------------------------
+# --- everything at once ---------------------------------------------------------------------------
 
 
 @settings(SETTINGS, max_examples=40)

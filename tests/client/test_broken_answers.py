@@ -133,7 +133,8 @@ async def test_an_answer_that_means_nothing_is_a_decode_error(
 
 UNREADABLE = {
     "no gzip": b"Content-Encoding: gzip\r\nContent-Length: 4\r\n\r\nnope",
-    "no gzip in chunks": b"Content-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nnope\r\n0\r\n\r\n",
+    "no gzip in chunks": b"Content-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n"
+    b"4\r\nnope\r\n0\r\n\r\n",
     "announced as too large": b"Content-Length: 5000\r\n\r\n",
     "too large in chunks": b"Transfer-Encoding: chunked\r\n\r\n1388\r\n"
     + b"x" * 5000
@@ -250,7 +251,7 @@ async def test_a_raw_response_is_returned_whatever_its_body(
 async def test_answers_never_cross_from_one_call_to_another(
     serve: Serve, client: MakeClient
 ) -> None:
-    # an answer that comes too late for its own request must not serve the next one on that connection
+    # an answer that comes too late for its own request must not serve the next one
     async def script(line: Line) -> None:
         while True:
             user = (await line.request()).split(b"/")[4].decode()
@@ -279,7 +280,7 @@ async def test_a_second_answer_on_the_connection_is_not_taken_for_the_next_one(
     server = await serve(script)
     wolf = client(server.base_url, retry=AT_ONCE, cache=None)
     for user in ("a", "b", "c"):
-        # without the connection, or with an error by name; never with the answer that nobody asked for
+        # over a new connection, or with an error by name; never with what nobody asked for
         with contextlib.suppress(WolfError):
             assert (await wolf.task_init(user)).background[0].name == user
 
@@ -333,7 +334,7 @@ async def unread(wolf: WolfClient) -> None:
             await asyncio.sleep(0)
 
 
-# --- what a real server cannot bring about ------------------------------------------------------------------------
+# --- what a real server cannot bring about --------------------------------------------------------
 
 
 class Response(aiohttp.ClientResponse):

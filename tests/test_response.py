@@ -1,39 +1,29 @@
-"""From an account to a request, and from the bytes of a response to an answer or a named error. No I/O."""
+"""Turn the bytes of a response into an answer or a named error."""
 
 from __future__ import annotations
 
-import copy
-import html
 import json
 import math
-import pickle
 import time
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from enum import Enum
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
 
 import msgspec
 import pytest
 import strategies
-from hypothesis import HealthCheck, assume, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from multidict import CIMultiDict
+from responses import SETTINGS, check_copies, error_body, refused, response, undecodable
 from strategies import SAMPLE_BYTES, sample
-from yarl import URL
 
-from wolf_async.account import Account
-from wolf_async.api import request
 from wolf_async.api import response as api_response
-from wolf_async.api.redact import read_redacted
-from wolf_async.api.request import check_account, check_base_url, request_url
 from wolf_async.api.response import RawResponse, find_api_error, parse
 from wolf_async.errors import (
     BODY_KEPT,
     WolfAPIError,
     WolfAuthError,
-    WolfConfigError,
     WolfDecodeError,
     WolfError,
     WolfNotFoundError,
@@ -43,373 +33,12 @@ from wolf_async.errors import (
 )
 from wolf_async.models import TaskInit
 
-SETTINGS = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
-BASE = "https://api.example"
-VENDORS_EXAMPLE = (
-    "https://api.wolfsmartcloud.com/agent-api/new/user/5832d184-dd53-42a0-8ace-0bf8d660f4cc/task/create"
-    "?sub_user_id=5b55bcca-d653-4a58-8f9a-437fb0601f8e"
-)
-
-
-def response(body: bytes | Any, status: int = 200, **headers: str) -> RawResponse:
-    """A response with that body, written as JSON if it is not bytes; ``retry_after`` is the header Retry-After."""
-    data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    named = CIMultiDict((name.replace("_", "-"), text) for name, text in headers.items())
-    return RawResponse(status, named, data)
-
-
-def refused(body: bytes | Any, status: int = 200, **headers: str) -> WolfAPIError:
-    """The error of a server that says no, which `parse` and `find_api_error` agree on."""
-    answer = response(body, status, **headers)
-    with pytest.raises(WolfAPIError) as caught:
-        parse(answer)
-    again = find_api_error(answer)
-    assert type(again) is type(caught.value)
-    assert str(again) == str(caught.value)
-    return caught.value
-
-
-def undecodable(body: bytes | Any, status: int = 200) -> WolfDecodeError:
-    """The error of an answer that makes no sense, which is no refusal."""
-    answer = response(body, status)
-    with pytest.raises(WolfDecodeError) as caught:
-        parse(answer)
-    assert find_api_error(answer) is None
-    return caught.value
-
 
 def with_limit(value: bytes) -> bytes:
     """The sample with that in the place of ``max_recycle_limit``."""
     limit = b'"max_recycle_limit": '
     assert limit + b"50" in SAMPLE_BYTES
     return SAMPLE_BYTES.replace(limit + b"50", limit + value)
-
-
-def error_body(
-    code: Any = 6007, status: Any = "error", message: Any = "参数错误", data: Any = ()
-) -> dict[str, Any]:
-    return {"code": code, "status": status, "message": message, "data": data}
-
-
-# --- the request -----------------------------------------------------------------------------------------------
-
-
-def url_of(base_url: str, account: Account) -> str:
-    return request_url(urlsplit(base_url), account).geturl()
-
-
-def test_the_request_is_the_one_of_the_vendors_example() -> None:
-    account = check_account(
-        "5832d184-dd53-42a0-8ace-0bf8d660f4cc", "5b55bcca-d653-4a58-8f9a-437fb0601f8e"
-    )
-    assert url_of(request.DEFAULT_BASE_URL, account) == VENDORS_EXAMPLE
-
-
-def test_the_main_account_is_asked_for_without_a_query() -> None:
-    assert url_of(BASE, check_account("u")) == f"{BASE}/agent-api/new/user/u/task/create"
-
-
-def test_an_account_is_the_plain_tuple_of_its_ids() -> None:
-    assert check_account("u", "s") == ("u", "s")
-    assert type(check_account("u")) is Account
-    assert check_account("u") == ("u", None)
-
-
-class Known(str, Enum):  # noqa: UP042 (a StrEnum formats as its value, and would show nothing)
-    MAIN = "u-1"
-    ODD = "u 1"
-
-
-class Loud(str):
-    __slots__ = ()
-
-    def __str__(self) -> str:
-        return self.upper()
-
-    __format__ = object.__format__
-
-
-@pytest.mark.parametrize("value", [*Known, Loud("u-1"), Loud("u 1")])
-def test_an_id_of_a_class_of_its_own_is_what_it_holds(value: str) -> None:
-    account = check_account(value, value)
-    assert list(map(type, account)) == [str, str]
-    assert request_url(urlsplit(BASE), account) == request_url(
-        urlsplit(BASE), check_account(value[:], value[:])
-    )
-    assert account.user_id == value[:]
-
-
-BAD_IDS: list[Any] = [
-    *["", None, 7, 0, True, 1.5, b"u", ["u"], {}, object(), ("u", None)],
-    *[
-        "\n",
-        "u\n",
-        "a\r\nHost: x",
-        "\x00",
-        "\t",
-        "\x7f",
-        "\x85",
-        "\u2028",
-        "\u202e",
-        "\ufeff",
-        "\u00a0",
-    ],
-    *["\ud800", "a\udfff", "\ud83d\ude00"],
-    *[
-        ".",
-        "..",
-        "../x",
-        "x/..",
-        "a/../b",
-        "./x",
-        "x/.",
-        "..\\x",
-        "a\\..\\b",
-        "a/..\\b",
-        "\\.",
-        "/..",
-    ],
-]
-
-
-@pytest.mark.parametrize("value", BAD_IDS, ids=ascii)
-def test_an_id_that_cannot_be_one_is_refused_in_both_places(value: Any) -> None:
-    with pytest.raises(WolfConfigError, match=r"^user_id must"):
-        check_account(value)
-    if value is not None:
-        with pytest.raises(WolfConfigError, match=r"^sub_user_id must"):
-            check_account("u", value)
-
-
-@pytest.mark.parametrize(
-    ("value", "encoded"),
-    [
-        ("a/b", "a%2Fb"),
-        ("a?b=c", "a%3Fb%3Dc"),
-        ("a#b", "a%23b"),
-        ("%2e%2e", "%252e%252e"),
-        ("%2e%2e%2fx", "%252e%252e%252fx"),
-        ("a b", "a%20b"),
-        ("a+b&c=d;e", "a%2Bb%26c%3Dd%3Be"),
-        ("a\\b", "a%5Cb"),
-        ("...", "..."),
-        ("..;x", "..%3Bx"),
-        ("~a_b-c.d", "~a_b-c.d"),
-        ("//x", "%2F%2Fx"),
-        ("https://evil.example/", "https%3A%2F%2Fevil.example%2F"),
-        ("@:", "%40%3A"),
-        ("用户", "%E7%94%A8%E6%88%B7"),
-    ],
-)
-def test_an_odd_id_stays_one_segment_and_one_value(value: str, encoded: str) -> None:
-    url = url_of(BASE, check_account(value, value))
-    assert url == f"{BASE}/agent-api/new/user/{encoded}/task/create?sub_user_id={encoded}"
-
-
-ODD_TEXT = st.one_of(
-    st.text(min_size=1),
-    st.text("./\\%2eEfF?#&=+;:@ \n\x00\u202e", min_size=1, max_size=8),
-    st.text(st.characters(categories=["Cs", "Cc", "Lo", "Po"]), min_size=1, max_size=4),
-)
-
-
-@settings(SETTINGS, max_examples=300)
-@given(
-    ODD_TEXT,
-    st.none() | ODD_TEXT,
-    st.sampled_from([BASE, "https://h:8443/a/b%2Fc", "http://[::1]:1"]),
-)
-def test_any_accepted_id_comes_back_from_the_url_as_one_segment_or_one_value(
-    user_id: str, sub_user_id: str | None, base: str
-) -> None:
-    try:
-        account = check_account(user_id, sub_user_id)
-    except WolfConfigError:
-        assume(False)
-        raise
-    base = check_base_url(base, allow_http=False)
-    url = url_of(base, account)
-    assert url.isascii()
-    assert url.isprintable()
-    parts = urlsplit(url)
-    assert parts.path.count("/") == urlsplit(base).path.count("/") + 6
-    assert unquote(parts.path.split("/")[-3], errors="strict") == user_id
-    query = [] if sub_user_id is None else [("sub_user_id", sub_user_id)]
-    assert parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(query)) == query
-    assert parts.fragment == ""
-    # as the transport hands it to aiohttp
-    sent = URL(request_url(urlsplit(base), account), encoded=True)
-    assert str(sent.raw_path_qs) == url.removeprefix(f"{parts.scheme}://{parts.netloc}")
-    assert unquote(sent.raw_parts[-3]) == user_id
-
-
-# --- the base URL ----------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("given_url", "used"),
-    [
-        ("https://api.wolfsmartcloud.com", "https://api.wolfsmartcloud.com"),
-        ("https://api.example/", "https://api.example"),
-        ("https://api.example//", "https://api.example"),
-        ("https://api.example:8443/prefix/v1/", "https://api.example:8443/prefix/v1"),
-        ("https://api.example?", "https://api.example"),
-        ("https://api.example/#", "https://api.example"),
-        ("HTTPS://API.example", "HTTPS://API.example"),
-        ("https://10.0.0.7", "https://10.0.0.7"),
-        ("https://[2001:db8::1]:8443", "https://[2001:db8::1]:8443"),
-        ("http://localhost:8080/", "http://localhost:8080"),
-        ("http://LOCALHOST", "http://LOCALHOST"),
-        ("http://127.0.0.1:8080", "http://127.0.0.1:8080"),
-        ("http://127.8.9.10", "http://127.8.9.10"),
-        ("http://[::1]:8080/x", "http://[::1]:8080/x"),
-        ("http://[0:0:0:0:0:0:0:1]", "http://[0:0:0:0:0:0:0:1]"),
-    ],
-)
-def test_a_base_url_is_used_without_its_end(given_url: str, used: str) -> None:
-    assert check_base_url(given_url, allow_http=False) == used
-    path = urlsplit(used).path
-    assert (
-        URL(request_url(urlsplit(used), Account("u")), encoded=True).raw_path
-        == f"{path}/agent-api/new/user/u/task/create"
-    )
-
-
-NOT_LOOPBACK = [
-    "api.wolfsmartcloud.com",
-    "127.0.0.1.evil.example",
-    "localhost.evil.example",
-    "localhost.",
-    "evil-localhost",
-    "127.0.0.1-evil.example",
-    "evil.example/127.0.0.1",
-    "127.0.0.999",
-    "127.1",
-    "2130706433",
-    "0x7f.0.0.1",
-    "128.0.0.1",
-    "0.0.0.0",
-    "10.0.0.1",
-    "192.168.1.1",
-    "[::2]",
-    "[::]",
-    "[fe80::1]",
-    "[2001:db8::1]",
-]
-
-
-@pytest.mark.parametrize("host", NOT_LOOPBACK)
-def test_plain_http_is_refused_but_for_loopback_or_with_leave(host: str) -> None:
-    with pytest.raises(WolfConfigError, match="plain http would show the token"):
-        check_base_url(f"http://{host}", allow_http=False)
-    assert check_base_url(f"http://{host}", allow_http=True) == f"http://{host}"
-    assert check_base_url(f"https://{host}", allow_http=False) == f"https://{host}"
-
-
-BAD_BASE_URLS: list[Any] = [
-    *[None, 7, b"https://api.example", URL("https://api.example"), ["https://api.example"]],
-    *[
-        "",
-        "api.example",
-        "api.example:443",
-        "//api.example",
-        "/prefix",
-        "https://",
-        "https:///x",
-        "https:api.example",
-    ],
-    *[
-        "ftp://api.example",
-        "file:///etc/passwd",
-        "ws://api.example",
-        "httpss://api.example",
-        "javascript:alert(1)",
-    ],
-    *[
-        "https://user@api.example",
-        "https://user:pw@api.example",
-        "https://@api.example",
-        "https://:@api.example",
-    ],
-    *[
-        "https://127.0.0.1:80@evil.example",
-        "http://127.0.0.1\\@evil.example",
-        "https://api.example\\.evil.example",
-    ],
-    *[
-        "https://api.example?x=1",
-        "https://api.example/?x",
-        "https://api.example#x",
-        "https://api.example/??x",
-    ],
-    *[
-        "https://api.example:99999",
-        "https://api.example:-1",
-        "https://api.example:x",
-        "https://api.example:8 0",
-    ],
-    *["https://[::1", "https://::1]", "https://[api.example]", "https://[1.2.3.4]"],
-    *[
-        "https://api.example\n",
-        "\thttps://api.example",
-        "https://api. example",
-        "https://api.example/a\r\nX: y",
-    ],
-    *[
-        "https://bücher.example",
-        "https://api.example/é",
-        "https://api。example",
-        "https://api\u2100example",
-    ],
-    *["https://api.example/\ud800", "https://api.example/\x00", "https://api.example\u202e"],
-]
-
-
-@pytest.mark.parametrize("base_url", BAD_BASE_URLS, ids=ascii)
-@pytest.mark.parametrize("allow_http", [False, True])
-def test_a_base_url_that_cannot_be_used_is_refused(base_url: Any, allow_http: bool) -> None:
-    with pytest.raises(WolfConfigError, match=r"^base_url must be like https://"):
-        check_base_url(base_url, allow_http)
-
-
-@pytest.mark.parametrize(
-    "base_url",
-    [
-        "https://user:hunter2@api.example",
-        "https://hunter2@api.example:x",
-        "https://u:hunter2@h\u2100",
-        "http://u:hunter2@a b",
-        "https://api.example/?token=hunter2",
-        "https://api.example/#hunter2",
-        "https://[x?hunter2",
-    ],
-)
-def test_no_error_shows_what_a_base_url_holds_besides_host_and_path(base_url: str) -> None:
-    with pytest.raises(WolfConfigError) as caught:
-        check_base_url(base_url, allow_http=False)
-    chain = [caught.value, caught.value.__cause__, caught.value.__context__]
-    assert "hunter2" not in "".join(map(repr, chain))
-
-
-@settings(SETTINGS, max_examples=300)
-@given(
-    st.one_of(st.text(), st.text("htps:/.?#@[]%\\ 127aé0", max_size=30).map("https://".__add__)),
-    st.booleans(),
-)
-def test_any_text_as_a_base_url_is_refused_or_can_be_sent(base_url: str, allow_http: bool) -> None:
-    try:
-        used = check_base_url(base_url, allow_http)
-    except WolfConfigError:
-        return
-    url = URL(request_url(urlsplit(used), Account("u", "s")), encoded=True)
-    assert url.raw_path.endswith("/agent-api/new/user/u/task/create")
-    assert url.raw_query_string == "sub_user_id=s"
-    assert (url.user, url.password, url.raw_fragment) == (None, None, "")
-    assert url.host
-    assert str(url).isascii()
-
-
-# --- what the server says --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -798,7 +427,7 @@ def test_a_response_shows_no_body_in_its_repr() -> None:
     assert repr(response(b"secret", 502)) == "<RawResponse: status 502, 6 bytes, 1 attempts>"
 
 
-# --- Retry-After -----------------------------------------------------------------------------------------------
+# --- Retry-After ----------------------------------------------------------------------------------
 
 NOW = 1_700_000_000.0
 
@@ -934,186 +563,11 @@ def test_any_text_in_retry_after_is_some_time_or_none(text: str, date: str) -> N
     assert seconds is None or not math.isnan(seconds)
 
 
-# --- an echoed token -------------------------------------------------------------------------------------------
+# --- anything at all ------------------------------------------------------------------------------
 
-TOKEN = "eyJhbGciOi/JIUzI1+NiJ9.SENTINEL_t0ken-abc=="
-WORDS = [TOKEN[:8], TOKEN[-12:], "SENTINEL"]
-
-
-def with_token(
-    body: bytes | Any, status: int = 200, token: str = TOKEN, **headers: str
-) -> WolfError:
-    """The error of a body that holds the token, as a caller gets it."""
-    with pytest.raises(WolfError) as caught:
-        read_redacted(token, response(body, status, **headers), parse)
-    return caught.value
-
-
-def everything_in(error: BaseException | None) -> str:
-    """All text that can be got out of an error, its causes included."""
-    said = ""
-    while error is not None:
-        body: bytes = getattr(error, "body", b"")
-        said += f"{error}{error!r}{error.args}{vars(error)}{body.decode(errors='replace')}"
-        said += pickle.dumps(error).decode("latin-1")
-        error = error.__cause__ or error.__context__
-    return said
-
-
-FORMS = {
-    "as it is": TOKEN,
-    "as PHP writes a slash": TOKEN.replace("/", "\\/"),
-    "as PHP writes a slash, twice": TOKEN.replace("/", "\\\\\\/"),
-    "as Java writes an equals sign": TOKEN.replace("=", "\\u003d"),
-    "as .NET writes a plus": TOKEN.replace("+", "\\u002B"),
-    "in a URL": TOKEN.replace("/", "%2F").replace("+", "%2B").replace("=", "%3D"),
-    "in a URL, in small letters": TOKEN.replace("/", "%2f").replace("+", "%2b").replace("=", "%3d"),
-    "in a URL in a URL": TOKEN.replace("/", "%252F").replace("+", "%252B").replace("=", "%253D"),
-    "in a URL's path": TOKEN.replace("+", "%2B").replace("=", "%3D"),
-    "in HTML": TOKEN.replace("=", "&#61;").replace("+", "&#x2B;").replace("/", "&#47;"),
-    "all ways at once": TOKEN.replace("/", "\\/").replace("+", "%2B").replace("=", "\\u003D"),
-}
-echoes = pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
-
-
-def assert_clean(error: WolfError) -> None:
-    said = everything_in(error)
-    assert [word for word in WORDS if word in said] == []
-    assert "***" in said
-
-
-@echoes
-def test_a_token_in_the_message_is_in_no_error(form: str) -> None:
-    error = with_token(
-        f'{{"code":401,"status":"error","message":"bad: Bearer {form}, ok"}}'.encode(), 401
-    )
-    assert_clean(error)
-    assert isinstance(error, WolfAuthError)
-    assert error.api_message == "bad: Bearer ***, ok"
-    assert (error.code, error.http_status) == (401, 401)
-
-
-@echoes
-def test_a_token_in_a_page_is_in_no_error(form: str) -> None:
-    for status in (200, 502):
-        assert_clean(with_token(f"<html><pre>Authorization: Bearer {form}</pre>".encode(), status))
-
-
-@echoes
-@pytest.mark.parametrize("before", [2048 - 60, 2048 - 20, 2048 - 8, 2048 - 1])
-def test_a_token_across_the_cut_of_the_body_is_not_there_in_part(form: str, before: int) -> None:
-    body = b"<" + b"x" * (before - 1) + form.encode() + b"y" * 100
-    assert_clean_but_for_the_cut(with_token(body, 502))
-
-
-@pytest.mark.parametrize("before", [500 - 30, 500 - 8, 500 - 1])
-def test_a_token_across_the_cut_of_the_message_is_not_there_in_part(before: int) -> None:
-    body = {"code": 6007, "status": "error", "message": "x" * before + TOKEN}
-    assert_clean_but_for_the_cut(with_token(body))
-
-
-def assert_clean_but_for_the_cut(error: WolfError) -> None:
-    said = everything_in(error)
-    assert [word for word in (*WORDS, TOKEN[:4]) if word in said] == []
-
-
-def test_a_token_in_every_other_place_is_in_no_error() -> None:
-    bodies: list[Any] = [
-        error_body(status=TOKEN),
-        error_body(code=TOKEN),
-        error_body(message={TOKEN: [TOKEN]}),
-        error_body(message=[TOKEN, {"headers": [f"Bearer {TOKEN}"]}]),
-        {"message": TOKEN},
-        sample() | {"data": {"end_actions": {TOKEN: {}}}},
-        sample() | {"data": {"caller_line_list": TOKEN}},
-        sample() | {"data": {"background": [{"id": TOKEN, "name": TOKEN, "created_at": TOKEN}]}},
-        TOKEN,
-        [TOKEN],
-        TOKEN.encode() + b"\xff",
-        b"\xff" + TOKEN.encode() * 100,
-    ]
-    for body in bodies:
-        for status in (200, 401, 500):
-            assert_clean(with_token(body, status))
-
-
-def test_a_token_in_the_request_id_is_in_no_error() -> None:
-    error = with_token(b"", 502, X_Request_Id=f"r-{TOKEN}")
-    assert_clean(error)
-    assert isinstance(error, WolfServerError)
-    assert error.request_id == "r-***"
-    assert with_token(error_body(429, message=TOKEN), Retry_After="5").retry_after == 5  # type: ignore[attr-defined]
-
-
-def test_what_holds_no_token_is_left_as_it_is() -> None:
-    answer = response(SAMPLE_BYTES)
-    same, (init, _) = read_redacted(TOKEN, answer, parse)
-    assert same is answer
-    assert init.caller_line_list
-    error = with_token(error_body(message="bad"), X_Request_Id="r-1")
-    assert error.body == response(error_body(message="bad")).body
-
-
-def test_an_answer_that_holds_the_token_is_kept_as_it_came() -> None:
-    document = sample()
-    document["data"]["background"][0]["name"] = TOKEN
-    answer = response(document)
-    same, (init, _) = read_redacted(TOKEN, answer, parse)
-    assert same is answer
-    assert init.background[0].name == TOKEN
-
-
-@pytest.mark.parametrize("token", ["t", "e", "2", "00", "err", "token", "ata", "succes", "error."])
-def test_a_short_token_does_not_turn_one_error_into_another(token: str) -> None:
-    error = with_token(error_body(message=f"bad token {token}"), token=token)
-    assert type(error) is WolfAPIError
-    assert error.code == 6007
-    assert error.api_message in {"bad token ***", "bad *** ***"}
-
-
-def test_a_token_of_special_characters_is_found() -> None:
-    for token in (".*+?^$()[]{}|", "\\\\//\\\\//", "%2F%2F%2F%2F", "((((((((", '"quoted""'):
-        error = with_token(error_body(message=f"bad {token} !"), token=token)
-        assert isinstance(error, WolfAPIError)
-        assert error.api_message == "bad *** !"
-
-
-@pytest.mark.parametrize("token", ['ab12&cd<34"ef>gh', "it's&amp;mine"])
-def test_a_token_with_names_for_its_characters_in_html_is_found(token: str) -> None:
-    error = with_token(f"<html><pre>Bearer {html.escape(token)}</pre>".encode(), 502, token=token)
-    assert error.body == b"<html><pre>Bearer ***</pre>"
-
-
-def test_a_token_whose_letters_the_decoder_unescapes_is_in_no_text() -> None:
-    form = "".join(f"\\u{ord(char):04x}" for char in TOKEN)
-    error = with_token(f'{{"code":6007,"status":"error","message":"bad: {form}"}}'.encode())
-    assert str(error).endswith("bad: ***")
-    assert isinstance(error, WolfAPIError)
-    assert error.api_message == "bad: ***"
-
-
-@pytest.mark.parametrize("filler", [b"\\", b"%25", b"eyJ", b"/", b"&#0"])
-def test_a_large_body_is_searched_in_no_time(filler: bytes) -> None:
-    body = filler * (2**22 // len(filler))
-    begun = time.perf_counter()
-    for token in (TOKEN, "/" + TOKEN):
-        without_secret_error = with_token(body, 502, token=token)
-        assert without_secret_error.body == body[:2048]
-    assert time.perf_counter() - begun < 5  # a search that goes back over it takes hours
-
-
-# --- anything at all -------------------------------------------------------------------------------------------
-
-STATUSES = st.one_of(
-    st.just(200),
-    st.sampled_from([204, 302, 401, 403, 404, 422, 429, 500, 503]),
-    st.integers(100, 999),
-)
 HEADERS = st.fixed_dictionaries(
     {}, optional={"Retry-After": st.text(max_size=12), "X-Request-Id": st.text(max_size=4)}
 )
-DOCUMENTS = st.one_of(strategies.ANY_JSON, strategies.envelopes(), strategies.damaged_samples())
-BODIES = st.builds(json.dumps, DOCUMENTS, ensure_ascii=st.booleans()).map(str.encode)
 
 
 class Head(msgspec.Struct):
@@ -1123,7 +577,7 @@ class Head(msgspec.Struct):
 
 
 def check(answer: RawResponse) -> None:
-    """What holds for any response: it is an answer, or an error that says all it should, and nothing else."""
+    """Check what holds for any response: it is an answer, or an error that says all it should."""
     try:
         init, deviations = parse(answer)
     except WolfError as error:
@@ -1147,13 +601,6 @@ def check_error(error: WolfError, answer: RawResponse) -> None:
     check_copies(error)
 
 
-def check_copies(error: WolfError) -> None:
-    assert isinstance(error, WolfAPIError | WolfDecodeError)
-    for twin in (pickle.loads(pickle.dumps(error)), copy.copy(error), copy.deepcopy(error)):
-        assert type(twin) is type(error)
-        assert (str(twin), vars(twin)) == (str(error), vars(error))
-
-
 def check_answer(init: TaskInit, answer: RawResponse) -> None:
     # not the whole document: what is skipped, such as the message, need not be UTF-8
     read = msgspec.json.decode(answer.body.removeprefix(b"\xef\xbb\xbf"), type=Head)
@@ -1166,7 +613,7 @@ def check_answer(init: TaskInit, answer: RawResponse) -> None:
 
 
 @settings(SETTINGS, max_examples=250)
-@given(BODIES, STATUSES, HEADERS)
+@given(strategies.BODIES, strategies.STATUSES, HEADERS)
 def test_any_json_is_an_answer_or_an_error_of_ours(
     body: bytes, status: int, headers: dict[str, str]
 ) -> None:
@@ -1180,21 +627,6 @@ def test_a_damaged_sample_is_an_answer_or_an_error_of_ours(document: Any) -> Non
 
 
 @settings(SETTINGS, max_examples=300)
-@given(st.binary() | strategies.damaged_bytes(), STATUSES)
+@given(st.binary() | strategies.damaged_bytes(), strategies.STATUSES)
 def test_any_bytes_are_an_answer_or_an_error_of_ours(body: bytes, status: int) -> None:
     check(response(body, status))
-
-
-@settings(SETTINGS, max_examples=100)
-@given(
-    BODIES | strategies.damaged_bytes(),
-    STATUSES,
-    st.sampled_from(["s", "00", "success", "error", TOKEN, '"', "{"]),
-)
-def test_cleaning_an_error_never_makes_it_something_else_than_an_error(
-    body: bytes, status: int, token: str
-) -> None:
-    try:
-        read_redacted(token, response(body, status), parse)
-    except WolfError as error:
-        check_copies(error)
