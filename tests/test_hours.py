@@ -63,7 +63,7 @@ def monday(clock: str) -> datetime:
 
 
 def open_minutes(hours: TaskDialTime) -> list[str]:
-    """The runs of open minutes of the Monday, as ``HH:MM-HH:MM`` with the first and the last that is open."""
+    """The runs of open minutes of the Monday, as ``HH:MM-HH:MM``: the first and the last minute."""
     minutes = [MONDAY + number * MINUTE for number in range(1440)]
     found = {at for at in minutes if hours.is_open(at)}
     firsts = sorted(at for at in found if at - MINUTE not in found)
@@ -72,7 +72,7 @@ def open_minutes(hours: TaskDialTime) -> list[str]:
 
 
 def runs(hours: TaskDialTime, day: date) -> list[str]:
-    """The hours of a day as ``HH:MM-HH:MM``, from opening to closing and so on; 00:00 is the next midnight."""
+    """The hours of a day as ``HH:MM-HH:MM``, opening to closing; 00:00 is the next midnight."""
     found: list[str] = []
     opening = hours.next_opening(datetime(day.year, day.month, day.day))
     while opening and opening.date() == day:
@@ -393,7 +393,7 @@ def test_a_moment_without_a_zone_is_one_of_the_zone_and_any_other_is_converted()
 
 
 class LikePytz(tzinfo):
-    """A zone as pytz has them: at local mean time, unless its own ``localize`` has chosen another."""
+    """A zone as pytz has them: at local mean time, unless ``localize`` has chosen another."""
 
     def localize(self, at: datetime) -> datetime:
         raise NotImplementedError

@@ -75,7 +75,8 @@ def strip(times: Sequence[TimeRange], cells: int, *, ascii_only: bool = False) -
     A span that cannot be read, or that ends before it begins, is not drawn: what it means is not documented.
     """
     is_open = bytearray(_MINUTES)
-    for span in filter(None, map(hours.span_of, times)):
+    spans = (hours.span_of(each.begin_time, each.end_time) for each in times)
+    for span in filter(None, spans):
         begin, end = (int(edge.total_seconds()) // 60 for edge in span)
         for minute in range(begin, end):
             is_open[minute] = 1

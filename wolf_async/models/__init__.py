@@ -1,14 +1,13 @@
 """What the API returns, as frozen structs that keep the API's own names."""
 
-from wolf_async.models.task_init import (
+from wolf_async.models.mappings import Configs, EndActions, dec_hook
+from wolf_async.models.sections import (
     AutoRecycleDetail,
     AutoRecycleRule,
     Background,
     BigModelOutboundGroup,
     BridgeGroup,
-    Configs,
     DialTimeDay,
-    EndActions,
     Line,
     LineNode,
     LLMIntentionConfig,
@@ -17,11 +16,10 @@ from wolf_async.models.task_init import (
     OutboundGroup,
     OutboundGroupV2,
     TaskDialTime,
-    TaskInit,
     TimeRange,
     Variable,
-    dec_hook,
 )
+from wolf_async.models.task_init import TaskInit
 
 __all__ = [
     "AutoRecycleDetail",

@@ -17,9 +17,9 @@ V = TypeVar("V")
 class FrozenDict(dict[K, V]):
     """A dict that cannot be changed: every method that would change it raises `TypeError`.
 
-    It is a dict, so that `json.dumps` and `msgspec.json.encode` take it as it is. It is hashable if its
-    values are. `copy()` and `|` return plain dicts, which can be changed. Only the mapping itself is
-    read-only: values that are lists or dicts are frozen by `freeze`.
+    It is a dict, so that `json.dumps` and `msgspec.json.encode` take it as it is. It is hashable if
+    its values are. `copy()` and `|` return plain dicts, which can be changed. Only the mapping
+    itself is read-only: values that are lists or dicts are frozen by `freeze`.
     """
 
     __slots__ = ()
@@ -65,9 +65,10 @@ class FrozenDict(dict[K, V]):
 
 
 def freeze(value: Any) -> Any:
-    """Return `value` with every list and tuple as a tuple and every dict as a `FrozenDict`, at all depths.
+    """Return `value` with lists as tuples and dicts as `FrozenDict`, at all depths.
 
-    Anything else is returned as it is. Raises `RecursionError` on nesting of several hundred levels.
+    Anything else is returned as it is. Raises `RecursionError` on nesting of several hundred
+    levels.
     """
     if isinstance(value, dict):
         mapping = cast("dict[str, Any]", value)

@@ -1,6 +1,6 @@
-"""What stands behind the methods of the structs: lines with room, opening hours, moments. Pure functions.
+"""Read opening hours and moments by a zone's wall clock. Pure functions over times and spans.
 
-What the vendor does not document is an inference here, and named as one in the methods' docstrings.
+What the vendor does not document is an inference here; the methods of the structs say so.
 """
 
 from __future__ import annotations
@@ -15,16 +15,15 @@ from wolf_async.policy import check_count
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from wolf_async.models import DialTimeDay, Line, TimeRange
-
 __all__ = [
     "ZONE",
-    "carriers",
+    "Span",
+    "Week",
     "first_moment",
-    "id_text",
+    "has_passed",
     "moment_in",
-    "name_text",
     "open_at",
+    "span_of",
     "week_of",
 ]
 
@@ -45,9 +44,10 @@ Week: TypeAlias = tuple[tuple[Span, ...], ...]
 
 
 def moment_in(zone: object, at: object) -> datetime:
-    """``at``, or now, as an aware datetime of that zone; a naive one is taken as being in the zone.
+    """Return ``at``, or now, as an aware datetime of that zone; a naive one is the zone's.
 
-    Raises `WolfConfigError` for what is no datetime of the years 2 to 9998, and for an unknown zone.
+    Raises `WolfConfigError` for what is no datetime of the years 2 to 9998, and for an unknown
+    zone.
     """
     where = _zone_of(zone)
     if at is None:
@@ -58,13 +58,13 @@ def moment_in(zone: object, at: object) -> datetime:
         )
     if at.utcoffset() is None:
         at = at.replace(tzinfo=where)
-    # Through UTC, since a time that the zone's clocks skip has to become the one that they show then.
+    # Through UTC, since a time that the zone's clocks skip becomes the one that they show then.
     return at.astimezone(UTC).astimezone(where)
 
 
 def _zone_of(zone: object) -> tzinfo:
     if isinstance(zone, tzinfo):
-        # one of pytz's attached to a datetime is at its local mean time, minutes off; by name it is right
+        # a zone of pytz, attached to a datetime, is minutes off (local mean time), not so by name
         return _zone_of(str(zone)) if hasattr(zone, "localize") else zone
     if zone == ZONE:
         return _ZONE
@@ -75,82 +75,43 @@ def _zone_of(zone: object) -> tzinfo:
 
     try:
         return ZoneInfo(zone)
-    except (
-        KeyError,
-        ValueError,
-        OSError,
-    ) as error:  # unknown; no name at all; the name of a directory
+    except (KeyError, ValueError, OSError) as error:  # unknown; no name at all; a directory's name
         raise WolfConfigError(f"zone must be {expected}, not {zone!r}") from error
 
 
-def id_text(id: object) -> str:
-    """An id as text, since the API has the same id as an int in one place and as a string in another."""
-    if isinstance(id, bool) or not isinstance(id, (int, str)):
-        raise WolfConfigError(f"id must be an int or a str, not {id!r}")
-    # what it holds: str() of an enum's member is its name
-    return str.__str__(id) if isinstance(id, str) else int.__repr__(id)
-
-
-def name_text(name: object) -> str:
-    """A name, or `WolfConfigError` for what is no string."""
-    if not isinstance(name, str):
-        raise WolfConfigError(f"name must be a str, not {name!r}")
-    return name
-
-
-def carriers(
-    lines: Iterable[Line], n: int, *, at: datetime | None, usage: int | None, zone: str | tzinfo
-) -> tuple[Line, ...]:
-    """Those of the lines that can carry ``n`` more calls each; see `Line.can_carry`."""
-    check_count("n", n)
-    if usage is not None:
-        check_count("usage", usage)
-    moment = moment_in(zone, at)
-    return tuple(
-        line
-        for line in lines
-        if line.residue is not None
-        and line.residue >= n
-        and _is_for(line, usage)
-        and not _has_ended(line, moment)
-    )
-
-
-def _is_for(line: Line, usage: int | None) -> bool:
-    if usage is None:
-        return True
-    return line.new_line is not None and bool((line.new_line.usage or 0) & usage)
-
-
-def _has_ended(line: Line, moment: datetime) -> bool:
-    if line.available_at is None:
+def has_passed(end: datetime | None, moment: datetime) -> bool:
+    """Return whether an end, read in the zone of that moment, has come; a missing one never has."""
+    if end is None:
         return False
-    # Datetimes of one zone compare by their wall clocks; against UTC, an hour that comes twice counts twice.
-    return line.available_at.replace(tzinfo=moment.tzinfo) <= moment.astimezone(UTC)
+    # Datetimes of one zone compare by their wall clocks; against UTC, an hour that comes twice
+    # counts twice.
+    return end.replace(tzinfo=moment.tzinfo) <= moment.astimezone(UTC)
 
 
-def week_of(content: Iterable[DialTimeDay], sunday: int) -> Week:
-    """The open spans of a time group, by day; ``sunday`` is the number that `week` gives to Sunday.
+def week_of(days: Iterable[tuple[int | None, Iterable[Span | None]]], sunday: int) -> Week:
+    """Sort the open spans of numbered days into a week.
 
-    Raises `WolfConfigError` if that is no number from 0 to 6.
+    ``sunday`` is the number that the days give to Sunday; a day that is not 0 to 6, and a span that
+    is ``None``, count for nothing. Raises `WolfConfigError` if ``sunday`` is not from 0 to 6.
     """
     check_count("sunday", sunday, least=0)
     if sunday > 6:
         raise WolfConfigError(f"sunday must be a whole number from 0 to 6, not {sunday!r}")
     week: list[list[Span]] = [[] for _ in range(7)]
-    for day in content:
-        if day.week is not None and day.week in range(7):
-            week[(day.week - sunday) % 7] += filter(None, map(span_of, day.times))
+    for number, spans in days:
+        if number is not None and number in range(7):
+            week[(number - sunday) % 7] += filter(None, spans)
     return tuple(map(tuple, week))
 
 
-def span_of(times: TimeRange) -> Span | None:
-    """When it begins and ends, since midnight; ``None`` if that cannot be read."""
-    begin, end = _read_clock(times.begin_time), _read_clock(times.end_time)
-    if begin is None or end is None:
+def span_of(begin: str | None, end: str | None) -> Span | None:
+    """Return when a span begins and ends, since midnight; ``None`` if that cannot be read."""
+    first, last = _read_clock(begin), _read_clock(end)
+    if first is None or last is None:
         return None
-    # An end at 00:00 is the midnight after the day, not the one before. A span that ends before its begin holds nothing.
-    return begin, end or _DAY
+    # An end at 00:00 is the midnight after the day, not the one before. A span that ends before
+    # its begin holds nothing.
+    return first, last or _DAY
 
 
 def _read_clock(clock: str | None) -> timedelta | None:
@@ -163,15 +124,16 @@ def _read_clock(clock: str | None) -> timedelta | None:
 
 
 def open_at(week: Week, wall: datetime) -> bool:
-    """Whether the week is open when the wall clock shows that."""
+    """Return whether the week is open when the wall clock shows that."""
     since = _since_midnight_of(wall)
     return any(begin <= since < end for begin, end in week[_day_of(wall)])
 
 
 def first_moment(week: Week, start: datetime, *, is_open: bool) -> datetime | None:
-    """The first moment from ``start`` on, within eight days, at which the week is open, or is closed.
+    """Find the first moment from ``start`` on, within eight days, at which the week is open.
 
-    ``start`` is aware; the hours are those of its zone's wall clock.
+    With ``is_open=False`` find the first at which it is closed. ``start`` is aware; the hours are
+    those of its zone's wall clock. Returns ``None`` if there is no such moment.
     """
     zone = start.tzinfo
     assert zone is not None
@@ -186,7 +148,7 @@ def first_moment(week: Week, start: datetime, *, is_open: bool) -> datetime | No
 
 
 def _to_next_edge(week: Week, wall: datetime) -> timedelta:
-    """How long until a span of that day begins or ends, or until the day does."""
+    """Return how long it is until a span of that day begins or ends, or until the day ends."""
     since = _since_midnight_of(wall)
     edges = (edge for span in week[_day_of(wall)] for edge in span)
     return min((edge for edge in edges if edge > since), default=_DAY) - since
@@ -201,7 +163,7 @@ def _since_midnight_of(wall: datetime) -> timedelta:
 
 
 def _unless_shifted(zone: tzinfo, moment: datetime, then: datetime) -> datetime:
-    """``then``, or the moment before it at which the zone's clocks are put forward or back."""
+    """Return ``then``, or the moment before it at which the clocks are put forward or back."""
     before = moment.astimezone(zone).utcoffset()
     if then.astimezone(zone).utcoffset() == before:
         return then

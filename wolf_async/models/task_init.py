@@ -1,87 +1,47 @@
-"""What the API returns, as frozen structs that keep the API's own names.
+"""What the API answers: the sections from which a task can be built, and how to choose from them.
 
-The source is the vendor's page 任务初始化 (GET /agent-api/new/user/{user_id}/task/create), called "the
-vendor's page" below; Chinese words in the docstrings are its labels. The parameters named are those of
-creating a task (POST /agent-api/new/user/{user_id}/task).
+The source is the vendor's page 任务初始化 (GET /agent-api/new/user/{user_id}/task/create), called
+"the vendor's page" below; Chinese words in the docstrings are its labels.
 
-Fields have no defaults, save those of `TaskInit`: the strict decode reports an absent key as a deviation.
-`None` stands for a value that the server left out or sent as null. Datetimes carry no zone; Asia/Shanghai
-fits all samples, but nothing states it.
-
-The methods choose from an answer. They are pure, take a missing value for what it is, and raise
-`WolfConfigError` for an argument that makes no sense. Where the vendor documents no meaning, they say what
-they infer.
+The methods are pure, take a missing value for what it is, and raise `WolfConfigError` for an
+argument that makes no sense. Where the vendor documents no meaning, they say what they infer.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime, tzinfo
-from typing import Annotated, Any, TypeAlias, TypeVar, cast
+from typing import TypeAlias, TypeVar
 
 import msgspec
 
 from wolf_async.models import hours
-from wolf_async.models.frozen import FrozenDict, freeze
+from wolf_async.models.arguments import id_text, name_text
+from wolf_async.models.mappings import EndActions
+from wolf_async.models.sections import (
+    AutoRecycleRule,
+    Background,
+    BigModelOutboundGroup,
+    BridgeGroup,
+    Line,
+    LLMIntentionConfig,
+    OutboundGroup,
+    OutboundGroupV2,
+    TaskDialTime,
+    Variable,
+    carriers,
+)
 
-__all__ = [
-    "AutoRecycleDetail",
-    "AutoRecycleRule",
-    "Background",
-    "BigModelOutboundGroup",
-    "BridgeGroup",
-    "Configs",
-    "DialTimeDay",
-    "EndActions",
-    "LLMIntentionConfig",
-    "Line",
-    "LineNode",
-    "NaiveDatetime",
-    "NewLine",
-    "OutboundGroup",
-    "OutboundGroupV2",
-    "TaskDialTime",
-    "TaskInit",
-    "TimeRange",
-    "Variable",
-    "dec_hook",
-]
+__all__ = ["TaskInit"]
 
-NaiveDatetime: TypeAlias = Annotated[datetime, msgspec.Meta(tz=False)]
-"""A datetime without a zone, `YYYY-MM-DD HH:MM:SS` on the wire."""
-
-
-class EndActions(FrozenDict[str, str]):
-    """Labels by key; read-only."""
-
-    __slots__ = ()
-
-    def label_of(self, key: int | str) -> str | None:
-        """The label of a key, or ``None`` if there is no such key; ``1`` and ``"1"`` are the same key."""
-        return self.get(hours.id_text(key))
-
-    def keys_of(self, label: str) -> tuple[str, ...]:
-        """All keys with that label, as they were sent; one of them, as an int, feeds `end_action`."""
-        wanted = hours.name_text(label)
-        return tuple(key for key, text in self.items() if text == wanted)
-
-
-class Configs(FrozenDict[str, Any]):
-    """Any JSON by key; deeply read-only."""
-
-    __slots__ = ()
-
-
-_new_actions: Any = dict[str, str].__new__
-_fill_actions: Any = dict[str, str].__init__
 _NO_ACTIONS = EndActions()
-_NO_CONFIGS = Configs()
 
 
 # gc=False is safe because values built from JSON and never changed cannot form a cycle.
 class TaskInit(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """What an account can build an outbound-call task from (任务初始化, 获取新建任务所需要的初始信息).
+    """What an account can build an outbound-call task from (任务初始化).
 
+    The vendor's words: 获取新建任务所需要的初始信息.
     A section that the answer lacks is empty. Source: the vendor's page, `data`.
     """
 
@@ -104,8 +64,10 @@ class TaskInit(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     auto_recycle_rules: tuple[AutoRecycleRule, ...] = ()
     """Redial rules (重呼规则)."""
     end_actions: EndActions = _NO_ACTIONS
-    """What a task does afterwards, label by key (2.0任务后续动作): 0 nothing, 1 pause the task and release its
-    concurrency. A key, as an int, feeds `end_action`."""
+    """What a task does afterwards, label by key (2.0任务后续动作).
+
+    0 nothing, 1 pause the task and release its concurrency. A key, as an int, feeds `end_action`.
+    """
     background: tuple[Background, ...] = ()
     """Background sounds (背景音列表)."""
     llm_intention_configs: tuple[LLMIntentionConfig, ...] = ()
@@ -120,475 +82,43 @@ class TaskInit(msgspec.Struct, frozen=True, gc=False, kw_only=True):
         usage: int | None = None,
         zone: str | tzinfo = hours.ZONE,
     ) -> tuple[Line, ...]:
-        """The lines of which each can carry ``n`` more calls, in the order of the answer.
+        """Return the lines of which each can carry ``n`` more calls, in the order of the answer.
 
-        They come from `caller_line_list`, or with ``inbound`` from `call_in_line_list`. `Line.can_carry` tells
-        what counts, and what the other arguments mean.
+        They come from `caller_line_list`, or with ``inbound`` from `call_in_line_list`.
+        `Line.can_carry` tells what counts, and what the other arguments mean.
         """
         lines = self.call_in_line_list if inbound else self.caller_line_list
-        return hours.carriers(lines, n, at=at, usage=usage, zone=zone)
+        return carriers(lines, n, at=at, usage=usage, zone=zone)
 
     @staticmethod
     def by_id(section: Iterable[_ItemT], id: int | str) -> _ItemT | None:
-        """The first item of a section with that id, or ``None``: ``init.by_id(init.background, 34)``.
+        """Return the first item of a section with that id, or ``None``.
 
-        The id is `id`, of lines `line_id`. Ids compare as text, ``34`` like ``"34"``, since the vendor's pages
-        have the same id in both types. It also takes the `variable` of a script. `EndActions` has methods of
-        its own.
+        As in ``init.by_id(init.background, 34)``. The id is `id`, of lines `line_id`. Ids compare
+        as text, ``34`` like ``"34"``, since the vendor's pages have the same id in both types. It
+        also takes the `variable` of a script. `EndActions` has methods of its own.
         """
-        wanted = hours.id_text(id)
+        wanted = id_text(id)
         return next((item for item in section if str(_id_of(item)) == wanted), None)
 
     @staticmethod
     def by_name(section: Iterable[_ItemT], name: str) -> tuple[_ItemT, ...]:
-        """All items of a section with exactly that name, in order: ``init.by_name(init.background, "超市大厅")``.
+        """Return all items of a section with exactly that name, in order.
 
-        No page says that names are unique. The name is `name`; of lines it is `new_line.name` (线路名称), or
-        `name` where that is missing.
+        As in ``init.by_name(init.background, "超市大厅")``. No page says that names are unique. The
+        name is `name`; of lines it is `new_line.name` (线路名称), or `name` where that is missing.
         """
-        wanted = hours.name_text(name)
+        wanted = name_text(name)
         return tuple(item for item in section if _name_of(item) == wanted)
 
     @staticmethod
     def default_of(section: Iterable[_DefaultT]) -> _DefaultT | None:
-        """The first item of a section that is marked as its default, or ``None``.
+        """Return the first item of a section that is marked as its default, or ``None``.
 
-        The mark is `is_default` or `default`, by its name: the vendor's page has no label for it. Sections
-        whose items have neither do not pass a type checker, and have no default.
+        The mark is `is_default` or `default`, by its name: the vendor's page has no label for it.
+        Sections whose items have neither do not pass a type checker, and have no default.
         """
         return next((item for item in section if _is_default(item)), None)
-
-
-class TaskDialTime(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """A time group: the hours of the week in which a task may call (时间组信息).
-
-    Its `id` feeds `dial_time_id` (required). Source: the vendor's page, `task_dial_times`.
-    """
-
-    id: int
-    """Id of the time group."""
-    name: str | None
-    """Name of the time group."""
-    user_id: str | None
-    """Id of the user (用户id)."""
-    content: tuple[DialTimeDay, ...]
-    """The days of the week with their hours."""
-    is_default: bool | None
-    """Whether it is the default. The vendor's page has no label for it."""
-    remark: str | None
-    """Remark; null in the sample."""
-    created_at: NaiveDatetime | None
-    """When it was created."""
-    updated_at: NaiveDatetime | None
-    """When it was last changed."""
-
-    def is_open(
-        self, at: datetime | None = None, *, zone: str | tzinfo = hours.ZONE, sunday: int = 0
-    ) -> bool:
-        """Whether a task may call at that moment.
-
-        ``at``: the moment; ``None`` is now, and a datetime without a zone is one of ``zone``. ``zone``: whose
-        wall clock the hours are read by; Asia/Shanghai fits all samples, but nothing states it. ``sunday``: the
-        number that `week` gives to Sunday, 0 on most of the vendor's pages, 6 on the one with 0 = Monday.
-
-        Source: the vendor's page, `content`, for the shape of the hours; what `week` means stands on other pages of
-        the vendor, which disagree. The rest is inferred:
-
-        - the begin of a span belongs to it, its end does not;
-        - an end at ``24:00`` or ``00:00`` is the end of the day, so that ``00:00`` to ``00:00`` is all of it;
-        - a span that otherwise ends at its begin or before never opens: it is not taken to run past midnight;
-        - nor does a span with a time that is missing or is not ``H:MM``, ``HH:MM`` or either with ``:SS``;
-        - spans may overlap, and several entries for one day add up;
-        - a day without an entry or without spans is closed, and `week` counts only if it is 0 to 6.
-        """
-        return hours.open_at(hours.week_of(self.content, sunday), hours.moment_in(zone, at))
-
-    def next_opening(
-        self, at: datetime | None = None, *, zone: str | tzinfo = hours.ZONE, sunday: int = 0
-    ) -> datetime | None:
-        """The first moment from ``at`` on at which a task may call: ``at`` itself if it may then.
-
-        An aware datetime of ``zone``, or ``None`` if it does not open within eight days (8 × 24 hours). Where
-        the zone's clocks are put forward over a begin, that is the moment at which they are. The arguments
-        and what is inferred are those of `is_open`.
-        """
-        week, moment = hours.week_of(self.content, sunday), hours.moment_in(zone, at)
-        return hours.first_moment(week, moment, is_open=True)
-
-    def next_closing(
-        self, at: datetime | None = None, *, zone: str | tzinfo = hours.ZONE, sunday: int = 0
-    ) -> datetime | None:
-        """The first moment from ``at`` on at which a task may not call: ``at`` itself if it may not then.
-
-        An aware datetime of ``zone``, or ``None`` if it does not close within eight days (8 × 24 hours). The
-        arguments and what is inferred are those of `is_open`.
-        """
-        week, moment = hours.week_of(self.content, sunday), hours.moment_in(zone, at)
-        return hours.first_moment(week, moment, is_open=False)
-
-
-class DialTimeDay(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """One day of the week in a time group (时间组信息).
-
-    It feeds no parameter by itself. Source: the vendor's page, `task_dial_times[].content`.
-    """
-
-    week: int | None
-    """Day of the week, 0 to 6. Most of the vendor's pages have 0 = Sunday … 6 = Saturday; one has 0 = Monday."""
-    times: tuple[TimeRange, ...]
-    """The hours of that day."""
-
-
-class TimeRange(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """A span of hours within a day (时间组信息).
-
-    It feeds no parameter by itself. Source: the vendor's page, `task_dial_times[].content[].times`.
-    """
-
-    end_time: str | None
-    """End, `HH:MM` or `H:MM`; whether it is included is not documented."""
-    begin_time: str | None
-    """Begin, `HH:MM` or `H:MM`."""
-
-
-class Line(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """A line, outbound (当前用户可使用2.0外呼线路信息) or inbound (当前用户可使用呼入线路信息).
-
-    Its `line_id` feeds `task_extras.line[].id` (older: the id alone), with a `limit` of at most `residue`.
-    Source: the vendor's page, `caller_line_list` and `call_in_line_list`.
-    """
-
-    name: str | None
-    """Not documented; null in the sample. The line's name is `new_line.name`."""
-    remark: str | None
-    """Remark on the line (线路备注)."""
-    line_id: str
-    """Id of the line (线路id). Not always a valid UUID."""
-    belong_user: str | None
-    """Id of the user it belongs to (所属用户)."""
-    line_concurrency: int | None
-    """Calls that the line can carry at once, in total (线路总量并发数)."""
-    residue: int | None
-    """Calls at once that are still free on the line (线路剩余可使用并发数)."""
-    available_at: NaiveDatetime | None
-    """When the line's allocation ends: inferred, since it equals the deadline on the vendor's line page."""
-    new_line: NewLine | None
-    """The line itself."""
-
-    def can_carry(
-        self,
-        n: int = 1,
-        *,
-        at: datetime | None = None,
-        usage: int | None = None,
-        zone: str | tzinfo = hours.ZONE,
-    ) -> bool:
-        """Whether the line can carry ``n`` more calls at that moment, as far as this answer tells.
-
-        That is so if all of these hold:
-
-        - `residue` (线路剩余可使用并发数) is known and at least ``n``, which is 1 or more;
-        - `available_at` is missing or still to come: that it is the end of the allocation is inferred, and so is
-          that the line is gone at that very second;
-        - ``usage`` is ``None``, or shares a bit with `new_line.usage` (线路用途): 1 regular, 2 LLM, 4 end-to-end,
-          ``1 | 2`` either of two. That the values are bit flags is inferred. A line of unknown usage is then out.
-
-        ``at``: the moment; ``None`` is now, and a datetime without a zone is one of ``zone``. ``zone``: where
-        `available_at` is read; Asia/Shanghai fits all samples, but nothing states it.
-        """
-        return bool(hours.carriers((self,), n, at=at, usage=usage, zone=zone))
-
-
-class NewLine(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """The line that is allocated by a `Line`: its name, kind and node.
-
-    It feeds no parameter and has no label. Source: the vendor's page, `caller_line_list[].new_line`.
-    """
-
-    name: str | None
-    """Name of the line (线路名称)."""
-    type: int | None
-    """Kind of the line (线路类型): 1 external (外部线路), 2 internal (内部线路)."""
-    bind_type_str: str | None
-    """Not documented; `IP` in the sample."""
-    type_str: str | None
-    """Label of `type`, in Chinese."""
-    usage: int | None
-    """What the line is for (线路用途 1-常规 2-大模型 4-端到端): 1 regular, 2 LLM, 4 end-to-end. The values look like bit
-    flags, so that sums are possible."""
-    node: LineNode | None
-    """The node that serves the line."""
-
-
-class LineNode(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """The node that serves a line.
-
-    It feeds no parameter and has no section label. Source: the vendor's page, `caller_line_list[].new_line.node`.
-    """
-
-    name: str | None
-    """Name of the node (节点名称)."""
-
-
-class OutboundGroup(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """A regular script group (常规外呼话术组信息).
-
-    Its `id` feeds `destination_extension` (required; the id of a script group of any of the three kinds).
-    Source: the vendor's page, `outbound_group`.
-    """
-
-    id: int
-    """Id of the script group."""
-    name: str | None
-    """Name of the script group."""
-    user_id: str | None
-    """Id of the user (用户id)."""
-    category_id: int | str | None
-    """Not documented, nor is its type; null in the sample."""
-    debug: bool | None
-    """Not documented."""
-    deleted_at: NaiveDatetime | None
-    """Not documented, nor is its type, taken from `created_at`; null in the sample."""
-    created_at: NaiveDatetime | None
-    """When it was created."""
-    updated_at: NaiveDatetime | None
-    """When it was last changed."""
-    link_word_group_id: int | str | None
-    """Not documented, nor is its type; null in the sample."""
-    tag_scene_id: int | str | None
-    """Not documented, nor is its type; null in the sample."""
-    knowledge_id: int | str | None
-    """Not documented, nor is its type; null in the sample."""
-    exclusive_asr: str | None
-    """Not documented."""
-    exclusive_tts: str | None
-    """Not documented."""
-    priority_matching: int | None
-    """Not documented."""
-    is_top: int | None
-    """Not documented."""
-    nlp_threshold: int | None
-    """Not documented."""
-    order_matching: int | None
-    """Not documented."""
-    sort: int | None
-    """Not documented."""
-    usable: int | None
-    """Not documented."""
-    inner: int | None
-    """Not documented."""
-    is_sync: int | None
-    """Not documented."""
-    speed: int | None
-    """Not documented, nor is its unit."""
-    volume: int | None
-    """Not documented, nor is its unit."""
-    is_lock: int | None
-    """Not documented."""
-    is_train: int | None
-    """Not documented."""
-    is_visible: int | None
-    """Not documented."""
-    is_edit: int | None
-    """Not documented."""
-    is_active: int | None
-    """Not documented."""
-    use_type: int | None
-    """Not documented."""
-    extension_number: int | str | None
-    """Not documented, nor is its type; null in the sample."""
-    aim_content: str | None
-    """Not documented, nor is its type; null in the sample."""
-    intention_group_id: int | None
-    """Not documented."""
-    tts_extension: str | None
-    """Not documented, nor is its type; null in the sample."""
-    big_model_type: str | None
-    """Not documented."""
-    local_knowledge_base_id: int | str | None
-    """Not documented, nor is its type; null in the sample."""
-    custom_prompt: str | None
-    """Not documented, nor is its type; null in the sample."""
-    bridge_group_id: int | str | None
-    """Not documented, nor is its type; null in the sample."""
-    llm_nlp_threshold: int | None
-    """Not documented."""
-    llm_scene_id: int | str | None
-    """Not documented, nor is its type; null in the sample."""
-    default: bool | None
-    """Whether it is the default. The vendor's page has no label for it."""
-
-
-class OutboundGroupV2(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """A script of version 2.0 (用户2.0话术信息).
-
-    Its `id` feeds `destination_extension` (required; the id of a script group of any of the three kinds).
-    Source: the vendor's page, `outbound_group_v2`.
-    """
-
-    id: str
-    """Id of the script: a string of 18 digits in the sample."""
-    name: str | None
-    """Name of the script."""
-    created_at: NaiveDatetime | None
-    """When it was created."""
-    updated_at: NaiveDatetime | None
-    """When it was last changed."""
-    variable: tuple[Variable, ...]
-    """The script's variables."""
-
-    def variables_to_fill(self) -> tuple[Variable, ...]:
-        """The variables that need a value before the script can call, in order: those with `is_fill`.
-
-        That this is the meaning of `is_fill` is inferred from its name. `is_builtin`, which is documented no
-        better, takes none of them out; a variable whose `is_fill` is missing is not among them.
-        """
-        return tuple(variable for variable in self.variable if variable.is_fill)
-
-
-class Variable(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """A variable of a script of version 2.0 (用户2.0话术信息).
-
-    It feeds no parameter that is documented. Source: the vendor's page, `outbound_group_v2[].variable`.
-    """
-
-    id: int
-    """Id of the variable; above 2^53 in the sample."""
-    name: str | None
-    """Name of the variable."""
-    desc: str | None
-    """Description; empty in the sample."""
-    type: int | None
-    """Not documented."""
-    is_save: bool | None
-    """Not documented."""
-    is_builtin: bool | None
-    """Not documented."""
-    is_fill: bool | None
-    """Not documented; by its name, whether a value has to be filled in."""
-
-
-class BigModelOutboundGroup(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """A script group for large language models (大模型外呼话术组).
-
-    Its `id` feeds `destination_extension` (required; the id of a script group of any of the three kinds).
-    Source: the vendor's page, `big_model_outbound_group`.
-    """
-
-    id: int
-    """Id of the script group."""
-    name: str | None
-    """Name of the script group."""
-    is_lock: int | None
-    """Not documented."""
-    is_active: int | None
-    """Not documented."""
-    is_call_in: int | None
-    """Not documented."""
-    llm_end_type: int | None
-    """Not documented."""
-    created_at: NaiveDatetime | None
-    """When it was created."""
-    default: bool | None
-    """Whether it is the default. The vendor's page has no label for it."""
-
-
-class BridgeGroup(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """A group to transfer calls to (转接分组信息).
-
-    Its `id` feeds `bridge_group_id`. Source: the vendor's page, `bridge_groups`.
-    """
-
-    id: int
-    """Id of the group."""
-    name: str | None
-    """Name of the group."""
-    strategy: int | None
-    """How calls are spread over the group: 1 average (平均); other values are not documented."""
-    strategy_str: str | None
-    """Label of `strategy`, in Chinese."""
-
-
-class AutoRecycleRule(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """A redial rule (重呼规则).
-
-    Its `id` feeds `auto_recycle_rule_id`. Source: the vendor's page, `auto_recycle_rules`.
-    """
-
-    id: int
-    """Id of the rule."""
-    user_id: str | None
-    """Id of the user (用户id)."""
-    name: str | None
-    """Name of the rule."""
-    remark: str | None
-    """Remark."""
-    status: bool | None
-    """Not documented."""
-    created_at: NaiveDatetime | None
-    """When it was created."""
-    updated_at: NaiveDatetime | None
-    """When it was last changed."""
-    is_default: bool | None
-    """Whether it is the default. The vendor's page has no label for it."""
-    type: int | None
-    """Not documented."""
-    configs: Configs
-    """Not documented. Empty in the sample, where it is written `[]`; deeply read-only."""
-    details: tuple[AutoRecycleDetail, ...]
-    """Which outcomes of a call are called again."""
-
-
-class AutoRecycleDetail(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """One outcome of a call in a redial rule (重呼规则).
-
-    It feeds no parameter by itself. Source: the vendor's page, `auto_recycle_rules[].details`.
-    """
-
-    rule_id: int | None
-    """Id of the rule that it belongs to."""
-    number_status: int | None
-    """Outcome of the call: 0 waiting, 1 success, 2 blocked by the carrier, 3 rejected, 4 no answer, 5 no such number,
-    6 powered off (关机), 7 out of service, 8 busy, 9 incoming calls restricted, 10 in arrears, 11 blacklisted,
-    12 blocked by the user."""
-    time: int | None
-    """Not documented, nor is its unit."""
-    number_status_str: str | None
-    """Label of `number_status`, in Chinese."""
-
-
-class Background(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """A background sound (背景音列表).
-
-    Its `id` feeds `background_id`. Source: the vendor's page, `background`.
-    """
-
-    id: int
-    """Id of the sound."""
-    name: str | None
-    """Name of the sound."""
-    created_at: NaiveDatetime | None
-    """When it was created."""
-
-
-class LLMIntentionConfig(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """A quality check by a large language model (大模型质检配置).
-
-    Its `id` feeds `llm_intention_id`. Source: the vendor's page, `llm_intention_configs`.
-    """
-
-    id: int
-    """Id of the check."""
-    name: str | None
-    """Name of the check."""
-    user_id: str | None
-    """Id of the user (用户id)."""
-    llm_type: int | None
-    """Not documented."""
-    is_default: int | None
-    """Whether it is the default, as 0 or 1. The vendor's page has no label for it."""
-    created_at: NaiveDatetime | None
-    """When it was created."""
 
 
 _WithDefault: TypeAlias = (
@@ -609,47 +139,6 @@ def _name_of(item: _Item) -> str | None:
 
 
 def _is_default(item: _WithDefault) -> bool:
-    # Not by its class: a section without such a flag, which only an untyped caller can pass, has no default.
+    # Not by its class: a section without such a flag, which only an untyped caller can pass, has
+    # no default.
     return bool(getattr(item, "is_default", None) or getattr(item, "default", None))
-
-
-def dec_hook(expected: type, obj: Any) -> Any:
-    """Decode the read-only mappings of the structs: msgspec's `dec_hook` for `TaskInit` and all it holds.
-
-    Raises `TypeError`, which msgspec turns into a `ValidationError` with the field's path.
-    """
-    if expected is Configs:
-        return _decode_configs(obj)
-    if expected is EndActions:
-        return _decode_end_actions(obj)
-    raise NotImplementedError(f"cannot decode {expected!r}")
-
-
-def _decode_configs(obj: Any) -> Configs:
-    if isinstance(obj, dict):
-        return Configs(freeze(obj))
-    if obj == []:
-        return _NO_CONFIGS
-    raise TypeError(f"Expected `object`, got `{_json_name(obj)}`")
-
-
-def _decode_end_actions(obj: Any) -> EndActions:
-    if not isinstance(obj, dict):
-        raise TypeError(f"Expected `object`, got `{_json_name(obj)}`")
-    actions = cast("dict[str, Any]", obj)
-    for key, label in actions.items():
-        if not isinstance(label, str):
-            raise TypeError(f"Expected `str`, got `{_json_name(label)}` for key {key!r}")
-    # as EndActions(actions), in a third of its time: the rest would be a thirtieth of a decode
-    made: EndActions = _new_actions(EndActions)
-    _fill_actions(made, actions)
-    return made
-
-
-def _json_name(obj: Any) -> str:
-    """Name a decoded value's type as msgspec's own messages do."""
-    if obj is None:
-        return "null"
-    if isinstance(obj, dict):
-        return "object"
-    return "array" if isinstance(obj, list | tuple) else type(obj).__name__

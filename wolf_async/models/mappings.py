@@ -1,0 +1,81 @@
+"""The two read-only mappings of an answer, and how msgspec decodes them."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from wolf_async.models.arguments import id_text, name_text
+from wolf_async.models.frozen import FrozenDict, freeze
+
+__all__ = ["Configs", "EndActions", "dec_hook"]
+
+
+class EndActions(FrozenDict[str, str]):
+    """Labels by key; read-only."""
+
+    __slots__ = ()
+
+    def label_of(self, key: int | str) -> str | None:
+        """Return the label of a key, or ``None`` without such a key; ``1`` and ``"1"`` are one."""
+        return self.get(id_text(key))
+
+    def keys_of(self, label: str) -> tuple[str, ...]:
+        """Return all keys with that label, as they were sent.
+
+        One of them, as an int, feeds `end_action`.
+        """
+        wanted = name_text(label)
+        return tuple(key for key, text in self.items() if text == wanted)
+
+
+class Configs(FrozenDict[str, Any]):
+    """Any JSON by key; deeply read-only."""
+
+    __slots__ = ()
+
+
+_new_actions: Any = dict[str, str].__new__
+_fill_actions: Any = dict[str, str].__init__
+_NO_CONFIGS = Configs()
+
+
+def dec_hook(expected: type, obj: Any) -> Any:
+    """Decode the read-only mappings: msgspec's `dec_hook` for `TaskInit` and all it holds.
+
+    Raises `TypeError`, which msgspec turns into a `ValidationError` with the field's path.
+    """
+    if expected is Configs:
+        return _decode_configs(obj)
+    if expected is EndActions:
+        return _decode_end_actions(obj)
+    raise NotImplementedError(f"cannot decode {expected!r}")
+
+
+def _decode_configs(obj: Any) -> Configs:
+    if isinstance(obj, dict):
+        return Configs(freeze(obj))
+    if obj == []:
+        return _NO_CONFIGS
+    raise TypeError(f"Expected `object`, got `{_json_name(obj)}`")
+
+
+def _decode_end_actions(obj: Any) -> EndActions:
+    if not isinstance(obj, dict):
+        raise TypeError(f"Expected `object`, got `{_json_name(obj)}`")
+    actions = cast("dict[str, Any]", obj)
+    for key, label in actions.items():
+        if not isinstance(label, str):
+            raise TypeError(f"Expected `str`, got `{_json_name(label)}` for key {key!r}")
+    # as EndActions(actions), without the two calls of Python that making one goes through
+    made: EndActions = _new_actions(EndActions)
+    _fill_actions(made, actions)
+    return made
+
+
+def _json_name(obj: Any) -> str:
+    """Name a decoded value's type as msgspec's own messages do."""
+    if obj is None:
+        return "null"
+    if isinstance(obj, dict):
+        return "object"
+    return "array" if isinstance(obj, list | tuple) else type(obj).__name__
