@@ -1,4 +1,4 @@
-"""The sandbox over real HTTP, driven by plain aiohttp and, where the bytes matter, by plain sockets."""
+"""The sandbox over real HTTP, by plain aiohttp and, where the bytes matter, plain sockets."""
 
 from __future__ import annotations
 
@@ -1065,7 +1065,8 @@ class TestRunning:
     async def test_it_needs_only_what_the_client_needs(self) -> None:
         code = (
             "import sys, wolf_async.testing;"
-            "print({'pytest', 'click', 'rich', 'hypothesis', 'aioresponses'} & set(sys.modules) or 'none')"
+            "others = {'pytest', 'click', 'rich', 'hypothesis', 'aioresponses'};"
+            "print(others & set(sys.modules) or 'none')"
         )
         process = await asyncio.create_subprocess_exec(
             sys.executable,

@@ -1,8 +1,9 @@
 """Synthetic accounts, shaped like the documented sample and reproducible from a seed.
 
-Nothing here comes from a real account. Every answer has every documented key at every level; names, counts
-and ids differ from account to account. `user_id` and `belong_user` hold the id of the account that the
-answer is for (the sub-account's, if it is one), so that a mixed-up answer can be recognised.
+Nothing here comes from a real account. Every answer has every documented key at every level; names,
+counts and ids differ from account to account. `user_id` and `belong_user` hold the id of the
+account that the answer is for (the sub-account's, if it is one), so that a mixed-up answer can be
+recognised.
 """
 
 from __future__ import annotations
@@ -108,6 +109,29 @@ _NUMBER_STATUS = {
     11: "黑名单",
     12: "用户屏蔽",
 }
+_ALIKE_IN_SCRIPTS: _Json = {
+    "category_id": None,
+    "deleted_at": None,
+    "link_word_group_id": None,
+    "tag_scene_id": None,
+    "knowledge_id": None,
+    "priority_matching": 0,
+    "order_matching": 0,
+    "usable": 0,
+    "inner": 0,
+    "volume": 50,
+    "is_visible": 1,
+    "is_edit": 1,
+    "use_type": 3,
+    "extension_number": None,
+    "aim_content": None,
+    "tts_extension": None,
+    "big_model_type": "local_zhipu-api",
+    "local_knowledge_base_id": None,
+    "custom_prompt": None,
+    "bridge_group_id": None,
+    "llm_scene_id": None,
+}
 _RULES: tuple[tuple[str, Sequence[int]], ...] = (
     ("默认重呼规则", (6,)),
     ("未接重呼", (3, 4, 8)),
@@ -124,12 +148,12 @@ def synthetic_task_init(
     lines: int | None = None,
     groups: int | None = None,
 ) -> _Json:
-    """The `data` of a successful answer for an account: a new dict, made of JSON types only.
+    """Make the `data` of a successful answer for an account: a new dict of JSON types only.
 
-    The same arguments give an equal dict in every process. `tick` moves `residue` of every line within
-    0 to `line_concurrency` and nothing else. `lines` is the number of outbound lines (default: 24 to 60,
-    by account), `groups` the number of script groups of each of the three kinds (default: 4 to 10).
-    `lines=800, groups=200` makes a body of about 0.5 MB.
+    The same arguments give an equal dict in every process. `tick` moves `residue` of every line
+    within 0 to `line_concurrency` and nothing else. `lines` is the number of outbound lines
+    (default: 24 to 60, by account), `groups` the number of script groups of each of the three kinds
+    (default: 4 to 10). `lines=800, groups=200` makes a body of about 0.5 MB.
     """
     draw = _Draw(f"{seed}/{account.user_id}/{account.sub_user_id}")
     owner = account.sub_user_id or account.user_id
@@ -159,7 +183,8 @@ def synthetic_task_init(
 class AnswerTemplate:
     """An account's answer in bytes, of which only the residues are made anew at each tick.
 
-    `wrap` puts the data into its envelope. `render` gives what encoding `synthetic_task_init` would give.
+    `wrap` puts the data into its envelope. `render` gives what encoding `synthetic_task_init` would
+    give.
     """
 
     __slots__ = ("_lines", "_parts", "_seed")
@@ -181,7 +206,10 @@ class AnswerTemplate:
 
 
 def synthetic_accounts(seed: int, accounts: int, sub_accounts: int) -> tuple[Account, ...]:
-    """That many main accounts, then that many sub-accounts of each; a prefix stays the same as they grow."""
+    """Make that many main accounts, then that many sub-accounts of each.
+
+    A larger set begins like a smaller one.
+    """
     users = [_uuid(f"{seed}/user/{number}") for number in range(accounts)]
     subs = (
         Account(user, _uuid(f"{seed}/user/{number}/sub/{sub}"))
@@ -192,7 +220,7 @@ def synthetic_accounts(seed: int, accounts: int, sub_accounts: int) -> tuple[Acc
 
 
 def synthetic_token(seed: int, generation: int = 0) -> str:
-    """A bearer token that is good for nothing but a sandbox."""
+    """Make a bearer token that is good for nothing but a sandbox."""
     return "sandbox-" + blake2b(f"{seed}/token/{generation}".encode(), digest_size=20).hexdigest()
 
 
@@ -253,7 +281,10 @@ def _day(week: int, times: Sequence[tuple[str, str]]) -> _Json:
 
 
 def _line(draw: _Draw, seed: int, owner: str, tick: int, number: int) -> _Json:
-    """A line, inbound if its number is negative. Now and then its details are null, as the API may have it."""
+    """Make a line, inbound if its number is negative.
+
+    Now and then its details are null, as the API may have it.
+    """
     inbound = number < 0
     line_id = _uuid(f"{seed}/{owner}/line/{number}")
     if number % 3 == 0:  # one of the sample's two line ids is no UUID either: it ends in "g"
@@ -286,7 +317,10 @@ def _new_line(draw: _Draw, inbound: bool, number: int) -> _Json:
 
 
 def _residue(seed: int, line_id: str, concurrency: int, tick: int) -> int:
-    """What is free of a line at a tick: its load swings slowly, each line in its own rhythm, and trembles."""
+    """Return what is free of a line at a tick.
+
+    Its load swings slowly, each line in its own rhythm, and trembles.
+    """
     line = f"{seed}/{line_id}"
     rhythm = crc32(line.encode())
     period = 16 + rhythm % 48
@@ -302,43 +336,23 @@ def _script(draw: _Draw, owner: str, number: int) -> _Json:
         "id": draw.between(1, 500) + 1000 * number,
         "name": f"{draw.one(_BUSINESSES)}-{draw.one(_PURPOSES)}-{number + 1}",
         "user_id": owner,
-        "category_id": None,
         "debug": bool(draw.flag(0.3)),
-        "deleted_at": None,
         "created_at": draw.moment(last_day=200),
         "updated_at": draw.moment(201),
-        "link_word_group_id": None,
-        "tag_scene_id": None,
-        "knowledge_id": None,
         "exclusive_asr": f"aliYun{draw.between(1, 3)}",
         "exclusive_tts": draw.one(_VOICES),
-        "priority_matching": 0,
         "is_top": draw.flag(0.1),
         "nlp_threshold": draw.one((0, 60, 80)),
-        "order_matching": 0,
         "sort": number,
-        "usable": 0,
-        "inner": 0,
         "is_sync": draw.flag(0.2),
         "speed": draw.between(40, 60),
-        "volume": 50,
         "is_lock": draw.flag(0.1),
         "is_train": draw.flag(0.2),
-        "is_visible": 1,
-        "is_edit": 1,
         "is_active": draw.flag(0.9),
-        "use_type": 3,
-        "extension_number": None,
-        "aim_content": None,
         "intention_group_id": draw.one((0, 0, 12, 31)),
-        "tts_extension": None,
-        "big_model_type": "local_zhipu-api",
-        "local_knowledge_base_id": None,
-        "custom_prompt": None,
-        "bridge_group_id": None,
         "llm_nlp_threshold": draw.one((70, 80, 90)),
-        "llm_scene_id": None,
         "default": number == 0,
+        **_ALIKE_IN_SCRIPTS,
     }
 
 

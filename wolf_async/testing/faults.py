@@ -1,8 +1,8 @@
 """What a sandbox can be told to do with a request instead of simply answering it.
 
-A step is a small frozen object that is applied to one `Exchange`. Steps add up: ``hold(gate) + disconnect()``
-waits for the gate and then closes the connection. What a step does not change stays as it would have been, so
-``hold(gate)`` alone, or `answer` without data, ends in the normal answer.
+A step is a small frozen object that is applied to one `Exchange`. Steps add up: ``hold(gate) +
+disconnect()`` waits for the gate and then closes the connection. What a step does not change stays
+as it would have been, so ``hold(gate)`` alone, or `answer` without data, ends in the normal answer.
 
 For something that is not here, derive from `Step` and override `apply`.
 """
@@ -81,13 +81,15 @@ class Reply(msgspec.Struct, frozen=True):
 
 
 class Exchange:
-    """One request on its way through its steps, which change these attributes:
+    """One request on its way through its steps, which change its attributes.
 
     `reply`: what to answer; ``None`` for a success with `data`.
-    `data`: called for the `data` of a success when the answer is made; JSON types, the caller's own copy.
+    `data`: called for the `data` of a success when the answer is made; JSON types, the caller's own
+    copy.
     `pace`: seconds between chunks and bytes in a chunk, or ``None`` to send the body in one go.
     `cut`: bytes of the body after which the connection is closed, or ``None`` to send all of it.
-    `drop`: how to end the connection without an answer, ``"close"`` or ``"reset"``, or ``None`` to answer.
+    `drop`: how to end the connection without an answer, ``"close"`` or ``"reset"``, or ``None`` to
+    answer.
     `hang_up`: whether the connection is closed after a complete answer.
     """
 
@@ -109,11 +111,14 @@ class Step(msgspec.Struct, frozen=True):
     """What is done with one request."""
 
     async def apply(self, exchange: Exchange) -> None:
-        """Wait, or change the exchange. It may be cancelled: the client left, or the sandbox was closed."""
+        """Wait, or change the exchange.
+
+        It may be cancelled: the client left, or the sandbox was closed.
+        """
         raise NotImplementedError
 
     def __add__(self, other: Step) -> Step:
-        """This step and then the other one, for the same request."""
+        """Do this step and then the other one, for the same request."""
         if not isinstance(other, Step):  # pyright: ignore[reportUnnecessaryIsInstance]
             return NotImplemented
         return _Both(self, other)
@@ -199,18 +204,18 @@ class _Drip(Step, frozen=True):
 
 
 def envelope(data: Any) -> dict[str, Any]:
-    """The documented envelope of a success, around that `data`."""
+    """Put `data` into the documented envelope of a success."""
     return {"code": 200, "status": "success", "message": "返回任务初始化信息成功", "data": data}
 
 
 def error_reply(code: int, message: Any, status: int) -> Reply:
-    """The documented envelope of an error; its `data` is an empty array."""
+    """Make the documented envelope of an error; its `data` is an empty array."""
     whole: _Json = {"code": code, "status": "error", "message": message, "data": []}
     return Reply(status, msgspec.json.encode(whole))
 
 
 def unauthorized_reply() -> Reply:
-    """What is said to a request without a good token."""
+    """Make what is said to a request without a good token."""
     return Reply(401, msgspec.json.encode({"message": "Unauthenticated."}))
 
 
@@ -225,14 +230,17 @@ def hold(gate: asyncio.Event) -> Step:
 
 
 def answer(data: Any = msgspec.UNSET) -> Step:
-    """A success, with that `data` (JSON types) or, without any, the account's own."""
+    """Answer a success, with that `data` (JSON types) or, without any, the account's own."""
     return _Answer(data)
 
 
 def respond(
     status: int = 503, body: object = b"", headers: Mapping[str, str] | None = None
 ) -> Step:
-    """Any answer: `body` is bytes, a str (sent as UTF-8), or anything else that can be written as JSON."""
+    """Answer anything.
+
+    `body` is bytes, a str (sent as UTF-8), or anything else that can be written as JSON.
+    """
     if isinstance(body, str):
         body = body.encode()
     raw = body if isinstance(body, bytes) else msgspec.json.encode(body)
@@ -240,39 +248,43 @@ def respond(
 
 
 def error(code: int = 6007, message: Any = "参数错误", status: int = 200) -> Step:
-    """The documented envelope of an error, with an empty array as its `data`; `status` is the HTTP status."""
+    """Answer the documented envelope of an error, with an empty array as its `data`.
+
+    `status` is the HTTP status.
+    """
     return _Respond(error_reply(code, message, status))
 
 
 def unauthorized() -> Step:
-    """What a request without a good token gets: HTTP 401 with a bare message."""
+    """Answer what a request without a good token gets: HTTP 401 with a bare message."""
     return _Respond(unauthorized_reply())
 
 
 def html(status: int = 200) -> Step:
-    """A gateway's HTML page."""
+    """Answer a gateway's HTML page."""
     head = f"<html>\r\n<head><title>{status}</title></head>\r\n"
-    page = f"{head}<body><center><h1>{status}</h1></center><hr><center>nginx</center></body>\r\n</html>\r\n"
+    body = f"<body><center><h1>{status}</h1></center><hr><center>nginx</center></body>\r\n"
+    page = f"{head}{body}</html>\r\n"
     return respond(status, page, {"Content-Type": "text/html; charset=utf-8"})
 
 
 def empty(status: int = 200) -> Step:
-    """No body at all."""
+    """Answer without any body."""
     return respond(status)
 
 
 def redirect(url: str, status: int = 302) -> Step:
-    """A redirect to that address."""
+    """Answer a redirect to that address."""
     return respond(status, b"", {"Location": url})
 
 
 def gzip_garbage() -> Step:
-    """A body that says it is gzip and is not."""
+    """Answer a body that says it is gzip and is not."""
     return respond(200, b"this is not gzip" * 8, {"Content-Encoding": "gzip"})
 
 
 def gzip_bomb(size: int) -> Step:
-    """A small gzip body that becomes `size` bytes of white space."""
+    """Answer a small gzip body that becomes `size` bytes of white space."""
     return respond(200, _bomb(size), {"Content-Encoding": "gzip"})
 
 
@@ -299,17 +311,19 @@ def drip(seconds: float, chunk: int = 64) -> Step:
 
 
 def quirks(*names: Quirk) -> Step:
-    """The answer in shapes that the server, which looks like PHP, is known or expected to produce.
+    """Give the answer shapes that the server is known or expected to produce; it looks like PHP.
 
-    These leave the meaning as it is: `map_as_list` (keys 0, 1, … become a list), `list_as_map` (a list
-    becomes a map with the keys 0, 2, …), `flags_as_int` (0 and 1 for false and true), `flags_as_text` ("0"
-    and "1"), `ints_as_text` (ints other than ids), `ids_swapped` (int ids as strings, digit strings as ints),
-    `escaped` (non-ASCII and slashes escaped, as PHP does), `unknown_keys` (a new key in objects with an id).
-    These change it: `empty_map_as_list` (`end_actions` is empty, `[]`), `configs_as_map` (a redial rule's
-    `configs` has something in it), `zero_dates` (`0000-00-00 00:00:00`), `missing_keys` (as older versions
-    lack them), `null_sections` (null instead of a list).
+    These leave the meaning as it is: `map_as_list` (keys 0, 1, … become a list), `list_as_map` (a
+    list becomes a map with the keys 0, 2, …), `flags_as_int` (0 and 1 for false and true),
+    `flags_as_text` ("0" and "1"), `ints_as_text` (ints other than ids), `ids_swapped` (int ids as
+    strings, digit strings as ints), `escaped` (non-ASCII and slashes escaped, as PHP does),
+    `unknown_keys` (a new key in objects with an id). These change it: `empty_map_as_list`
+    (`end_actions` is empty, `[]`), `configs_as_map` (a redial rule's `configs` has something in
+    it), `zero_dates` (`0000-00-00 00:00:00`), `missing_keys` (as older versions lack them),
+    `null_sections` (null instead of a list).
 
-    Raises `ValueError` for another name, or none. Applied in the order given, to a success with data only.
+    Raises `ValueError` for another name, or none. Applied in the order given, to a success with
+    data only.
     """
     if not names or not set(names) <= set(get_args(Quirk)):
         raise ValueError(
@@ -374,7 +388,7 @@ def _rebuild(
     table: Callable[[_Json], Any] = dict,
     series: Callable[[list[Any]], Any] = list,
 ) -> Any:
-    """The same value with every scalar, object and array in it changed by its function, innermost first."""
+    """Change every scalar, object and array of a value by its function, innermost first."""
     if _is_table(value):
         return table(
             {k: _rebuild(v, k, leaf=leaf, table=table, series=series) for k, v in value.items()}

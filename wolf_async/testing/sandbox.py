@@ -1,4 +1,4 @@
-"""The endpoint on loopback: a real HTTP server with synthetic accounts that misbehaves on demand."""
+"""The API on loopback: a real HTTP server with synthetic accounts that misbehaves on demand."""
 
 from __future__ import annotations
 
@@ -62,11 +62,17 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     target: str
     """Path and query as they were on the wire."""
     headers: Mapping[str, str]
-    """Read-only, names in lower case. The value of `authorization` is never kept; `***` stands for it."""
+    """Read-only, names in lower case.
+
+    The value of `authorization` is never kept; `***` stands for it.
+    """
     authorized: bool
     """Whether it carried the token that was accepted at that time."""
     status: int | None = None
-    """The HTTP status answered; ``None`` without a complete answer: not yet, or because the connection broke."""
+    """The HTTP status answered.
+
+    ``None`` without a complete answer: not yet, or because the connection broke.
+    """
 
     @property
     def path(self) -> str:
@@ -82,15 +88,17 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
 class Sandbox:
     """``GET /agent-api/new/user/{user_id}/task/create`` on loopback, for tests and demonstrations.
 
-    Use it as an async context manager, or call `start` and `close`. Any prefix before ``/agent-api`` is
-    accepted, so that base URLs with a path can be tried. The same seed gives the same accounts, the same data
-    and the same token everywhere; only `residue` moves, once per `period`.
+    Use it as an async context manager, or call `start` and `close`. Any prefix before
+    ``/agent-api`` is accepted, so that base URLs with a path can be tried. The same seed gives the
+    same accounts, the same data and the same token everywhere; only `residue` moves, once per
+    `period`.
 
     accounts: number of main accounts.  sub_accounts: number of sub-accounts of each.
     token: what is accepted as the bearer token; made from the seed unless given.
     port: 0 lets the operating system choose; a restart keeps the port.
     latency: seconds of real time before every answer.
-    clock: seconds, for `Call.at` and for `residue`. With a `FakeClock`, equal time means byte-equal answers.
+    clock: seconds, for `Call.at` and for `residue`. With a `FakeClock`, equal time means byte-equal
+    answers.
     period: seconds of that clock between movements of `residue`.
     gzip: compress bodies for clients that accept it.
     """
@@ -134,9 +142,7 @@ class Sandbox:
         self._known_users = frozenset(self.users)
         self._own_bodies: dict[Account, bytes] = {}
         self._pages: OrderedDict[Account, _Page] = OrderedDict()
-        self._scripts: dict[Account | None, deque[Step]] = {}
-        self._outage: _Cycle | None = None
-        self._faults: _Cycle | None = None
+        self._plan = _Plan()
         self._visits: set[_Visit] = set()
         self._watchers: set[_Watcher] = set()
         self._transports: weakref.WeakSet[asyncio.Transport] = weakref.WeakSet()
@@ -162,7 +168,7 @@ class Sandbox:
         self._port = runner.addresses[0][1]
 
     async def close(self) -> None:
-        """Stop listening and break every connection, those of held requests included. Twice is once."""
+        """Stop listening and break every connection, those of held requests too; twice is once."""
         runner, self._runner = self._runner, None
         if runner is None:
             return
@@ -195,7 +201,7 @@ class Sandbox:
 
     @property
     def base_url(self) -> str:
-        """Where it listens, such as ``http://127.0.0.1:40123``; it has no port before the first start."""
+        """Where it listens, as ``http://127.0.0.1:40123``; no port before the first start."""
         host = f"[{self._host}]" if ":" in self._host else self._host
         return f"http://{host}:{self._port}"
 
@@ -215,9 +221,10 @@ class Sandbox:
         return self._token
 
     def data_for(self, account: Account | str) -> Any:
-        """The `data` that this account would be answered now: JSON types, the caller's own copy.
+        """Return the `data` that this account would be answered now.
 
-        Raises `KeyError` for an account that the sandbox does not have.
+        JSON types, the caller's own copy. Raises `KeyError` for an account that the sandbox does
+        not have.
         """
         account = self._own(account)
         if account in self._own_bodies:
@@ -225,7 +232,10 @@ class Sandbox:
         return synthetic_task_init(self._seed, account, tick=self._tick())
 
     def body_for(self, account: Account | str) -> bytes:
-        """The body, with its envelope, that this account would be answered now. Raises as `data_for` does."""
+        """Return the body, with its envelope, that this account would be answered now.
+
+        Raises as `data_for` does.
+        """
         account = self._own(account)
         if account in self._own_bodies:
             return self._own_bodies[account]
@@ -259,38 +269,29 @@ class Sandbox:
     # Script
 
     def script(self, account: Account | str | None, *steps: Step) -> None:
-        """Queue steps for the account's next requests (``None``: anybody's), one step for each request.
+        """Queue steps, one for each of the account's next requests (``None``: anybody's).
 
-        An account's own queue goes before anybody's. A scripted request is not touched by `always` or
-        `fault_every`.
+        An account's own queue goes before anybody's. A scripted request is not touched by `always`
+        or `fault_every`.
         """
-        key = None if account is None else _as_account(account)
-        self._scripts.setdefault(key, deque()).extend(steps)
+        self._plan.queue(None if account is None else _as_account(account), steps)
 
     def always(self, *steps: Step) -> None:
-        """An outage: every request gets a step, in turn, until `heal`."""
-        self._outage = _Cycle(1, steps)
+        """Begin an outage: every request gets a step, in turn, until `heal`."""
+        self._plan.outage = _Cycle(1, steps)
 
     def fault_every(self, n: int, *steps: Step) -> None:
-        """Every n-th request from now on gets a step, in turn, until `heal`."""
-        self._faults = _Cycle(n, steps)
+        """Give every n-th request from now on a step, in turn, until `heal`."""
+        self._plan.faults = _Cycle(n, steps)
 
     def heal(self) -> None:
-        """Forget all steps, queued ones included. Requests that are waiting in a step stay there."""
-        self._scripts.clear()
-        self._outage = self._faults = None
-
-    def _next_step(self, account: Account | None) -> Step | None:
-        fault = self._faults.turn() if self._faults else None
-        for key in (account, None):
-            if queue := self._scripts.get(key):
-                return queue.popleft()
-        return self._outage.turn() if self._outage else fault
+        """Forget all steps, queued ones too; requests that are waiting in a step stay there."""
+        self._plan = _Plan()
 
     # Record
 
     def calls_for(self, account: Account | str) -> list[Call]:
-        """The calls that asked for that account, in order of arrival."""
+        """Return the calls that asked for that account, in order of arrival."""
         account = _as_account(account)
         return [call for call in self.calls if call.account == account]
 
@@ -305,7 +306,7 @@ class Sandbox:
         return len(self._visits)
 
     async def wait_for_calls(self, count: int = 1, *, timeout: float = 10.0) -> None:
-        """Return once that many requests have reached the sandbox, whether they are answered yet or not.
+        """Return once that many requests have reached the sandbox, answered yet or not.
 
         Raises `TimeoutError` after `timeout` seconds of real time.
         """
@@ -340,7 +341,7 @@ class Sandbox:
             account, self._refusal(visit.call), lambda: self.data_for(account or "")
         )
         natural = exchange.data
-        step = self._next_step(account)
+        step = self._plan.next_step(account)
         try:
             if self._latency:
                 await asyncio.sleep(self._latency)
@@ -382,8 +383,8 @@ class Sandbox:
     def _leave(self, visit: _Visit, status: int | None) -> None:
         """End a visit, once.
 
-        This comes before the last byte of an answer is sent, so that whoever has read an answer finds it in
-        the record, and finds nothing being served.
+        This comes before the last byte of an answer is sent, so that whoever has read an answer
+        finds it in the record, and finds nothing being served.
         """
         if visit not in self._visits:
             return
@@ -454,7 +455,7 @@ class Sandbox:
 
 
 class _Visit:
-    """A request being served: its record, and the task to cancel if the sandbox is closed meanwhile."""
+    """A request being served: its record, and the task to cancel when the sandbox is closed."""
 
     __slots__ = ("call", "request", "task")
 
@@ -486,6 +487,27 @@ class _Watcher:
     def look(self) -> None:
         if self.reached():
             self.seen.set()
+
+
+class _Plan:
+    """What the next requests get: queued steps first, then an outage, then a fault."""
+
+    __slots__ = ("_queues", "faults", "outage")
+
+    def __init__(self) -> None:
+        self._queues: dict[Account | None, deque[Step]] = {}
+        self.outage: _Cycle | None = None
+        self.faults: _Cycle | None = None
+
+    def queue(self, account: Account | None, steps: Sequence[Step]) -> None:
+        self._queues.setdefault(account, deque()).extend(steps)
+
+    def next_step(self, account: Account | None) -> Step | None:
+        fault = self.faults.turn() if self.faults else None
+        for key in (account, None):
+            if queue := self._queues.get(key):
+                return queue.popleft()
+        return self.outage.turn() if self.outage else fault
 
 
 class _Cycle:
@@ -545,7 +567,7 @@ def _without_secret(header: tuple[str, str]) -> tuple[str, str]:
 
 @lru_cache(maxsize=256)
 def _recorded(headers: tuple[tuple[str, str], ...]) -> Mapping[str, str]:
-    # Cached for the memory, not for the time: a client's requests have the same headers again and again.
+    # Cached for the memory, not for the time: a client's requests have the same headers each time.
     return MappingProxyType(dict(headers))
 
 
