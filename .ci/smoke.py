@@ -1,4 +1,4 @@
-"""Tries the installed wheel with its run-time dependencies alone: the main job against the sandbox."""
+"""Try the installed wheel with its run-time dependencies alone: the main job on the sandbox."""
 
 import asyncio
 import sys
