@@ -56,7 +56,7 @@ End: TypeAlias = Literal["value", "later value", "unwell", "no", "cancelled", "o
 
 
 class Answer:
-    """A value that names the load that brought it; half of them are falsy, in vain."""
+    """A value that names the load that brought it; half of them are falsy, and as good."""
 
     def __init__(self, key: Key, number: int, sent_at: float, size: int) -> None:
         self.key = key
