@@ -8,10 +8,8 @@ import sys
 LATER = (
     "click",
     "rich",
-    "tenacity",
     "aiolimiter",
     "zoneinfo",
-    "wolf_async.upstream.again",
 )
 NEVER = ("wolf_async.cli", "wolf_async.testing", "pytest", "hypothesis")
 

@@ -24,11 +24,11 @@ class Gates:
     async def enter(
         self, who: object = None, *, total: float = math.inf, stay: float | None = None
     ) -> None:
-        await self.limits.enter(Deadline(self.loop, total))
+        await self.limits.acquire(Deadline(self.loop, total))
         self.entered.append((who, self.loop.time()))
         if stay is not None:
             await asyncio.sleep(stay)
-            self.limits.leave()
+            self.limits.release()
 
     def start(self, who: object, **how: float) -> asyncio.Task[None]:
         return asyncio.ensure_future(self.enter(who, **how))
@@ -56,7 +56,7 @@ def test_a_wait_for_a_place_ends_with_the_deadline_and_takes_none() -> None:
         ):
             await gates.enter("second", total=5)
         assert gates.loop.time() == pytest.approx(5)
-        gates.limits.leave()
+        gates.limits.release()
         await gates.enter("third")
         assert [who for who, _ in gates.entered] == ["first", "third"]
 
@@ -71,14 +71,14 @@ def test_a_cancelled_wait_for_a_place_harms_nobody(when: str) -> None:
         second, third = gates.start("second"), gates.start("third")
         await asyncio.sleep(1)
         if when == "woken":  # the place is already on its way to the one who is cancelled
-            gates.limits.leave()
+            gates.limits.release()
         second.cancel()
         await asyncio.wait([second])
         if when == "waiting":
-            gates.limits.leave()
+            gates.limits.release()
         await third
         assert [who for who, _ in gates.entered] == ["first", "third"]
-        gates.limits.leave()
+        gates.limits.release()
         await gates.enter("fourth", total=1)
 
     run(main())
@@ -161,7 +161,7 @@ def test_one_deadline_holds_for_both_waits() -> None:
     async def main() -> None:
         gates = Gates(1, 0.1)
         await gates.enter("first")
-        asyncio.get_running_loop().call_later(4, gates.limits.leave)
+        asyncio.get_running_loop().call_later(4, gates.limits.release)
         with pytest.raises(WolfTimeoutError, match="rate limit"):
             await gates.enter("second", total=5)
         assert gates.loop.time() == pytest.approx(5)

@@ -214,28 +214,6 @@ async def test_a_session_of_its_own_is_closed_and_another_is_not(wire: Wire) -> 
         assert repr(other) == "<Transport: a session that was handed in>"
 
 
-async def test_a_new_connection_that_breaks_is_used_once_and_a_kept_one_is_replaced_once(
-    wire: Wire,
-) -> None:
-    async def script(line: Line) -> None:
-        await line.request()
-        if wire.server.connections == 1:
-            await line.send(http(b"{}"))
-            await line.request()
-
-    await wire.serve(script)
-    transport = wire.transport()
-    await wire.get(transport)
-    with pytest.raises(
-        WolfConnectionError, match="closed the connection without an answer"
-    ) as caught:
-        await wire.get(transport)
-    # the kept one, and a new one; not a third
-    assert (len(wire.server.requests), wire.server.connections) == (3, 2)
-    assert isinstance(caught.value.__cause__, aiohttp.ServerDisconnectedError)
-    await transport.close()
-
-
 async def test_a_dropped_transport_closes_its_connections(
     wire: Wire, loop_reports: list[dict[str, Any]]
 ) -> None:

@@ -77,8 +77,7 @@ class WolfClient:
     ``None`` for the environment's ``WOLF_TOKEN``. ``base_url`` is the deployment that the token belongs to; ``None``
     means ``WOLF_BASE_URL`` or else ``https://api.wolfsmartcloud.com``. ``cache=None`` keeps no answers and still shares
     requests. ``max_concurrency`` requests at most are under way at once. ``rate_limit`` is requests per second, or a
-    pair of that and how many may be sent in one burst. ``session`` is an aiohttp session to use; it is not closed. On one
-    that is handed in, aiohttp's own ways hold: it may send a request once more, uncounted, when a connection breaks.
+    pair of that and how many may be sent in one burst. ``session`` is an aiohttp session to use; it is not closed.
     ``allow_http`` permits plain http to hosts other than loopback. ``ssl`` is a context for TLS in place of the
     default one. ``trust_env`` takes the proxy from the environment, read once; ``.netrc`` is never read. ``max_body``
     bounds a response in bytes, after decompression. ``clock`` gives seconds for the ages of answers.

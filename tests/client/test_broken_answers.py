@@ -111,13 +111,10 @@ GOOD = {
 async def test_an_answer_that_is_unusable_is_a_connection_error_and_tried_again(
     serve: Serve, client: MakeClient, reply: bytes
 ) -> None:
-    server = await serve(in_turn(reply, reply, b"HTTP/1.1 200 OK\r\n\r\n" + BODY))
-    wolf = client(server.base_url, cache=None, timeouts=Timeouts(attempt=5))
+    server = await serve(in_turn(reply))
     with pytest.raises(WolfConnectionError) as caught:
-        await client(server.base_url, retry=ONCE).task_init("u")
-    assert caught.value.attempts == len(server.requests) == 1
-    assert await wolf.task_init("u")
-    assert len(server.requests) == 3
+        await client(server.base_url, timeouts=Timeouts(attempt=5)).task_init("u")
+    assert caught.value.attempts == 3
 
 
 @pytest.mark.parametrize("reply", UNDECODABLE.values(), ids=UNDECODABLE.keys())

@@ -46,7 +46,7 @@ from wolf_async.testing import (
 from wolf_async.upstream.deadline import Deadline
 
 from .conftest import ONCE, TOKEN
-from .raw_server import Line, http, in_turn, success
+from .raw_server import http, in_turn, success
 
 if TYPE_CHECKING:
     from wolf_async import WolfClient
@@ -144,31 +144,6 @@ async def test_attempts_bounds_the_requests_for_one_answer(
         with pytest.raises(WolfServerError) as caught:
             await wolf.task_init(box.users[0])
         assert caught.value.attempts == len(box.calls) == attempts
-
-
-async def test_a_lost_new_connection_counts_as_one_attempt(
-    serve: Serve, client: MakeClient
-) -> None:
-    # aiohttp would send each GET twice
-    server = await serve(in_turn(b""))
-    with pytest.raises(
-        WolfConnectionError, match="closed the connection without an answer"
-    ) as caught:
-        await client(server.base_url).task_init("u")
-    assert caught.value.attempts == len(server.requests) == 3
-
-
-async def test_a_reset_new_connection_counts_as_one_attempt(
-    serve: Serve, client: MakeClient
-) -> None:
-    async def script(line: Line) -> None:
-        await line.request()
-        line.reset()
-
-    server = await serve(script)
-    with pytest.raises(WolfConnectionError, match=r"reset|closed the connection") as caught:
-        await client(server.base_url, retry=ONCE).task_init("u")
-    assert caught.value.attempts == len(server.requests) == 1
 
 
 async def test_every_error_and_raw_response_tells_its_attempts_and_account(
@@ -270,7 +245,7 @@ async def test_the_deadline_bounds_all_attempts_together(box: Sandbox, client: M
 
 async def test_the_deadline_bounds_the_wait_for_a_place(box: Sandbox, client: MakeClient) -> None:
     wolf = client(box.base_url, max_concurrency=1, timeouts=Timeouts(total=0.08))
-    await wolf._sender._wire().limits.enter(Deadline(asyncio.get_running_loop(), math.inf))
+    await wolf._sender._wire().limits.acquire(Deadline(asyncio.get_running_loop(), math.inf))
     await _times_out(wolf, box.users[1], "waiting for one of max_concurrency places", attempts=0)
     assert not box.calls
 
@@ -334,7 +309,7 @@ async def test_a_request_that_there_is_no_time_for_is_not_counted(
     wolf = client(box.base_url, max_concurrency=1)
     with monkeypatch.context() as patched:
         # by hand, since uvloop's clock stands still for a millisecond
-        patched.setattr(Deadline, "left", Mock(return_value=0.0))
+        patched.setattr(Deadline, "remaining", Mock(return_value=0.0))
         with pytest.raises(WolfTimeoutError, match="waiting to send a request") as caught:
             await wolf.task_init(box.users[0])
     assert (caught.value.attempts, wolf.stats().requests, len(box.calls)) == (0, 0, 0)
@@ -540,8 +515,7 @@ async def test_no_frame_that_a_failed_load_went_through_holds_anything(
     shared = caught.value.__cause__
     assert shared is not None
     frames = [frame for frame, _ in traceback.walk_tb(shared.__traceback__)]
-    packages = {frame.f_globals["__name__"].partition(".")[0] for frame in frames}
-    assert {"tenacity", "wolf_async"} <= packages
+    assert {"Retry.call", "read_redacted"} <= {frame.f_code.co_qualname for frame in frames}
     # the outermost ones still ran while the others were cleared
     ran = {
         "Flight._run",

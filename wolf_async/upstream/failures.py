@@ -1,20 +1,48 @@
-"""What a failure means: which ones another attempt may mend, and which ones say that the upstream is unwell."""
+"""What went wrong: aiohttp's errors as ours, and what each kind of failure means for the caller."""
 
 from __future__ import annotations
 
-from typing import Final
+import re
+import traceback
+from typing import TYPE_CHECKING, Final
+
+import aiohttp
+from aiohttp.client_reqrep import ConnectionKey
+from aiohttp.http_exceptions import ContentEncodingError
+from multidict import CIMultiDict, CIMultiDictProxy
 
 from wolf_async.errors import (
     WolfAPIError,
+    WolfConfigError,
     WolfConnectionError,
     WolfDecodeError,
+    WolfError,
     WolfTimeoutError,
     deciding,
+    iter_causes,
 )
 
-__all__ = ["is_transient", "is_unwell"]
+if TYPE_CHECKING:
+    from wolf_async.policy import Timeouts
+    from wolf_async.upstream.deadline import Deadline
 
+__all__ = [
+    "GARBLED",
+    "bare",
+    "clear_frames",
+    "is_garbled",
+    "is_transient",
+    "is_unwell",
+    "map_error",
+]
+
+GARBLED: Final = "the answer's compression is broken, or none that was asked for"
+_NO_ANSWER: Final = "the server closed the connection without an answer"
+_NO_HEADERS: Final[CIMultiDict[str]] = CIMultiDict()
 _TRANSIENT: Final = frozenset({408, 429, 500, 502, 503, 504})
+
+
+# --- what a failure means ----------------------------------------------------------------------
 
 
 def is_transient(error: BaseException) -> bool:
@@ -25,9 +53,129 @@ def is_transient(error: BaseException) -> bool:
 
 
 def is_unwell(error: BaseException) -> bool:
-    """Tell whether a failed load means that the upstream is unwell; otherwise it is the upstream's answer."""
+    """Tell whether a failed load means that the upstream is unwell; otherwise it is its answer."""
     return isinstance(error, WolfDecodeError) or is_transient(error) or _is_server_error(error)
 
 
 def _is_server_error(error: BaseException) -> bool:
     return isinstance(error, WolfAPIError) and 500 <= deciding(error.code, error.http_status) < 600
+
+
+# --- aiohttp's errors as ours ------------------------------------------------------------------
+
+
+def map_error(
+    error: Exception, timeouts: Timeouts, deadline: Deadline | None, *, handed_in: bool
+) -> WolfError:
+    """Return the error of ours for one that aiohttp raised.
+
+    ``deadline`` is given if that, not the attempt's own timeout, was the bound. ``handed_in`` tells that the session
+    was the user's, whose settings may be what is wrong.
+    """
+    match error:
+        case TimeoutError():
+            return _map_timeout(error, timeouts, deadline)
+        case aiohttp.ClientResponseError():
+            return _map_response_error(error)
+        case aiohttp.ClientPayloadError():
+            return WolfConnectionError("the answer was cut short")
+        case aiohttp.InvalidURL():
+            return WolfConfigError(f"aiohttp refuses the URL: {error}")
+        case RuntimeError() | ValueError() if handed_in:
+            return WolfConfigError(f"the session that was handed in cannot be used here: {error}")
+        case _:
+            return WolfConnectionError(_describe(error))
+
+
+def _map_timeout(error: TimeoutError, timeouts: Timeouts, deadline: Deadline | None) -> WolfError:
+    is_over = deadline is not None and deadline.remaining() <= 0
+    if isinstance(error, aiohttp.ServerTimeoutError) and not is_over:
+        return WolfTimeoutError(f"no connection within {timeouts.connect:g} s")
+    if deadline is not None:
+        return deadline.timeout_error("waiting for the answer to a request")
+    return WolfTimeoutError(f"no complete answer within {timeouts.attempt:g} s")
+
+
+def _map_response_error(error: aiohttp.ClientResponseError) -> WolfError:
+    if is_garbled(error):
+        return WolfDecodeError(GARBLED)
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return WolfConnectionError(f"the proxy refused to connect: HTTP {error.status}")
+    return WolfConnectionError(f"the answer is not HTTP: {_unquoted(error.message)}")
+
+
+def _describe(error: Exception) -> str:
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        return _NO_ANSWER
+    kind = type(error).__name__
+    is_told = isinstance(error, (aiohttp.ClientError, OSError))
+    return f"no answer: {kind}: {error}" if is_told else f"no answer: {kind}"
+
+
+def is_garbled(error: BaseException) -> bool:
+    """Tell whether it was the Content-Encoding that aiohttp could not undo."""
+    return any(isinstance(link, ContentEncodingError) for link in iter_causes(error))
+
+
+def _unquoted(message: str) -> str:
+    """Return a message of aiohttp's up to where it quotes what the server sent."""
+    return re.split(r"[\n:'\"]", message)[0].strip()
+
+
+# --- what an error keeps -----------------------------------------------------------------------
+
+
+def clear_frames(error: BaseException) -> None:
+    """Clear the variables of all frames that ``error``, and all behind it, went through.
+
+    They hold the whole body and the request's headers, for as long as somebody keeps the error. To be called only
+    where all these frames are aiohttp's and ours.
+    """
+    for link in iter_causes(error):
+        traceback.clear_frames(link.__traceback__)
+
+
+def bare(error: Exception) -> Exception:
+    """Return the error as a cause without the token.
+
+    The token is in the headers of the request, and in what the error quotes of the answer if the server echoed it.
+    """
+    match error:
+        case aiohttp.ClientResponseError():
+            _strip_response_error(error)
+        case aiohttp.ServerDisconnectedError():
+            error.args = (_NO_ANSWER,)
+            error.message = _NO_ANSWER
+        case aiohttp.ClientPayloadError():
+            error.args = ()
+        case aiohttp.ClientConnectorError():
+            error.args = tuple(map(_unproxied, error.args))
+            for name, value in vars(error).items():
+                setattr(error, name, _unproxied(value))
+            return error
+        case _:
+            return error
+    # what is behind it quotes the same
+    error.__cause__ = error.__context__ = None
+    return error
+
+
+def _strip_response_error(error: aiohttp.ClientResponseError) -> None:
+    info = error.request_info
+    error.request_info = aiohttp.RequestInfo(
+        # a proxy's may hold a password
+        info.url.with_user(None),
+        info.method,
+        CIMultiDictProxy(_NO_HEADERS),
+        info.real_url.with_user(None),
+    )
+    error.args = (error.request_info, error.history)
+    error.message = ""
+    error.headers = None
+
+
+def _unproxied(value: object) -> object:
+    """Return the key of a connection without the proxy's URL and password; anything else as it is."""
+    if not isinstance(value, ConnectionKey):
+        return value
+    return value._replace(proxy=None, proxy_auth=None, proxy_headers_hash=None)

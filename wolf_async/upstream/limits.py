@@ -50,10 +50,10 @@ class Limits:
             per_second, burst = rate_limit if isinstance(rate_limit, tuple) else (rate_limit, 1)
             self._limiter = AsyncLimiter(burst, burst / per_second)
 
-    async def enter(self, deadline: Deadline) -> None:
+    async def acquire(self, deadline: Deadline) -> None:
         """Take a place, then a share of the rate; raises `WolfTimeoutError` at the deadline, with neither taken."""
         if self._places.locked():
-            async with deadline.while_("waiting for one of max_concurrency places"):
+            async with deadline.enforce("waiting for one of max_concurrency places"):
                 await self._places.acquire()
         else:
             await self._places.acquire()
@@ -61,12 +61,12 @@ class Limits:
             return
         # with the place in hand, so that the request leaves at the moment that the rate allows
         try:
-            async with deadline.while_("waiting for the rate limit"):
+            async with deadline.enforce("waiting for the rate limit"):
                 await self._limiter.acquire()
         except BaseException:
             self._places.release()
             raise
 
-    def leave(self) -> None:
+    def release(self) -> None:
         """Give the place back."""
         self._places.release()

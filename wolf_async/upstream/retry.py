@@ -1,11 +1,14 @@
-"""Which failures are tried again, within one deadline and one budget."""
+"""Try a failed attempt again, within one deadline and one budget."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
+import random
 from typing import TYPE_CHECKING, Final, TypeVar
 
+from wolf_async.errors import WolfAPIError
 from wolf_async.upstream.failures import is_transient
 
 if TYPE_CHECKING:
@@ -13,19 +16,20 @@ if TYPE_CHECKING:
 
     from wolf_async.logs import ThrottledLogger
     from wolf_async.policy import RetryPolicy
-    from wolf_async.upstream.again import Again
     from wolf_async.upstream.deadline import Deadline
 
-__all__ = ["Budget", "Retry"]
+__all__ = ["Retry", "RetryBudget"]
 
 T = TypeVar("T")
 
 _RESERVE: Final = 10.0
-_SAVED_AT_MOST: Final = 100.0
+_MAX_SAVED: Final = 100.0
+_MAX_DOUBLINGS: Final = 60
+"""More would be longer than any ``max_backoff``, and in the end no float could hold it."""
 
 
-class Budget:
-    """How many further attempts are still allowed: a fraction of the first ones, after a small reserve."""
+class RetryBudget:
+    """Count how many further attempts are allowed: a fraction of the first ones, after a small reserve."""
 
     __slots__ = ("_fraction", "_left")
 
@@ -36,21 +40,21 @@ class Budget:
     def earn(self) -> None:
         """Count a first attempt."""
         # never more than a bound: a long quiet day must not pay for a storm of attempts in the evening
-        self._left = max(self._left, min(self._left + self._fraction, _SAVED_AT_MOST))
+        self._left = max(self._left, min(self._left + self._fraction, _MAX_SAVED))
 
     def spend(self) -> bool:
-        """Take one further attempt out of the budget, if it holds one."""
+        """Take one further attempt out of the budget, and tell whether it held one."""
         if self._left < 1:
             return False
         self._left -= 1
         return True
 
     def __repr__(self) -> str:
-        return f"<Budget: {self._left:.1f} attempts left>"
+        return f"<RetryBudget: {self._left:.1f} attempts left>"
 
 
 class Retry:
-    """Calls an attempt, and calls it again where that may help."""
+    """Call an attempt, and call it again where that may help."""
 
     def __init__(
         self,
@@ -62,29 +66,46 @@ class Retry:
         self._policy = policy
         self._log = log
         self._sleep = sleep
-        self._budget = Budget(policy.budget)
-        self._again: Again | None = None
+        self._budget = RetryBudget(policy.budget)
 
     async def call(self, attempt: Callable[[], Awaitable[T]], deadline: Deadline) -> T:
-        """What ``attempt`` returns, or the error of its last try."""
+        """Return what ``attempt`` returns in the end, or raise the error of its last try."""
         self._budget.earn()
-        try:
-            return await attempt()
-        except Exception as error:
-            if not is_transient(error) or self._policy.attempts == 1:
-                raise
-            failed: Exception | None = error
+        attempts = 0
+        while True:
+            attempts += 1
+            try:
+                return await attempt()
+            except Exception as error:
+                pause = self._pause(error, attempts)
+                if not self._may_go_on(error, attempts, pause, deadline):
+                    raise
+            # here, not above: nothing holds the error, and what the server sent with it, any longer
+            await self._sleep(pause)
 
-        async def again() -> T:
-            # the attempt that has failed already counts as the first one; and nothing here holds its error any longer
-            nonlocal failed
-            if failed is not None:
-                first, failed = failed, None
-                raise first
-            return await attempt()
+    def _pause(self, error: Exception, attempts: int) -> float:
+        """Return the seconds that the server asked for, or a random pause ("full jitter")."""
+        if isinstance(error, WolfAPIError) and error.retry_after is not None:
+            return error.retry_after
+        bound = self._policy.backoff * 2.0 ** min(attempts - 1, _MAX_DOUBLINGS)
+        return random.uniform(0, min(bound, self._policy.max_backoff))
 
-        if self._again is None:
-            from wolf_async.upstream.again import Again  # noqa: PLC0415 (not at import: most programs never need it)
-
-            self._again = Again(self._policy, self._budget, self._log, self._sleep)
-        return await self._again.call(again, deadline)
+    def _may_go_on(self, error: Exception, attempts: int, pause: float, deadline: Deadline) -> bool:
+        """Tell whether another attempt may help, its pause fits, and the budget pays for it."""
+        if not is_transient(error) or attempts >= self._policy.attempts:
+            return False
+        if (
+            isinstance(error, WolfAPIError)
+            and (error.retry_after or 0) > self._policy.max_retry_after
+        ):
+            return False
+        # the error that is known says more than a timeout in the middle of a pause would
+        if pause >= deadline.remaining():
+            return False
+        # last, since it takes what it finds
+        if self._budget.spend():
+            return True
+        self._log(
+            logging.WARNING, "budget", "the retry budget is spent: failures are raised at once"
+        )
+        return False

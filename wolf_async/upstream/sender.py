@@ -6,8 +6,8 @@ import asyncio
 import logging
 import time
 import traceback
-from contextlib import AsyncExitStack, suppress
-from typing import TYPE_CHECKING, Final, TypeVar
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
@@ -16,7 +16,7 @@ from wolf_async.api.redact import read_redacted, redact_error
 from wolf_async.api.response import RawResponse
 from wolf_async.cache.inflight import loading
 from wolf_async.cache.loading import check_ended
-from wolf_async.errors import WolfAuthError, WolfError, iter_causes
+from wolf_async.errors import WolfAuthError, WolfError
 from wolf_async.logs import ThrottledLogger, logger
 from wolf_async.upstream.auth import Credential, TokenProvider, Tokens
 from wolf_async.upstream.deadline import Deadline
@@ -36,11 +36,6 @@ if TYPE_CHECKING:
 __all__ = ["Sender"]
 
 T = TypeVar("T")
-
-_FORGETFUL: Final = frozenset({"aiohttp", "wolf_async"})
-"""The packages whose frames forget their variables when a load has failed."""
-_BETWEEN: Final = frozenset({"concurrent", "tenacity"})
-"""Those that an error of ours passes where it is tried again."""
 
 
 class _Load(msgspec.Struct):
@@ -122,7 +117,7 @@ class Sender:
         except WolfError as error:
             error.account = account
             error.attempts = load.attempts
-            _forget_frames(error)
+            traceback.clear_frames(error.__traceback__)  # they hold what the server sent
             raise
 
     async def _attempt(
@@ -131,7 +126,7 @@ class Sender:
         """Send one request, and once more with another token if the server refused this one."""
         credential = self._tokens.at_hand()
         if credential is None:
-            async with load.deadline.while_("waiting for the token provider"):
+            async with load.deadline.enforce("waiting for the token provider"):
                 credential = await self._tokens.get()
         try:
             return await self._exchange(wiring, load, credential, read)
@@ -139,7 +134,7 @@ class Sender:
             if load.renewed or not self._tokens.renewable:
                 raise
         load.renewed = True
-        async with load.deadline.while_("waiting for the token provider"):
+        async with load.deadline.enforce("waiting for the token provider"):
             credential = await self._tokens.renew(credential)
         return await self._exchange(wiring, load, credential, read)
 
@@ -147,10 +142,10 @@ class Sender:
         self, wiring: _Wiring, load: _Load, credential: Credential, read: Callable[[RawResponse], T]
     ) -> tuple[RawResponse, T]:
         """Send one request and read its answer; an error that comes of it is free of the token."""
-        await wiring.limits.enter(load.deadline)
-        if load.deadline.left() <= 0:
-            wiring.limits.leave()
-            raise load.deadline.passed("waiting to send a request")
+        await wiring.limits.acquire(load.deadline)
+        if load.deadline.remaining() <= 0:
+            wiring.limits.release()
+            raise load.deadline.timeout_error("waiting to send a request")
         load.attempts += 1
         self.requests += 1
         self.retries += load.attempts > 1
@@ -169,7 +164,7 @@ class Sender:
             raise
         finally:
             loading.reset(within)
-            wiring.limits.leave()
+            wiring.limits.release()
             if debug:
                 milliseconds = (time.perf_counter() - begun) * 1000
                 logger.debug(
@@ -217,18 +212,3 @@ class Sender:
             if wiring is not None and not wiring.loop.is_closed():
                 steps.push_async_callback(wiring.transport.close)
             await self._tokens.aclose()
-
-
-def _forget_frames(error: BaseException) -> None:
-    """Clear the variables of the frames of ours and of aiohttp's that ``error``, and all behind it, went through.
-
-    They hold the whole body, the request's headers and the error itself, for as long as somebody keeps the error.
-    """
-    for link in iter_causes(error):
-        packages = _FORGETFUL | _BETWEEN if isinstance(link, WolfError) else _FORGETFUL
-        for frame, _ in traceback.walk_tb(link.__traceback__):
-            # Nobody else's: whoever caught a token provider's error as well may have been suspended since, and before
-            # Python 3.13 to clear a suspended frame ends its coroutine.
-            if frame.f_globals.get("__name__", "").partition(".")[0] in packages:
-                with suppress(RuntimeError):  # it still runs
-                    frame.clear()

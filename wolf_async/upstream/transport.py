@@ -1,23 +1,18 @@
-"""One bounded exchange over aiohttp, and the one place that maps its errors to ours."""
+"""One bounded exchange over aiohttp."""
 
 from __future__ import annotations
 
 import asyncio
 import math
-import re
-import socket
 import ssl as ssl_module
 import urllib.request
 from contextlib import suppress
-from contextvars import ContextVar
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 import aiohttp
-from aiohttp.client_reqrep import ConnectionKey
 from aiohttp.connector import Connection
-from aiohttp.http_exceptions import ContentEncodingError
-from multidict import CIMultiDict, CIMultiDictProxy
+from multidict import CIMultiDictProxy
 from yarl import URL
 
 from wolf_async._version import __version__
@@ -26,13 +21,9 @@ from wolf_async.api.response import RawResponse, unreadable_error
 from wolf_async.errors import (
     WolfClosedError,
     WolfConfigError,
-    WolfConnectionError,
-    WolfDecodeError,
     WolfError,
-    WolfTimeoutError,
-    iter_causes,
 )
-from wolf_async.upstream.deadline import Timer
+from wolf_async.upstream.failures import GARBLED, bare, clear_frames, is_garbled, map_error
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -51,10 +42,7 @@ _HEADERS: Final = {
     "Content-Type": "application/json",
     "User-Agent": f"wolf-async/{__version__}",
 }
-_GARBLED: Final = "the answer's compression is broken, or none that was asked for"
 _NEVER: Final = math.inf
-_NO_ANSWER: Final = "the server closed the connection without an answer"
-_NO_HEADERS: Final[CIMultiDict[str]] = CIMultiDict()
 
 
 class Transport:
@@ -82,7 +70,7 @@ class Transport:
         self._proxy = _proxy_for(base_url) if trust_env else None
         self._session = self._new_session() if session is None else session
         connect = None if math.isinf(timeouts.connect) else timeouts.connect
-        # the attempt's own time is kept here: aiohttp would set a timer of the loop for each request
+        # the attempt's own time is kept in `get`, which tells it from the deadline's
         self._connect_within = aiohttp.ClientTimeout(
             total=None,
             # this counts the wait for a place in the pool as well; only a pool of our own has no such wait
@@ -91,8 +79,6 @@ class Transport:
             # aiohttp rounds longer timeouts up to whole seconds above this threshold
             ceil_threshold=_NEVER,
         )
-        self._loop = asyncio.get_running_loop()
-        self._timer = Timer(self._loop, timeouts.attempt)
         if self._owned:
             self._keeper = _until_the_loop_ends(self._session)
             _begin(self._keeper)
@@ -100,7 +86,7 @@ class Transport:
     def _new_session(self) -> aiohttp.ClientSession:
         # no limit here: the place that a request takes is counted before it comes this far, for every kind of session
         return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, socket_factory=_new_socket),
+            connector=aiohttp.TCPConnector(limit=0),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers=_HEADERS,
             response_class=_Response,
@@ -114,13 +100,11 @@ class Transport:
         Raises `WolfTimeoutError`, `WolfConnectionError`, `WolfClosedError` if the session is closed; and for a body that
         is too large or whose compression is broken a `WolfAPIError` by its status, or `WolfDecodeError`.
         """
-        left = deadline.left()
-        whole = left >= self._timeouts.attempt
-        timer = self._timer if whole else Timer(self._loop, left)
-        _connecting.set(_Connecting())
+        attempt = self._timeouts.attempt
+        bound = min(deadline.remaining(), attempt)
         sent_at = self._clock()
         try:
-            with timer.timing():
+            async with asyncio.timeout(None if math.isinf(bound) else bound):
                 response = await self._session.get(
                     URL(url, encoded=True),
                     headers=headers if self._owned else {**_HEADERS, **headers},
@@ -135,11 +119,14 @@ class Transport:
         except WolfError:
             raise
         except Exception as error:
-            raise self._ours(error, None if whole else deadline) from _bare(error)
-        finally:
-            if not whole:
-                timer.close()
+            clear_frames(error)
+            raise self._mapped(error, None if bound == attempt else deadline) from bare(error)
         return RawResponse(response.status, response.headers, body, sent_at)
+
+    def _mapped(self, error: Exception, deadline: Deadline | None) -> WolfError:
+        if self._session.closed:
+            return WolfClosedError("the session is closed")
+        return map_error(error, self._timeouts, deadline, handed_in=not self._owned)
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
         length = response.content_length
@@ -149,8 +136,8 @@ class Transport:
             return await response.read()
         except BaseException as error:
             response.close()
-            if isinstance(error, aiohttp.ClientPayloadError) and _is_garbled(error):
-                raise _unread(response, _GARBLED) from _bare(error)
+            if isinstance(error, aiohttp.ClientPayloadError) and is_garbled(error):
+                raise _unread(response, GARBLED) from bare(error)
             raise
 
     async def _read_bounded(self, response: aiohttp.ClientResponse, length: int) -> bytes:
@@ -168,43 +155,8 @@ class Transport:
         # nothing of it is kept: what was cut off in the middle of the token could not be told from other text
         raise _unread(response, f"the answer is larger than {self._max_body} bytes")
 
-    def _ours(self, error: Exception, deadline: Deadline | None) -> Exception:  # noqa: C901, PLR0911, PLR0912 (a table)
-        """The error of ours for one of aiohttp's; ``deadline`` if that, not the attempt's own timeout, was the bound."""
-        if self._session.closed:
-            return WolfClosedError("the session is closed")
-        match error:
-            case _Broken():
-                return self._ours(error.how, deadline)
-            case aiohttp.ServerTimeoutError() if deadline is None or deadline.left() > 0:
-                return WolfTimeoutError(f"no connection within {self._timeouts.connect:g} s")
-            case TimeoutError():
-                if deadline is not None:
-                    return deadline.passed("waiting for the answer to a request")
-                return WolfTimeoutError(f"no complete answer within {self._timeouts.attempt:g} s")
-            case aiohttp.ClientResponseError() if _is_garbled(error):
-                return WolfDecodeError(_GARBLED)
-            case aiohttp.ClientPayloadError():
-                return WolfConnectionError("the answer was cut short")
-            case aiohttp.ClientHttpProxyError():
-                return WolfConnectionError(f"the proxy refused to connect: HTTP {error.status}")
-            case aiohttp.ClientResponseError():
-                return WolfConnectionError(f"the answer is not HTTP: {_unquoted(error.message)}")
-            case aiohttp.ServerDisconnectedError():
-                return WolfConnectionError(_NO_ANSWER)
-            case aiohttp.InvalidURL():
-                return WolfConfigError(f"aiohttp refuses the URL: {error}")
-            case aiohttp.ClientError() | OSError():
-                return WolfConnectionError(f"no answer: {type(error).__name__}: {error}")
-            case RuntimeError() | ValueError() if not self._owned:
-                return WolfConfigError(
-                    f"the session that was handed in cannot be used here: {error}"
-                )
-            case _:
-                return WolfConnectionError(f"no answer: {type(error).__name__}")
-
     async def close(self) -> None:
         """Close the session if it is ours; no request is under way any more."""
-        self._timer.close()
         if self._owned:
             await self._keeper.aclose()
 
@@ -242,61 +194,17 @@ def _proxy_for(base_url: str) -> URL | None:
     return url
 
 
-class _Connecting:
-    """Whether one request needed a connection of its own."""
-
-    __slots__ = ("new",)
-
-    def __init__(self) -> None:
-        self.new = False
-
-
-_connecting: Final[ContextVar[_Connecting | None]] = ContextVar(
-    "wolf_async.connecting", default=None
-)
-
-
-def _new_socket(address: aiohttp.AddrInfoType) -> socket.socket:  # pyright: ignore[reportUnknownParameterType]
-    connecting = _connecting.get()
-    if connecting is not None:
-        connecting.new = True
-    return socket.socket(*address[:3])
-
-
-class _Broken(aiohttp.ClientError):
-    """A new connection broke: of a class that makes aiohttp not try again."""
-
-    def __init__(self, how: Exception) -> None:
-        super().__init__()
-        self.how = how
-
-
 class _Response(aiohttp.ClientResponse):
-    """Keeps aiohttp from two things: to take what nobody asked for, and to ask again where nobody counts it.
+    """Refuse a connection on which the server has spoken out of turn, right after the request is written.
 
-    What lies in a kept connection before its next request is answered belongs to no request, but aiohttp would take it
-    for the answer, and each later answer for that of the request after. When a new connection breaks, aiohttp would send
-    a GET once more; on a kept one, which the server may have closed meanwhile, once more is right.
+    Without this check a late answer, still lying in a kept connection, is delivered for another account.
     """
 
     async def start(self, connection: Connection) -> aiohttp.ClientResponse:
-        connecting = _connecting.get()
-        new = connecting is not None and connecting.new
-        if not new:
-            _check_silent(connection)
-        try:
-            return await super().start(connection)
-        except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-            if not new:
-                raise
-            raise _Broken(error) from error
-
-
-def _check_silent(connection: Connection) -> None:
-    """Refuse a connection on which the server has spoken out of turn; to be called right after the request is written."""
-    # no byte was read since: what is here came before
-    if connection.protocol is not None and connection.protocol.should_close:
-        raise aiohttp.ServerDisconnectedError
+        # no byte was read since the request was written: what is here came before
+        if connection.protocol is not None and connection.protocol.should_close:
+            raise aiohttp.ServerDisconnectedError
+        return await super().start(connection)
 
 
 async def _until_the_loop_ends(session: aiohttp.ClientSession) -> AsyncGenerator[None]:
@@ -319,57 +227,3 @@ def _begin(generator: AsyncGenerator[None]) -> None:
 
 def _unread(response: aiohttp.ClientResponse, reason: str) -> WolfError:
     return unreadable_error(RawResponse(response.status, response.headers, b""), reason)
-
-
-def _is_garbled(error: BaseException) -> bool:
-    """Whether it was the Content-Encoding that aiohttp could not undo."""
-    return any(isinstance(link, ContentEncodingError) for link in iter_causes(error))
-
-
-def _unproxied(value: object) -> object:
-    """The key of a connection without the proxy's URL and password; anything else as it is."""
-    if not isinstance(value, ConnectionKey):
-        return value
-    return value._replace(proxy=None, proxy_auth=None, proxy_headers_hash=None)
-
-
-def _unquoted(message: str) -> str:
-    """A message of aiohttp's up to where it quotes what the server sent."""
-    return re.split(r"[\n:'\"]", message)[0].strip()
-
-
-def _bare(error: Exception) -> Exception:
-    """The error as a cause, without the token.
-
-    That is in the headers of the request, and in what the error quotes of the answer if the server echoed it.
-    """
-    match error:
-        case _Broken():
-            return _bare(error.how)
-        case aiohttp.ClientResponseError():
-            info = error.request_info
-            error.request_info = aiohttp.RequestInfo(
-                # a proxy's may hold a password
-                info.url.with_user(None),
-                info.method,
-                CIMultiDictProxy(_NO_HEADERS),
-                info.real_url.with_user(None),
-            )
-            error.args = (error.request_info, error.history)
-            error.message = ""
-            error.headers = None
-        case aiohttp.ServerDisconnectedError():
-            error.args = (_NO_ANSWER,)
-            error.message = _NO_ANSWER
-        case aiohttp.ClientPayloadError():
-            error.args = ()
-        case aiohttp.ClientConnectorError():
-            error.args = tuple(map(_unproxied, error.args))
-            for name, value in vars(error).items():
-                setattr(error, name, _unproxied(value))
-            return error
-        case _:
-            return error
-    # what is behind it quotes the same
-    error.__cause__ = error.__context__ = None
-    return error
