@@ -14,18 +14,21 @@ from wolf_async.account import Account
 from wolf_async.cache.inflight import own_copy
 from wolf_async.errors import (
     BODY_KEPT,
+    DraftProblem,
     WolfAPIError,
     WolfAuthError,
     WolfClosedError,
     WolfConfigError,
     WolfConnectionError,
     WolfDecodeError,
+    WolfDraftError,
     WolfError,
     WolfNotFoundError,
     WolfPermissionError,
     WolfRateLimitError,
     WolfServerError,
     WolfTimeoutError,
+    WolfUncertainError,
 )
 
 CONTEXT: dict[str, Any] = {"account": Account("u", "s"), "attempts": 3, "body": b"<html>\xff"}
@@ -37,7 +40,12 @@ API: dict[str, Any] = {
     "request_id": "r-1",
     "retry_after": 2.5,
 }
-CLASSES: list[type[WolfError]] = [getattr(errors, name) for name in errors.__all__]
+CLASSES: list[type[WolfError]] = [
+    value
+    for value in (getattr(errors, name) for name in errors.__all__)
+    if issubclass(value, BaseException)
+]
+PROBLEM = DraftProblem(path="$.name", code="name_empty", message="name must not be empty")
 
 
 def fields_of(cls: type[WolfError]) -> dict[str, Any]:
@@ -45,6 +53,10 @@ def fields_of(cls: type[WolfError]) -> dict[str, Any]:
     own: dict[str, Any] = {}
     if issubclass(cls, WolfDecodeError):
         own = {"path": "$.data[0]"}
+    if issubclass(cls, WolfDraftError):
+        own = {"problems": (PROBLEM,)}
+    if issubclass(cls, WolfUncertainError):
+        own = {"draft_name": "催收"}
     if issubclass(cls, WolfAPIError):
         own = API
     return CONTEXT | own
@@ -116,6 +128,8 @@ def test_the_tree_of_errors() -> None:
         WolfConnectionError: WolfError,
         WolfTimeoutError: WolfError,
         WolfDecodeError: WolfError,
+        WolfDraftError: WolfError,
+        WolfUncertainError: WolfError,
         WolfAPIError: WolfError,
         WolfAuthError: WolfAPIError,
         WolfPermissionError: WolfAPIError,

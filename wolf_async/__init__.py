@@ -15,18 +15,21 @@ from wolf_async.api.response import RawResponse
 from wolf_async.bulk import AccountResult
 from wolf_async.client import ClientStats, WolfClient
 from wolf_async.errors import (
+    DraftProblem,
     WolfAPIError,
     WolfAuthError,
     WolfClosedError,
     WolfConfigError,
     WolfConnectionError,
     WolfDecodeError,
+    WolfDraftError,
     WolfError,
     WolfNotFoundError,
     WolfPermissionError,
     WolfRateLimitError,
     WolfServerError,
     WolfTimeoutError,
+    WolfUncertainError,
 )
 from wolf_async.models import (
     AutoRecycleDetail,
@@ -62,6 +65,7 @@ __all__ = [
     "ClientStats",
     "Configs",
     "DialTimeDay",
+    "DraftProblem",
     "EndActions",
     "LLMIntentionConfig",
     "Line",
@@ -83,11 +87,13 @@ __all__ = [
     "WolfConfigError",
     "WolfConnectionError",
     "WolfDecodeError",
+    "WolfDraftError",
     "WolfError",
     "WolfNotFoundError",
     "WolfPermissionError",
     "WolfRateLimitError",
     "WolfServerError",
     "WolfTimeoutError",
+    "WolfUncertainError",
     "__version__",
 ]

@@ -6,7 +6,9 @@ sent is cleaned of it before it gets here.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import msgspec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -14,18 +16,21 @@ if TYPE_CHECKING:
     from wolf_async.account import Account
 
 __all__ = [
+    "DraftProblem",
     "WolfAPIError",
     "WolfAuthError",
     "WolfClosedError",
     "WolfConfigError",
     "WolfConnectionError",
     "WolfDecodeError",
+    "WolfDraftError",
     "WolfError",
     "WolfNotFoundError",
     "WolfPermissionError",
     "WolfRateLimitError",
     "WolfServerError",
     "WolfTimeoutError",
+    "WolfUncertainError",
 ]
 
 _TELLING = frozenset({401, 403, 404, 408, 429})
@@ -96,6 +101,47 @@ class WolfDecodeError(WolfError):
     def __init__(self, message: str = "", *, path: str = "$", **context: Any) -> None:
         super().__init__(message, **context)
         self.path = path
+
+
+class DraftProblem(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """One thing that is wrong, or odd, with a draft of a task."""
+
+    path: str
+    """Where in the body, as in ``$.task_extras.line[0].limit``."""
+    code: str
+    """What kind of problem it is, as in ``limit_above_residue``; for programs."""
+    message: str
+    """What was expected and what came, in one sentence; for people."""
+    severity: Literal["error", "warning"] = "error"
+    """``"error"`` where the task is not to be created, ``"warning"`` where somebody should look."""
+
+
+class WolfDraftError(WolfError):
+    """A draft of a task that must not be sent, or that cannot be made; no task was created."""
+
+    problems: tuple[DraftProblem, ...]
+    """All that was found, warnings included."""
+
+    def __init__(
+        self, message: str = "", *, problems: tuple[DraftProblem, ...] = (), **context: Any
+    ) -> None:
+        super().__init__(message, **context)
+        self.problems = problems
+
+
+class WolfUncertainError(WolfError):
+    """A task may or may not have been created: look before it is tried again.
+
+    The request may have reached the server, and no answer says how it ended. The error behind it is
+    its ``__cause__``.
+    """
+
+    draft_name: str
+    """``name`` of the draft that was sent, to look for among the account's tasks."""
+
+    def __init__(self, message: str = "", *, draft_name: str = "", **context: Any) -> None:
+        super().__init__(message, **context)
+        self.draft_name = draft_name
 
 
 class WolfAPIError(WolfError):
