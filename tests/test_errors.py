@@ -22,6 +22,7 @@ from wolf_async.errors import (
     WolfConnectionError,
     WolfDecodeError,
     WolfDraftError,
+    WolfEndpointError,
     WolfError,
     WolfNotFoundError,
     WolfPermissionError,
@@ -95,11 +96,21 @@ def test_every_error_survives_copying(cls: type[WolfError]) -> None:
 @every_class
 def test_every_error_keeps_all_that_it_was_given(cls: type[WolfError]) -> None:
     error = full(cls)
-    assert str(error) == "it went wrong"
+    assert error.args == ("it went wrong",)
     assert {name: getattr(error, name) for name in fields_of(cls)} == fields_of(cls)
     assert "it went wrong" in repr(error)
     for duplicate in (copy.copy(error), pickle.loads(pickle.dumps(error)), own_copy(error)):
         assert {name: getattr(duplicate, name) for name in fields_of(cls)} == fields_of(cls)
+
+
+@every_class
+def test_the_text_of_an_error_names_the_account(cls: type[WolfError]) -> None:
+    assert str(cls("it went wrong")) == "it went wrong"
+    error = cls("it went wrong", account=Account("u"))
+    assert str(error) == "it went wrong (account u)"
+    error.account = Account("u", "s")
+    assert str(error) == "it went wrong (account u, sub-account s)"
+    assert str(cls(account=Account("u"))) == "(account u)"
 
 
 @every_class
@@ -134,6 +145,7 @@ def test_the_tree_of_errors() -> None:
         WolfAuthError: WolfAPIError,
         WolfPermissionError: WolfAPIError,
         WolfNotFoundError: WolfAPIError,
+        WolfEndpointError: WolfAPIError,
         WolfRateLimitError: WolfAPIError,
         WolfServerError: WolfAPIError,
     }

@@ -238,6 +238,26 @@ def test_plain_http_is_refused_but_for_loopback_or_with_leave(host: str) -> None
     assert check_base_url(f"https://{host}", allow_http=False) == f"https://{host}"
 
 
+ENDPOINT = "/agent-api/new/user/u-1/task/create"
+
+
+@pytest.mark.parametrize(
+    "path", ["/agent-api", "/agent-api/", "/agent-api/new", "/agent-api/new/user/", ENDPOINT]
+)
+@pytest.mark.parametrize("base", [BASE, f"{BASE}/v1", "http://127.0.0.1:8080"])
+def test_a_base_url_with_the_endpoints_own_path_is_refused_with_the_one_it_should_be(
+    base: str, path: str
+) -> None:
+    with pytest.raises(WolfConfigError) as caught:
+        check_base_url(base + path, allow_http=False)
+    assert f"base_url must end before the endpoint's own path: {base}, not " in str(caught.value)
+
+
+@pytest.mark.parametrize("path", ["/agent-api-2", "/agent-api/v2", "/my-agent-api", "/x/task"])
+def test_a_prefix_that_only_looks_like_the_endpoint_is_one(path: str) -> None:
+    assert check_base_url(BASE + path, allow_http=False) == BASE + path
+
+
 BAD_BASE_URLS: list[Any] = [
     *[None, 7, b"https://api.example", URL("https://api.example"), ["https://api.example"]],
     *[

@@ -19,12 +19,13 @@ from responses import SETTINGS, check_copies, error_body, refused, response, und
 from strategies import SAMPLE_BYTES, sample
 
 from wolf_async.api import response as api_response
-from wolf_async.api.response import RawResponse, find_api_error, parse
+from wolf_async.api.response import RawResponse, find_api_error, parse, unreadable_error
 from wolf_async.errors import (
     BODY_KEPT,
     WolfAPIError,
     WolfAuthError,
     WolfDecodeError,
+    WolfEndpointError,
     WolfError,
     WolfNotFoundError,
     WolfPermissionError,
@@ -32,6 +33,8 @@ from wolf_async.errors import (
     WolfServerError,
 )
 from wolf_async.models import TaskInit
+
+BASE = "https://api.example/v1"
 
 
 def with_limit(value: bytes) -> bytes:
@@ -211,6 +214,17 @@ def test_a_long_message_is_cut() -> None:
     assert len(str(error)) < 600
 
 
+NO_OBJECTS = [
+    b"",
+    b"<html>\r\n<h1>502 Bad Gateway</h1>nginx</html>",
+    b"null",
+    b"[]",
+    b'"no"',
+    b"\xff\xfe",
+    b'{"code":1',
+]
+
+
 @pytest.mark.parametrize(
     ("status", "expected"),
     [
@@ -231,26 +245,54 @@ def test_a_long_message_is_cut() -> None:
         (999, WolfAPIError),
     ],
 )
-@pytest.mark.parametrize(
-    "body",
-    [
-        b"",
-        b"<html>\r\n<h1>502 Bad Gateway</h1>nginx</html>",
-        b"null",
-        b"[]",
-        b'"no"',
-        b"\xff\xfe",
-        b'{"code":1',
-        b"{}",
-    ],
-)
+@pytest.mark.parametrize("body", [*NO_OBJECTS, b"{}", b'{"error": "no"}'])
 def test_without_an_envelope_the_http_status_decides(
     body: bytes, status: int, expected: type[WolfAPIError]
 ) -> None:
     error = refused(body, status)
+    if status == 404 and body in NO_OBJECTS:
+        expected = WolfEndpointError
     assert type(error) is expected
     assert (error.code, error.status, error.api_message) == (None, None, "")
     assert (error.http_status, error.body) == (status, body)
+
+
+@pytest.mark.parametrize("status", [404, 405])
+@pytest.mark.parametrize("body", NO_OBJECTS)
+def test_a_404_or_405_without_a_json_object_says_that_there_is_no_such_api(
+    body: bytes, status: int
+) -> None:
+    answer = response(body, status)
+    unread = unreadable_error(answer, "too large", BASE)
+    with pytest.raises(WolfEndpointError) as caught:
+        parse(answer, BASE)
+    for error in (caught.value, find_api_error(answer, BASE), unread):
+        assert type(error) is WolfEndpointError
+        assert str(error) == (
+            f"no Wolf Smart Cloud API at {BASE}: check base_url or WOLF_BASE_URL (HTTP {status})"
+        )
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "expected"),
+    [
+        ({"message": "No query results for model"}, 404, WolfNotFoundError),
+        ({"message": ""}, 404, WolfNotFoundError),
+        ({}, 405, WolfAPIError),
+        (error_body(6007), 404, WolfNotFoundError),
+        (error_body(404), 405, WolfNotFoundError),
+        (error_body(6007, message="账户").__repr__().encode("gbk"), 404, WolfEndpointError),
+        (json.dumps({"message": "账户"}, ensure_ascii=False).encode("gbk"), 404, WolfNotFoundError),
+    ],
+)
+def test_a_404_or_405_with_a_json_object_comes_from_the_api(
+    body: Any, status: int, expected: type[WolfAPIError]
+) -> None:
+    assert type(refused(body, status)) is expected
+
+
+def test_an_answer_is_one_even_under_a_404() -> None:
+    assert parse(response(SAMPLE_BYTES, 404))[0].caller_line_list
 
 
 def test_a_body_with_a_message_alone_gives_the_error_its_words() -> None:

@@ -197,9 +197,18 @@ class TestEndpoint:
         assert got.data == http.box.data_for(user)
         assert http.box.calls[0].account == Account(user)
 
-    async def test_any_prefix_is_accepted(self, http: Driver) -> None:
-        got = await http.get(target="/partner/v1" + path_of(http.box.users[1]))
-        assert got.data == http.box.data_for(http.box.users[1])
+    async def test_a_prefix_that_it_was_not_told_of_is_a_page_that_says_404(
+        self, http: Driver
+    ) -> None:
+        for prefix in ("/partner/v1", "/x"):
+            got = await http.get(target=prefix + path_of(http.box.users[1]))
+            assert (got.status, http.box.calls[-1].account) == (404, None)
+            assert b"<html>" in got.body
+
+    @pytest.mark.parametrize("prefix", ["/", "v1", "/v1/", "/a b", "/a?b", "https://x/v1"])
+    def test_a_prefix_that_is_no_path_is_refused(self, prefix: str) -> None:
+        with pytest.raises(ValueError, match="prefix is a path"):
+            Sandbox(prefix=prefix)
 
     @pytest.mark.parametrize(
         "sent", ["Bearer wrong", "Bearer", "Basic {}", "{}", "Bearer x{}", "Bearer {}x"]

@@ -29,7 +29,7 @@ from wolf_async.errors import (
 from wolf_async.logs import ThrottledLogger
 from wolf_async.models import TaskInit
 from wolf_async.policy import CachePolicy, RetryPolicy, Timeouts, check_count, check_seconds
-from wolf_async.upstream.auth import TokenProvider
+from wolf_async.upstream.auth import TokenProvider, check_token
 from wolf_async.upstream.failures import is_unwell
 from wolf_async.upstream.limits import RateLimit, check_limits
 from wolf_async.upstream.sender import Sender
@@ -117,9 +117,7 @@ class WolfClient:
         _check_type("trust_env", trust_env, bool)
         if not callable(clock):
             raise WolfConfigError(f"clock must be a function that gives seconds, not {clock!r}")
-        self._base_url = check_base_url(
-            _setting(base_url, "WOLF_BASE_URL", DEFAULT_BASE_URL), allow_http
-        )
+        self._base_url = _check_base_url(base_url, allow_http)
         self._base = urlsplit(self._base_url)
         self._policy = cache
         self._max_concurrency = max_concurrency
@@ -358,14 +356,14 @@ class WolfClient:
         held = self._cache.held(account)
         if held is not None and held.digest == digest:
             return held
-        init, deviations = parse(response)
+        init, deviations = parse(response, self._base_url)
         if deviations:
             self._note_repair(account, deviations)
         return _Answer(init, digest, len(response.body))
 
     async def _load_raw(self, account: Account) -> RawResponse:
         def read(response: RawResponse) -> None:
-            refused = find_api_error(response)
+            refused = find_api_error(response, self._base_url)
             if refused is not None:
                 raise refused
 
@@ -407,15 +405,21 @@ def _sizeof(answer: _Answer) -> int:
     return _BYTES_PER_BODY_BYTE * answer.size
 
 
-def _token(token: str | TokenProvider | None) -> str | TokenProvider:
-    given = os.environ.get("WOLF_TOKEN") if token is None else token
-    if given is None:
+def _check_base_url(given: str | None, allow_http: bool) -> str:
+    if given is not None:
+        return check_base_url(given, allow_http)
+    # empty counts as unset
+    variable = os.environ.get("WOLF_BASE_URL") or DEFAULT_BASE_URL
+    return check_base_url(variable, allow_http, name="WOLF_BASE_URL")
+
+
+def _token(given: str | TokenProvider | None) -> str | TokenProvider:
+    if given is not None:
+        return given
+    variable = os.environ.get("WOLF_TOKEN")
+    if not variable:
         raise WolfConfigError("no token: pass one, or set WOLF_TOKEN")
-    return given
-
-
-def _setting(value: str | None, variable: str, default: str) -> str:
-    return os.environ.get(variable, default) if value is None else value
+    return check_token(variable, name="the token in WOLF_TOKEN")
 
 
 def _check_type(name: str, value: object, *expected: type) -> None:

@@ -24,6 +24,7 @@ __all__ = [
     "WolfConnectionError",
     "WolfDecodeError",
     "WolfDraftError",
+    "WolfEndpointError",
     "WolfError",
     "WolfNotFoundError",
     "WolfPermissionError",
@@ -39,7 +40,7 @@ BODY_KEPT = 2048
 
 
 class WolfError(Exception):
-    """Base of all errors of this library."""
+    """Base of all errors of this library; its text names the account, where there is one."""
 
     account: Account | None
     """The account that was asked for, where there is one."""
@@ -60,6 +61,12 @@ class WolfError(Exception):
         self.account = account
         self.attempts = attempts
         self.body = body[:BODY_KEPT]
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        # a class of a user's own may not have been given one
+        account: Account | None = getattr(self, "account", None)
+        return text if account is None else f"{text} ({_describe(account)})".lstrip()
 
     def __copy__(self) -> Self:
         """An equal error of its own, without the traceback, notes and cause of this one."""
@@ -190,7 +197,14 @@ class WolfPermissionError(WolfAPIError):
 
 
 class WolfNotFoundError(WolfAPIError):
-    """404: no such account, or no such endpoint at this base URL."""
+    """404: no such account."""
+
+
+class WolfEndpointError(WolfAPIError):
+    """404 or 405 without a JSON object: there is no such API at this base URL.
+
+    A gateway may say so too while what is behind it is deployed.
+    """
 
 
 class WolfRateLimitError(WolfAPIError):
@@ -199,6 +213,11 @@ class WolfRateLimitError(WolfAPIError):
 
 class WolfServerError(WolfAPIError):
     """5xx: the server or a gateway before it failed."""
+
+
+def _describe(account: Account) -> str:
+    user_id, sub_user_id = account
+    return f"account {user_id}" + ("" if sub_user_id is None else f", sub-account {sub_user_id}")
 
 
 def deciding(code: int | None, http_status: int) -> int:

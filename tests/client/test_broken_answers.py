@@ -19,8 +19,8 @@ from wolf_async import (
     WolfAPIError,
     WolfConnectionError,
     WolfDecodeError,
+    WolfEndpointError,
     WolfError,
-    WolfNotFoundError,
     WolfPermissionError,
     WolfServerError,
     WolfTimeoutError,
@@ -145,7 +145,8 @@ UNREADABLE = {
     [
         ("200 OK", WolfDecodeError, 1),
         ("403 Forbidden", WolfPermissionError, 1),
-        ("404 Not Found", WolfNotFoundError, 1),
+        # what says so cannot be read, and is no JSON object of the API
+        ("404 Not Found", WolfEndpointError, 1),
         ("503 Busy", WolfServerError, 3),
     ],
 )
@@ -186,7 +187,13 @@ async def test_the_same_from_the_sandbox(box: Sandbox, client: MakeClient, fault
 
 @pytest.mark.parametrize(
     ("status", "expected"),
-    [(502, WolfServerError), (403, WolfPermissionError), (400, WolfAPIError)],
+    [
+        (502, WolfServerError),
+        (403, WolfPermissionError),
+        (400, WolfAPIError),
+        (404, WolfEndpointError),
+        (405, WolfEndpointError),
+    ],
 )
 async def test_a_gateways_page_is_judged_by_its_status(
     box: Sandbox, client: MakeClient, status: int, expected: type[WolfAPIError]

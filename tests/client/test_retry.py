@@ -25,6 +25,7 @@ from wolf_async import (
     WolfAuthError,
     WolfConnectionError,
     WolfDecodeError,
+    WolfEndpointError,
     WolfError,
     WolfNotFoundError,
     WolfPermissionError,
@@ -155,7 +156,7 @@ async def test_every_error_and_raw_response_tells_its_attempts_and_account(
     box.script(user, respond(503), respond(503))
     assert (await wolf.raw_task_init(user)).attempts == 3
     box.script(user, respond(503), respond(503), respond(404))
-    with pytest.raises(WolfNotFoundError) as caught:
+    with pytest.raises(WolfEndpointError) as caught:
         await wolf.raw_task_init(user)
     assert (caught.value.attempts, caught.value.account) == (3, (user, None))
     sub_user = box.accounts[-1]

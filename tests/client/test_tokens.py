@@ -248,14 +248,35 @@ async def test_a_token_is_looked_at_by_the_header_alone(box: Sandbox, client: Ma
     await client(box.base_url, token=token).task_init(box.users[0])
 
 
-async def test_the_environment_gives_token_and_base_url(
-    box: Sandbox, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("WOLF_TOKEN", TOKEN)
-    monkeypatch.setenv("WOLF_BASE_URL", box.base_url + "/prefix/")
-    async with WolfClient() as wolf:
-        await wolf.task_init(box.users[0])
+async def test_the_environment_gives_token_and_base_url(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with Sandbox(token=TOKEN, prefix="/prefix") as box:
+        monkeypatch.setenv("WOLF_TOKEN", TOKEN)
+        monkeypatch.setenv("WOLF_BASE_URL", box.base_url + "/")
+        async with WolfClient() as wolf:
+            await wolf.task_init(box.users[0])
     assert box.calls[0].path.startswith("/prefix/agent-api/")
+
+
+def test_an_empty_base_url_in_the_environment_counts_as_unset(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("WOLF_BASE_URL", "")
+    assert "https://api.wolfsmartcloud.com" in repr(WolfClient(TOKEN))
+
+
+def test_an_error_about_a_setting_of_the_environment_names_the_variable(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("WOLF_TOKEN", "two words")
+    with pytest.raises(WolfConfigError, match="the token in WOLF_TOKEN must hold visible ASCII"):
+        WolfClient()
+    monkeypatch.setenv("WOLF_TOKEN", "")
+    with pytest.raises(WolfConfigError, match="no token: pass one, or set WOLF_TOKEN"):
+        WolfClient()
+    for base_url in ("api.example", "http://api.example", "https://api.example/agent-api"):
+        monkeypatch.setenv("WOLF_BASE_URL", base_url)
+        with pytest.raises(WolfConfigError, match="WOLF_BASE_URL"):
+            WolfClient(TOKEN)
 
 
 @pytest.mark.parametrize("value", [None, "", "two\nlines"])

@@ -15,6 +15,8 @@ __all__ = ["DEFAULT_BASE_URL", "check_account", "check_base_url", "is_loopback",
 DEFAULT_BASE_URL: Final = "https://api.wolfsmartcloud.com"
 # what no URL needs to escape, and no check can mind
 _PLAIN_ID: Final = re.compile(r"[0-9A-Za-z_-]+")
+# the endpoint's path, or a beginning of it, at the end of a base URL
+_ENDPOINT: Final = re.compile(r"/agent-api(/new(/user(/[^/]+(/task(/create)?)?)?)?)?\Z")
 # visible ASCII without the backslash, which some read as a slash
 _URL_TEXT: Final = r"[!-\[\]-~]+"
 
@@ -45,9 +47,12 @@ def _check_id(name: str, value: object) -> str:
     return value
 
 
-def check_base_url(base_url: object, allow_http: bool) -> str:
-    """Return ``base_url`` without a slash at its end; raise `WolfConfigError` if it is no use."""
-    expected = "base_url must be like https://host[:port][/prefix], in ASCII"
+def check_base_url(base_url: object, allow_http: bool, name: str = "base_url") -> str:
+    """Return ``base_url`` without a slash at its end; raise `WolfConfigError` if it is no use.
+
+    ``name`` is where it comes from, for the error's text.
+    """
+    expected = f"{name} must be like https://host[:port][/prefix], in ASCII"
     if not isinstance(base_url, str):
         raise WolfConfigError(f"{expected}, not {base_url!r}")
     # what a URL holds besides its host and path is often a secret, and is not shown
@@ -62,9 +67,16 @@ def check_base_url(base_url: object, allow_http: bool) -> str:
         raise WolfConfigError(f"{expected}, not {base_url!r}")
     if parts.scheme == "http" and not allow_http and not is_loopback(host):
         raise WolfConfigError(
-            f"plain http would show the token to others: use https, or allow_http=True ({base_url})"
+            f"plain http would show the token to others: use https, or allow_http=True"
+            f" ({name} is {base_url})"
         )
-    return base_url.rstrip("/?#")
+    base_url = base_url.rstrip("/?#")
+    if endpoint := _ENDPOINT.search(base_url):
+        base = base_url[: endpoint.start()]
+        raise WolfConfigError(
+            f"{name} must end before the endpoint's own path: {base}, not {base_url}"
+        )
+    return base_url
 
 
 def is_loopback(host: str) -> bool:

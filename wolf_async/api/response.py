@@ -21,6 +21,7 @@ from wolf_async.errors import (
     WolfAPIError,
     WolfAuthError,
     WolfDecodeError,
+    WolfEndpointError,
     WolfError,
     WolfNotFoundError,
     WolfPermissionError,
@@ -83,34 +84,36 @@ _STRICT: Final = msgspec.json.Decoder(_Envelope, dec_hook=dec_hook)
 _SECTIONS: Final = frozenset(TaskInit.__struct_fields__) - {"max_recycle_limit"}
 _UNDECODABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _NO_DEVIATIONS: Final[Deviations] = {}
+_SOME_URL: Final = "this base URL"
 
 
-def parse(response: RawResponse) -> tuple[TaskInit, Deviations]:
+def parse(response: RawResponse, base_url: str = _SOME_URL) -> tuple[TaskInit, Deviations]:
     """Decode the answer in ``response``; return it with the quirks that were put right.
 
-    Raises `WolfAPIError`, or the subclass of it that fits, if the server said no, and
-    `WolfDecodeError` if this is not what the API documents.
+    ``base_url`` is what was asked, for the error that says that it is wrong. Raises
+    `WolfAPIError`, or the subclass of it that fits, if the server said no, and `WolfDecodeError`
+    if this is not what the API documents.
     """
     init = _decode_strictly(response)
-    return _decode_with_repair(response) if init is None else (init, _NO_DEVIATIONS)
+    return _decode_with_repair(response, base_url) if init is None else (init, _NO_DEVIATIONS)
 
 
-def find_api_error(response: RawResponse) -> WolfAPIError | None:
+def find_api_error(response: RawResponse, base_url: str = _SOME_URL) -> WolfAPIError | None:
     """Return the error by which the server said no, or ``None`` if it did not.
 
-    A body that makes no sense under a 2xx says neither yes nor no.
+    A body that makes no sense under a 2xx says neither yes nor no. ``base_url`` is as in `parse`.
     """
     document, _ = _read(response)
-    return _api_error(response, document)
+    return _api_error(response, document, base_url)
 
 
-def unreadable_error(response: RawResponse, reason: str) -> WolfError:
+def unreadable_error(response: RawResponse, reason: str, base_url: str = _SOME_URL) -> WolfError:
     """Return the error for a response whose body could not be read.
 
     That is the one of its status where the status says no, or else a `WolfDecodeError` with
-    ``reason``.
+    ``reason``. ``base_url`` is as in `parse`.
     """
-    return _api_error(response, None) or WolfDecodeError(reason)
+    return _api_error(response, None, base_url) or WolfDecodeError(reason)
 
 
 # --- the strict path ------------------------------------------------------------------------------
@@ -141,9 +144,9 @@ def _is_success(code: int | None, status: str) -> bool:
 # --- the slower path ------------------------------------------------------------------------------
 
 
-def _decode_with_repair(response: RawResponse) -> tuple[TaskInit, Deviations]:
+def _decode_with_repair(response: RawResponse, base_url: str) -> tuple[TaskInit, Deviations]:
     document, undecodable = _read(response)
-    api_error = _api_error(response, document)
+    api_error = _api_error(response, document, base_url)
     if api_error is not None:
         raise api_error
     if undecodable is not None:
@@ -239,37 +242,52 @@ def _is_envelope(document: Any) -> bool:
     return type(fields.get("code")) in (int, str) and isinstance(fields.get("status"), str)
 
 
-def _api_error(response: RawResponse, document: Any) -> WolfAPIError | None:
+def _api_error(response: RawResponse, document: Any, base_url: str) -> WolfAPIError | None:
     """Decide on the envelope's code and status, and on the HTTP status if there is no envelope."""
     fields = cast("dict[str, Any]", document) if isinstance(document, dict) else {}
-    message = _one_line(fields.get("message"))
     if _is_envelope(document):
-        code, status = _read_code(fields["code"]), fields["status"]
-        if _is_success(code, status):
+        if _is_success(code := _read_code(fields["code"]), fields["status"]):
             return None
-        return _new_api_error(response, code, _one_line(status), message)
+        cls = _error_class(deciding(code, response.status))
+        return _new_error(cls, response, fields, code)
     if 200 <= response.status < 300:
         return None
-    return _new_api_error(response, None, None, message)
+    if response.status in (404, 405) and not isinstance(document, dict):
+        # from a gateway or another server: this API says so in JSON
+        text = f"no Wolf Smart Cloud API at {base_url}: check base_url or WOLF_BASE_URL"
+        text += f" (HTTP {response.status})"
+        return WolfEndpointError(text, **_context(response))
+    return _new_error(_error_class(response.status), response, {"message": fields.get("message")})
 
 
-def _new_api_error(
-    response: RawResponse, code: int | None, status: str | None, message: str
+def _new_error(
+    cls: type[WolfAPIError],
+    response: RawResponse,
+    envelope: dict[str, Any],
+    code: int | None = None,
 ) -> WolfAPIError:
-    said = message or (
-        "a redirect, which is not followed" if 300 <= response.status < 400 else "no message"
-    )
+    message = _one_line(envelope.get("message"))
+    is_redirect = 300 <= response.status < 400
+    said = message or ("a redirect, which is not followed" if is_redirect else "no message")
     shown = f"HTTP {response.status}" + ("" if code is None else f", code {code}")
-    return _error_class(deciding(code, response.status))(
+    status = envelope.get("status")
+    return cls(
         f"the server said no ({shown}): {said}",
-        http_status=response.status,
         code=code,
-        status=status,
+        status=None if status is None else _one_line(status),
         api_message=message,
-        request_id=response.headers.get("X-Request-Id"),
-        retry_after=parse_retry_after(response.headers, now=time.time()),
-        body=response.body,
+        **_context(response),
     )
+
+
+def _context(response: RawResponse) -> dict[str, Any]:
+    """Return what an error keeps of ``response`` beside what its body says."""
+    return {
+        "http_status": response.status,
+        "request_id": response.headers.get("X-Request-Id"),
+        "retry_after": parse_retry_after(response.headers, now=time.time()),
+        "body": response.body,
+    }
 
 
 def _error_class(status: int) -> type[WolfAPIError]:

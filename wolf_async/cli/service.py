@@ -35,6 +35,6 @@ def open_client(base_url: str | None, allow_http: bool, **settings: Any) -> Wolf
 
     Raises `WolfConfigError`, in the shell's words where they differ.
     """
-    if "WOLF_TOKEN" not in os.environ:
+    if not os.environ.get("WOLF_TOKEN"):
         raise WolfConfigError("no token: put it into the environment as WOLF_TOKEN")
     return WolfClient(base_url=base_url, allow_http=allow_http, **settings)

@@ -38,11 +38,12 @@ from wolf_async.testing.faults import (
 
 __all__ = ["Call", "Sandbox"]
 
-_TASK_CREATE = re.compile(r".*/agent-api/new/user/([^/]*)/task/create")
+_TASK_CREATE = re.compile(r"/agent-api/new/user/([^/]*)/task/create")
 _MAX_PAGES = 2048
 _BACKLOG = 4096  # a crowd of first connections must not wait for the kernel to try again
 _HIDDEN = "***"
 _NO_ROUTE = error_reply(404, "接口不存在", 404)
+_NO_API = Reply(404, b"<html><h1>404 Not Found</h1></html>", {"Content-Type": "text/html"})
 _NO_METHOD = error_reply(405, "请求方式错误", 405)
 _NO_TOKEN = unauthorized_reply()
 _NO_USER = error_reply(404, "用户不存在", 404)
@@ -88,14 +89,14 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
 class Sandbox:
     """``GET /agent-api/new/user/{user_id}/task/create`` on loopback, for tests and demonstrations.
 
-    Use it as an async context manager, or call `start` and `close`. Any prefix before
-    ``/agent-api`` is accepted, so that base URLs with a path can be tried. The same seed gives the
-    same accounts, the same data and the same token everywhere; only `residue` moves, once per
-    `period`.
+    Use it as an async context manager, or call `start` and `close`. The same seed gives the same
+    accounts, the same data and the same token everywhere; only `residue` moves, once per `period`.
 
     accounts: number of main accounts.  sub_accounts: number of sub-accounts of each.
     token: what is accepted as the bearer token; made from the seed unless given.
     port: 0 lets the operating system choose; a restart keeps the port.
+    prefix: a path such as ``/v1`` before ``/agent-api``; `base_url` ends in it. Elsewhere there is
+    a web page that says 404, as a gateway's does.
     latency: seconds of real time before every answer.
     clock: seconds, for `Call.at` and for `residue`. With a `FakeClock`, equal time means byte-equal
     answers.
@@ -112,6 +113,7 @@ class Sandbox:
         token: str | None = None,
         host: str = "127.0.0.1",
         port: int = 0,
+        prefix: str = "",
         latency: float = 0.0,
         clock: Callable[[], float] = time.monotonic,
         period: float = 1.0,
@@ -120,6 +122,10 @@ class Sandbox:
         if min(accounts, sub_accounts, latency) < 0 or period <= 0:
             raise ValueError(
                 "accounts, sub_accounts and latency are at least 0, and period is above 0"
+            )
+        if prefix and not re.fullmatch(r"(/[\w.~-]+)+", prefix, re.ASCII):
+            raise ValueError(
+                f"prefix is a path such as /v1, without a slash at its end: {prefix!r}"
             )
         self.accounts: tuple[Account, ...] = synthetic_accounts(seed, accounts, sub_accounts)
         """All accounts, the main ones first."""
@@ -134,6 +140,7 @@ class Sandbox:
         self._tokens_made = 0
         self._host = host
         self._port = port
+        self._prefix = prefix
         self._latency = latency
         self._clock = clock
         self._period = period
@@ -203,7 +210,7 @@ class Sandbox:
     def base_url(self) -> str:
         """Where it listens, as ``http://127.0.0.1:40123``; no port before the first start."""
         host = f"[{self._host}]" if ":" in self._host else self._host
-        return f"http://{host}:{self._port}"
+        return f"http://{host}:{self._port}{self._prefix}"
 
     # Credentials and data
 
@@ -365,7 +372,7 @@ class Sandbox:
         call = Call(
             number=len(self.calls) + 1,
             at=self._clock(),
-            account=_account_asked_for(target),
+            account=_account_asked_for(target, self._prefix),
             method=request.method,
             target=target,
             headers=_recorded(tuple(map(_without_secret, request.headers.items()))),
@@ -401,7 +408,7 @@ class Sandbox:
     def _refusal(self, call: Call) -> Reply | None:
         account = call.account
         if account is None:
-            return _NO_ROUTE
+            return _NO_ROUTE if call.path.startswith(f"{self._prefix}/agent-api/") else _NO_API
         if call.method != "GET":
             return _NO_METHOD
         if not call.authorized:
@@ -551,10 +558,10 @@ def _as_account(account: Account | str) -> Account:
     return Account(account) if isinstance(account, str) else Account(*account)
 
 
-def _account_asked_for(target: str) -> Account | None:
+def _account_asked_for(target: str, prefix: str) -> Account | None:
     path, _, query = target.partition("?")
-    match = _TASK_CREATE.fullmatch(path)
-    if match is None:
+    match = _TASK_CREATE.fullmatch(path.removeprefix(prefix))
+    if match is None or not path.startswith(prefix):
         return None
     sub_user = dict(parse_qsl(query)).get("sub_user_id")  # an empty one counts as none
     return Account(unquote(match[1]), sub_user)

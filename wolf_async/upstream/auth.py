@@ -13,7 +13,7 @@ from wolf_async.cache import LoadingCache
 from wolf_async.errors import WolfAuthError, WolfConfigError
 from wolf_async.policy import CachePolicy
 
-__all__ = ["Credential", "TokenProvider", "Tokens"]
+__all__ = ["Credential", "TokenProvider", "Tokens", "check_token"]
 
 TokenProvider: TypeAlias = Callable[[], Awaitable[str]]
 
@@ -46,7 +46,7 @@ class Tokens:
             # one key and no expiry: what it is here for is that callers share a load, leave and fail alone
             self._held = LoadingCache(self._fetch, policy=CachePolicy(ttl=math.inf, max_entries=1))
         else:
-            self._fixed = Credential(_checked(source))
+            self._fixed = Credential(check_token(source))
 
     @property
     def renewable(self) -> bool:
@@ -83,7 +83,7 @@ class Tokens:
             # only its kind: the text of a provider's error may hold a secret
             raise WolfAuthError(f"the token provider failed: {type(error).__name__}") from error
         try:
-            return Credential(_checked(token))
+            return Credential(check_token(token))
         except WolfConfigError as error:
             raise WolfAuthError(f"the token provider gave no token: {error}") from error
 
@@ -91,14 +91,17 @@ class Tokens:
         return f"<Tokens: {'from a provider' if self.renewable else 'fixed'}>"
 
 
-def _checked(token: object) -> str:
-    """The token if it can stand in a header; the error never shows it."""
+def check_token(token: object, *, name: str = "the token") -> str:
+    """Return the token if it can stand in a header, or raise `WolfConfigError`, which never shows it.
+
+    ``name`` is where it comes from, for the error's text.
+    """
     if not isinstance(token, str):
-        raise WolfConfigError(f"the token must be a str, not {type(token).__name__}")
+        raise WolfConfigError(f"{name} must be a str, not {type(token).__name__}")
     if not token:
-        raise WolfConfigError("the token must not be empty")
+        raise WolfConfigError(f"{name} must not be empty")
     if not token.isascii() or not token.isprintable() or " " in token:
         raise WolfConfigError(
-            "the token must hold visible ASCII characters only, without spaces or line ends"
+            f"{name} must hold visible ASCII characters only, without spaces or line ends"
         )
     return token

@@ -16,6 +16,7 @@ from wolf_async.errors import (
     WolfConfigError,
     WolfConnectionError,
     WolfDecodeError,
+    WolfEndpointError,
     WolfError,
     WolfTimeoutError,
     deciding,
@@ -54,7 +55,9 @@ def is_transient(error: BaseException) -> bool:
 
 def is_unwell(error: BaseException) -> bool:
     """Tell whether a failed load means that the upstream is unwell; otherwise it is its answer."""
-    return isinstance(error, WolfDecodeError) or is_transient(error) or _is_server_error(error)
+    # gateways say that there is no such API while what is behind them is deployed
+    is_unusable = isinstance(error, (WolfDecodeError, WolfEndpointError))
+    return is_unusable or is_transient(error) or _is_server_error(error)
 
 
 def _is_server_error(error: BaseException) -> bool:

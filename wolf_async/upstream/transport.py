@@ -62,6 +62,7 @@ class Transport:
         ssl: ssl_module.SSLContext | None = None,
         trust_env: bool = False,
     ) -> None:
+        self._base_url = base_url
         self._timeouts = timeouts
         self._clock = clock
         self._max_body = max_body
@@ -137,7 +138,7 @@ class Transport:
         except BaseException as error:
             response.close()
             if isinstance(error, aiohttp.ClientPayloadError) and is_garbled(error):
-                raise _unread(response, GARBLED) from bare(error)
+                raise _unread(response, GARBLED, self._base_url) from bare(error)
             raise
 
     async def _read_bounded(self, response: aiohttp.ClientResponse, length: int) -> bytes:
@@ -153,7 +154,8 @@ class Transport:
             else:
                 return b"".join(chunks)
         # nothing of it is kept: what was cut off in the middle of the token could not be told from other text
-        raise _unread(response, f"the answer is larger than {self._max_body} bytes")
+        reason = f"the answer is larger than {self._max_body} bytes"
+        raise _unread(response, reason, self._base_url)
 
     async def close(self) -> None:
         """Close the session if it is ours; no request is under way any more."""
@@ -225,5 +227,5 @@ def _begin(generator: AsyncGenerator[None]) -> None:
         generator.__anext__().send(None)
 
 
-def _unread(response: aiohttp.ClientResponse, reason: str) -> WolfError:
-    return unreadable_error(RawResponse(response.status, response.headers, b""), reason)
+def _unread(response: aiohttp.ClientResponse, reason: str, base_url: str) -> WolfError:
+    return unreadable_error(RawResponse(response.status, response.headers, b""), reason, base_url)
