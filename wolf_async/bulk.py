@@ -10,7 +10,7 @@ from wolf_async.account import Account
 from wolf_async.errors import WolfClosedError, WolfConfigError, WolfError
 from wolf_async.models import TaskInit
 
-__all__ = ["AccountLike", "AccountResult", "Accounts", "results"]
+__all__ = ["AccountLike", "AccountResult", "Accounts", "as_account", "results"]
 
 AccountLike: TypeAlias = Account | tuple[str, str | None] | str
 """An account, a pair of ids, or the id of a main account."""
@@ -105,7 +105,7 @@ async def _result(
 ) -> AccountResult:
     account = Account(cast("str", item))
     try:
-        account = _account(item)
+        account = as_account(item)
         return AccountResult(account, await ask(account), None)
     except WolfClosedError:
         raise
@@ -115,7 +115,8 @@ async def _result(
         return AccountResult(account, None, error)
 
 
-def _account(item: Any) -> Account:
+def as_account(item: Any) -> Account:
+    """Return the account that ``item`` names; raise `WolfConfigError` if it cannot name one."""
     if isinstance(item, str):
         return Account(item)
     if isinstance(item, tuple) and len(cast("tuple[object, ...]", item)) == 2:

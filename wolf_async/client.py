@@ -33,7 +33,7 @@ from wolf_async.upstream.auth import TokenProvider, check_token
 from wolf_async.upstream.failures import is_unwell
 from wolf_async.upstream.limits import RateLimit, check_limits
 from wolf_async.upstream.sender import Sender
-from wolf_async.watch import Naps, watch
+from wolf_async.watch import Sleep, watch
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -152,7 +152,7 @@ class WolfClient:
         self._raw: LoadingCache[Account, RawResponse] = LoadingCache(
             self._load_raw, policy=None, clock=clock
         )
-        self._naps = Naps()
+        self._sleep = Sleep()
         self._hits = 0
         self._joined = 0
         self._repaired = 0
@@ -293,7 +293,7 @@ class WolfClient:
             return init, self._cache.sent_at(account, began)
 
         return watch(
-            ask, every=every, clock=self._clock, nap=self._naps.nap, outlives=self._outlives
+            ask, every=every, clock=self._clock, sleep=self._sleep, outlives=self._outlives
         )
 
     def stats(self) -> ClientStats:
@@ -323,7 +323,7 @@ class WolfClient:
 
     async def _let_go(self) -> None:
         """End what stands beside the cache; only now, so that who wakes finds that closed."""
-        self._naps.end()
+        self._sleep.close()
         try:
             await self._raw.aclose()
         finally:

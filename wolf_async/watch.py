@@ -1,50 +1,49 @@
-"""The answer of one account over time: the first, then each change."""
+"""Tell the answer of one account over time: the first, then each change."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-__all__ = ["Naps", "watch"]
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable
+
+__all__ = ["Sleep", "watch"]
 
 V = TypeVar("V")
 
 
-class Naps:
-    """Pauses that can be ended all at once, for good."""
+class Sleep:
+    """Sleep for some seconds, or until the client is closed."""
 
-    __slots__ = ("_are_over", "_naps")
+    __slots__ = ("_is_closed", "_sleeping")
 
     def __init__(self) -> None:
-        self._naps: set[asyncio.Future[None]] = set()
-        self._are_over = False
+        self._is_closed = False
+        self._sleeping: set[asyncio.Event] = set()
 
-    async def nap(self, seconds: float) -> None:
-        """Return after that time, or when `end` is called, or at once after that."""
-        if self._are_over:
+    async def __call__(self, seconds: float) -> None:
+        """Return when the time is over, or `close` is called, or at once after that."""
+        if self._is_closed:
             return
-        loop = asyncio.get_running_loop()
-        nap: asyncio.Future[None] = loop.create_future()
-        alarm = loop.call_later(seconds, _wake, nap)
-        self._naps.add(nap)
+        woken = asyncio.Event()
+        self._sleeping.add(woken)
         try:
-            await nap
+            async with asyncio.timeout(seconds):
+                await woken.wait()
+        except TimeoutError:
+            pass
         finally:
-            alarm.cancel()
-            self._naps.discard(nap)
+            self._sleeping.discard(woken)
 
-    def end(self) -> None:
-        """End all pauses, those to come included."""
-        self._are_over = True
-        for nap in self._naps:
-            if not nap.get_loop().is_closed():
-                _wake(nap)
-
-
-def _wake(nap: asyncio.Future[None]) -> None:
-    if not nap.done():
-        nap.set_result(None)
+    def close(self) -> None:
+        """End all sleep, that to come included."""
+        self._is_closed = True
+        for woken in self._sleeping:
+            try:
+                woken.set()
+            except RuntimeError:  # its loop was closed over it: nobody sleeps there any more
+                continue
 
 
 async def watch(
@@ -52,21 +51,21 @@ async def watch(
     *,
     every: float,
     clock: Callable[[], float],
-    nap: Callable[[float], Awaitable[None]],
+    sleep: Callable[[float], Awaitable[None]],
     outlives: Callable[[Exception, float], bool],
 ) -> AsyncGenerator[V, None]:
-    """The first value of ``ask``, then each that differs.
+    """Yield the first value of ``ask``, then each that differs.
 
-    ``ask(max_age)`` gives a value and when it was sent. ``outlives(error, age)`` tells whether a value of that age
-    stays good enough although asking for a newer one failed.
+    ``ask(max_age)`` gives a value and when it was sent. ``outlives(error, age)`` tells whether a
+    value of that age stays good enough although asking for a newer one failed.
     """
     value, sent_at = await ask(every)
     yield value
-    # counted from when the value was sent, not from when this watcher got it: all watchers of an account wake at
-    # the same time, and the first one's question serves them all
+    # counted from when the value was sent, not from when this watcher got it: all watchers of an
+    # account wake at the same time, and the first one's request serves them all
     pause = sent_at + every - clock()
     while True:
-        await nap(max(0.0, pause))
+        await sleep(max(0.0, pause))
         try:
             newer, sent_at = await ask(every / 2)
         except Exception as error:

@@ -39,30 +39,30 @@ class Bench:
         self.clock = clock
         self.user = box.users[0]
         self.wolf: WolfClient = client(box.base_url, cache=policy, clock=clock, retry=ONCE)
-        self._naps: list[tuple[float, asyncio.Event]] = []
-        self.wolf._naps = self  # type: ignore[assignment]
+        self._asleep: list[tuple[float, asyncio.Event]] = []
+        self.wolf._sleep = self  # type: ignore[assignment]
 
-    def end(self) -> None:
+    def close(self) -> None:
         """Do nothing when the client is closed: nobody sleeps here any more at that time."""
 
-    async def nap(self, seconds: float) -> None:
+    async def __call__(self, seconds: float) -> None:
         event = asyncio.Event()
-        self._naps.append((self.clock() + seconds, event))
+        self._asleep.append((self.clock() + seconds, event))
         await event.wait()
 
     async def until_asleep(self, watchers: int = 1) -> None:
         for _ in range(10_000):
-            if len(self._naps) == watchers:
+            if len(self._asleep) == watchers:
                 return
             await asyncio.sleep(0)
-        raise AssertionError(f"{len(self._naps)} of {watchers} watchers sleep")
+        raise AssertionError(f"{len(self._asleep)} of {watchers} watchers sleep")
 
     async def advance(self, seconds: float, watchers: int = 1) -> None:
         """Let that time pass, wake who is due, and wait until all sleep again."""
         await self.until_asleep(watchers)
         self.clock.advance(seconds)
-        due = [nap for nap in self._naps if nap[0] <= self.clock()]
-        self._naps = [nap for nap in self._naps if nap not in due]
+        due = [sleeper for sleeper in self._asleep if sleeper[0] <= self.clock()]
+        self._asleep = [sleeper for sleeper in self._asleep if sleeper not in due]
         for _, event in due:
             event.set()
 
@@ -86,9 +86,9 @@ async def still_box(clock: FakeClock) -> AsyncIterator[Sandbox]:
         yield sandbox
 
 
-async def until_napping(wolf: WolfClient) -> None:
+async def until_asleep(wolf: WolfClient) -> None:
     for _ in range(10_000):
-        if wolf._naps._naps:
+        if wolf._sleep._sleeping:
             return
         await asyncio.sleep(0)
     raise AssertionError("no watcher sleeps")
@@ -206,7 +206,7 @@ async def test_closing_the_client_wakes_and_ends_a_watch(
     stream = wolf.watch(still_box.users[0], every=3600)
     assert isinstance(await anext(stream), TaskInit)
     waiting = asyncio.ensure_future(anext(stream))
-    await until_napping(wolf)
+    await until_asleep(wolf)
     await wolf.aclose()
     with pytest.raises(WolfClosedError):
         await waiting
@@ -250,10 +250,10 @@ async def test_leaving_a_watch_leaves_no_task_and_no_timer(
     async with aclosing(wolf.watch(still_box.users[0], every=3600)) as stream:
         await anext(stream)
         waiting = asyncio.ensure_future(anext(stream))
-        await until_napping(wolf)
+        await until_asleep(wolf)
         waiting.cancel()
         await asyncio.wait([waiting])
-    assert not wolf._naps._naps
+    assert not wolf._sleep._sleeping
 
 
 @pytest.mark.parametrize("every", [0, -1, float("nan"), float("inf"), True, "5"])
