@@ -1,5 +1,7 @@
-"""What the API returns, as frozen structs that keep the API's own names."""
+"""What the API returns and takes, as frozen structs that keep the API's own names."""
 
+from wolf_async.errors import DraftProblem
+from wolf_async.models.call_task import TaskDraft
 from wolf_async.models.mappings import Configs, EndActions, dec_hook
 from wolf_async.models.sections import (
     AutoRecycleDetail,
@@ -19,6 +21,7 @@ from wolf_async.models.sections import (
     TimeRange,
     Variable,
 )
+from wolf_async.models.task_extras import Holiday, TaskExtras, TaskLine
 from wolf_async.models.task_init import TaskInit
 
 __all__ = [
@@ -29,7 +32,9 @@ __all__ = [
     "BridgeGroup",
     "Configs",
     "DialTimeDay",
+    "DraftProblem",
     "EndActions",
+    "Holiday",
     "LLMIntentionConfig",
     "Line",
     "LineNode",
@@ -38,7 +43,10 @@ __all__ = [
     "OutboundGroup",
     "OutboundGroupV2",
     "TaskDialTime",
+    "TaskDraft",
+    "TaskExtras",
     "TaskInit",
+    "TaskLine",
     "TimeRange",
     "Variable",
     "dec_hook",

@@ -23,8 +23,10 @@ __all__ = [
     "has_passed",
     "moment_in",
     "open_at",
+    "read_stamp",
     "span_of",
     "week_of",
+    "write_stamp",
 ]
 
 ZONE: Final = "Asia/Shanghai"
@@ -35,6 +37,7 @@ _ZONE: Final = timezone(timedelta(hours=8), ZONE)
 _DAY: Final = timedelta(days=1)
 _HORIZON: Final = timedelta(days=8)
 # compiled at first use, for the sake of those who import it and never look at hours
+_STAMP: Final = r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}(:[0-9]{2})?"
 _CLOCK: Final = r"([0-9]{1,2}):([0-9]{2})(?::([0-9]{2}))?"
 
 Span: TypeAlias = tuple[timedelta, timedelta]
@@ -60,6 +63,28 @@ def moment_in(zone: object, at: object) -> datetime:
         at = at.replace(tzinfo=where)
     # Through UTC, since a time that the zone's clocks skip becomes the one that they show then.
     return at.astimezone(UTC).astimezone(where)
+
+
+def read_stamp(text: str, zone: str | tzinfo) -> datetime:
+    """Read ``YYYY-MM-DD HH:MM:SS``, or the same without seconds, as an aware datetime of that zone.
+
+    Raises `ValueError` for another text, and for a year that is not from 2 to 9998.
+    """
+    if re.fullmatch(_STAMP, text) is None:
+        raise ValueError(f"not a time as YYYY-MM-DD HH:MM:SS: {text!r}")
+    moment = datetime.fromisoformat(text)
+    if not 1 < moment.year < 9999:
+        raise ValueError(f"not a time of the years 2 to 9998: {text!r}")
+    return moment_in(zone, moment)
+
+
+def write_stamp(at: datetime, zone: str | tzinfo, *, seconds: bool = True) -> str:
+    """Write a datetime by that zone's wall clock as ``YYYY-MM-DD HH:MM:SS``; a naive one is its own.
+
+    Fractions of a second are dropped; without ``seconds``, seconds are too.
+    """
+    timespec = "seconds" if seconds else "minutes"
+    return moment_in(zone, at).replace(tzinfo=None).isoformat(" ", timespec)
 
 
 def _zone_of(zone: object) -> tzinfo:

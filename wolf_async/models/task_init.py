@@ -9,14 +9,27 @@ argument that makes no sense. Where the vendor documents no meaning, they say wh
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime, tzinfo
-from typing import TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar, Unpack
 
 import msgspec
 
 from wolf_async.models import hours
+from wolf_async.models.allocation import allocate
 from wolf_async.models.arguments import id_text, name_text
+from wolf_async.models.call_task import TaskDraft
+from wolf_async.models.draft_rules import MOST_LINES, Script
+from wolf_async.models.drafting import (
+    AnyHoliday,
+    OptionalFields,
+    as_holidays,
+    as_id,
+    as_stamp,
+    as_task_lines,
+    optional_fields,
+    some_of,
+)
 from wolf_async.models.mappings import EndActions
 from wolf_async.models.sections import (
     AutoRecycleRule,
@@ -31,6 +44,8 @@ from wolf_async.models.sections import (
     Variable,
     carriers,
 )
+from wolf_async.models.task_extras import NO_EXTRA, TaskExtras, TaskLine, draft_error
+from wolf_async.policy import check_count
 
 __all__ = ["TaskInit"]
 
@@ -89,6 +104,138 @@ class TaskInit(msgspec.Struct, frozen=True, gc=False, kw_only=True):
         """
         lines = self.call_in_line_list if inbound else self.caller_line_list
         return carriers(lines, n, at=at, usage=usage, zone=zone)
+
+    def allocate(
+        self,
+        calls: int,
+        *,
+        inbound: bool = False,
+        usage: int | None = None,
+        at: datetime | None = None,
+        most_lines: int = MOST_LINES,
+        zone: str | tzinfo = hours.ZONE,
+    ) -> tuple[TaskLine, ...]:
+        """Share ``calls`` at once out among the fewest lines that have room for them.
+
+        The limits add up to exactly ``calls``, and none is above its line's `residue`; lines that
+        `Line.can_carry` rules out take no part: those that have ended, those whose `residue` is
+        unknown and, with ``usage``, those for another or an unknown usage. The same answer gives
+        the same lines, the roomiest first.
+
+        Args:
+            calls: how many calls at once, 1 or more.
+            inbound: whether to take `call_in_line_list` instead of `caller_line_list`.
+            usage: as in `Line.can_carry`, and so are ``at`` and ``zone``.
+            at: when the lines are needed.
+            most_lines: at most so many lines; a task has at most five (the documents of the
+                vendor's command-line tool).
+            zone: where the ends of the lines are read.
+
+        Raises `WolfDraftError`, which says how many calls are free on how many lines, if it cannot
+        be done, and `WolfConfigError` for arguments that make no sense.
+
+        """
+        check_count("calls", calls)
+        check_count("most_lines", most_lines)
+        free = self.lines_for(1, inbound=inbound, at=at, usage=usage, zone=zone)
+        return allocate(calls, free, most_lines)
+
+    def draft(
+        self,
+        *,
+        name: str,
+        script: Script | int | str,
+        calls: int,
+        start: datetime | str,
+        stop: datetime | str,
+        holidays: Iterable[AnyHoliday] = (),
+        dial_time: TaskDialTime | int | str | None = None,
+        lines: Iterable[Line | TaskLine | str] | None = None,
+        legacy: bool = False,
+        usage: int | None = None,
+        at: datetime | None = None,
+        zone: str | tzinfo = hours.ZONE,
+        interval_time: int | None = None,
+        task_extras: Mapping[str, Any] = NO_EXTRA,
+        **optional: Unpack[OptionalFields],
+    ) -> TaskDraft:
+        """Build a draft of a task from items of this answer, or from their ids.
+
+        Args:
+            name: the task's name.
+            script: a script group of any of the three kinds; feeds `destination_extension`.
+            calls: how many calls at once; feeds `maximumcall`.
+            start: when the task begins to run. A datetime without a zone is one of ``zone``, any
+                other is converted; a text is as in the API, `YYYY-MM-DD HH:MM:SS`.
+            stop: when it stops.
+            holidays: when it does not call: `Holiday` structs, or pairs of a begin and an end.
+            dial_time: a time group; ``None`` is the one that is marked as the default.
+            lines: ``None`` takes lines as `allocate` does, as of the start (or of ``at``, if that
+                is later); lines or their ids do the same among these alone; `TaskLine` structs are
+                taken as they are, and an empty sequence means no line.
+            legacy: whether the body is what older servers take: the ids of the lines alone, and
+                `start` for the begin of a holiday.
+            usage: what the lines have to be for, as in `Line.can_carry`.
+            at: the moment that counts as now; ``None`` is now.
+            zone: the zone of the times.
+            interval_time: the field of `task_extras`.
+            task_extras: what has no field in `TaskExtras`, merged into `task_extras`.
+            **optional: the optional fields of `TaskDraft`, with items of the answer or their ids,
+                and `extra`, which is merged into the body.
+
+        Raises `WolfDraftError`, with the path, for what a draft cannot be made of, and
+        `WolfConfigError` for other arguments that make no sense. `TaskDraft.problems` then finds
+        what is wrong with the whole.
+
+        """
+        fields = optional_fields(optional)
+        begin = as_stamp("$.task_extras.start_time", start, zone)
+        draft = TaskDraft(
+            name=name,
+            destination_extension=as_id("$.destination_extension", script),
+            dial_time_id=self._dial_time_id(dial_time),
+            maximumcall=calls,
+            task_extras=TaskExtras(
+                start_time=begin,
+                stop_time=as_stamp("$.task_extras.stop_time", stop, zone),
+                holiday=as_holidays(holidays, zone),
+                interval_time=interval_time,
+                extra=task_extras,
+            ),
+            legacy=legacy,
+            zone=zone,
+            **fields,
+        )
+        chosen = self._lines_of(draft, lines, usage, at)
+        extras = msgspec.structs.replace(draft.task_extras, line=chosen)
+        return msgspec.structs.replace(draft, task_extras=extras)
+
+    def _dial_time_id(self, dial_time: TaskDialTime | int | str | None) -> int:
+        path = "$.dial_time_id"
+        chosen = self.default_of(self.task_dial_times) if dial_time is None else dial_time
+        if chosen is None:
+            message = "a time group is expected: the answer marks none as its default"
+            raise draft_error(path, "no_default", message)
+        return as_id(path, chosen)
+
+    def _lines_of(
+        self,
+        draft: TaskDraft,
+        lines: Iterable[Line | TaskLine | str] | None,
+        usage: int | None,
+        at: datetime | None,
+    ) -> tuple[TaskLine, ...]:
+        given = None if lines is None else tuple(lines)
+        limited = None if given is None else as_task_lines(given)
+        if limited is not None:
+            return limited
+        check_count("calls", draft.maximumcall)
+        start = hours.read_stamp(draft.task_extras.start_time, draft.zone)
+        moment = max(start, hours.moment_in(draft.zone, at))
+        section = self.call_in_line_list if draft.inbound else self.caller_line_list
+        among = section if given is None else some_of(section, given)
+        free = carriers(among, 1, at=moment, usage=usage, zone=draft.zone)
+        return allocate(draft.maximumcall, free, MOST_LINES)
 
     @staticmethod
     def by_id(section: Iterable[_ItemT], id: int | str) -> _ItemT | None:
