@@ -5,15 +5,18 @@ The answers are generated from the structs' types, so that a field added there i
 
 from __future__ import annotations
 
+import ast
 import itertools
 import json
 import string
+from datetime import datetime, time, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
 
 from hypothesis import strategies as st
 from msgspec import inspect
 
+from wolf_async import models
 from wolf_async.models import EndActions, TaskInit
 
 if TYPE_CHECKING:
@@ -156,7 +159,10 @@ BODIES = st.builds(json.dumps, DOCUMENTS, ensure_ascii=st.booleans()).map(str.en
 
 # --- documented answers ---------------------------------------------------------------------------
 
-DATETIMES = st.datetimes().map(lambda moment: moment.replace(microsecond=0).isoformat(sep=" "))
+_SECONDS = st.datetimes().map(lambda moment: moment.replace(microsecond=0))
+_MINUTES = st.datetimes().map(lambda moment: moment.replace(second=0, microsecond=0))
+_DAYS = st.dates().map(lambda day: datetime.combine(day, time()))
+DATETIMES = st.one_of(_SECONDS, _MINUTES, _DAYS).map(lambda moment: moment.isoformat(sep=" "))
 STRINGS = st.one_of(
     st.text(max_size=6),
     st.integers(0, 10**19).map(str),
@@ -232,7 +238,44 @@ INT_FLAGS = frozenset(
         "usable",
     ]
 )
-TYPE_UNKNOWN = frozenset(["aim_content", "custom_prompt", "tts_extension"])
+JSON_COLUMNS = frozenset(["configs", "content", "variable"])
+SHANGHAI = timedelta(hours=8)
+
+
+def _undocumented() -> frozenset[tuple[str, str]]:
+    """Return struct and name of all fields that the models' docstrings call not documented."""
+    found: set[tuple[str, str]] = set()
+    for module in (Path(models.__file__).parent).glob("*.py"):
+        for struct in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
+            if not isinstance(struct, ast.ClassDef):
+                continue
+            for field, doc in itertools.pairwise(struct.body):
+                match field, doc:
+                    case (
+                        ast.AnnAssign(target=ast.Name(id=name)),
+                        ast.Expr(value=ast.Constant(value=str(text))),
+                    ) if text.startswith("Not documented"):
+                        found.add((struct.name, name))
+                    case _:
+                        pass
+    return frozenset(found)
+
+
+UNDOCUMENTED = _undocumented()
+
+
+def is_undocumented(path: Sequence[str | int]) -> bool:
+    """Return whether the models do not know what the field at ``path`` within ``data`` means."""
+    kind: inspect.Type = TASK_INIT
+    owner = ""
+    for key in path:
+        kind = _without_none(kind)
+        if isinstance(kind, inspect.VarTupleType):
+            kind = kind.item_type
+        elif isinstance(kind, inspect.StructType):
+            owner = kind.cls.__name__
+            kind = next(field.type for field in kind.fields if field.encode_name == key)
+    return (owner, path[-1]) in UNDOCUMENTED
 
 
 class Place(NamedTuple):
@@ -241,6 +284,7 @@ class Place(NamedTuple):
     path: str
     name: str = ""
     may_be_missing: bool = False
+    is_undocumented: bool = False
 
     def within(self, suffix: str) -> Place:
         return Place(self.path + suffix)
@@ -263,10 +307,12 @@ def _inside(value: Any, kind: inspect.Type, place: Place, choose: Choose) -> Any
     if isinstance(kind, inspect.StructType):
         return _fields(value, kind, place, choose)
     if isinstance(kind, inspect.VarTupleType):
-        return [with_quirks(item, kind.item_type, place.within("[]"), choose) for item in value]
+        items = [with_quirks(item, kind.item_type, place.within("[]"), choose) for item in value]
+        nulls = ([None, *items], [*items, None, None]) if items else ()
+        return choose(place.within("[]"), [items, *nulls])
     if isinstance(kind, inspect.CustomType) and kind.cls is EndActions:
         return {
-            key: choose(place.within(".*"), [label, *_as_int(label)])
+            key: choose(place.within(".*"), [label, *_as_int(label), *([] if label else [None])])
             for key, label in value.items()
         }
     return value
@@ -278,7 +324,8 @@ def _fields(
     fixed: dict[str, Any] = {}
     for field in kind.fields:
         name = field.encode_name
-        inner = Place(f"{place.path}.{name}", name, field.required)
+        undocumented = (kind.cls.__name__, name) in UNDOCUMENTED
+        inner = Place(f"{place.path}.{name}", name, field.required, undocumented)
         form = with_quirks(value[name], field.type, inner, choose)
         if form is not MISSING:
             fixed[name] = form
@@ -298,25 +345,56 @@ def _forms(value: Any, inner: Any, kind: inspect.Type, place: Place) -> Iterator
     optional = isinstance(kind, inspect.UnionType)
     if place.may_be_missing and (value is None if optional else value in ([], {})):
         yield MISSING
-    match _without_none(kind):
-        case inspect.StructType() if value is not None and not inner:
+    kind = _without_none(kind)
+    if place.is_undocumented and value in (None, {}):
+        yield from (0.5, "{", False) if value == {} else (0.5, [], {"a": 1}, ["x"])
+    if place.name in JSON_COLUMNS:
+        yield json.dumps(inner)
+    yield from _null_forms(kind) if value is None else _value_forms(value, inner, kind, place)
+
+
+def _value_forms(value: Any, inner: Any, kind: inspect.Type, place: Place) -> Iterator[Any]:
+    match kind:
+        case inspect.StructType() if not inner:
             yield []
         case inspect.VarTupleType():
             yield from _list_forms(inner)
         case inspect.CustomType(cls=cls):
             yield from _map_forms(inner, labels=cls is EndActions)
-        case inspect.DateTimeType() if value is None:
-            yield from ("0000-00-00 00:00:00", "0000-00-00", "0000-00-00T00:00:00", "")
-        case inspect.StrType() if value is None and place.name in TYPE_UNKNOWN:
-            yield from ([], {"a": 1}, ["a"], False, 1.5)
-        case inspect.StrType() if value is not None:
+        case inspect.DateTimeType():
+            yield from _date_forms(datetime.fromisoformat(value))
+        case inspect.StrType():
             yield from _as_int(value)
-        case inspect.IntType() if value is not None:
+        case inspect.IntType():
             yield from _int_forms(value, flag=place.name in INT_FLAGS)
-        case inspect.BoolType() if value is not None:
-            yield from (int(value), str(int(value)))
+        case inspect.BoolType():
+            yield from (int(value), str(int(value)), str(value).lower())
         case _:
             pass
+
+
+def _null_forms(kind: inspect.Type) -> Iterator[Any]:
+    if isinstance(kind, inspect.DateTimeType):
+        yield from ("0000-00-00 00:00:00", "0000-00-00", "0000-00-00T00:00:00.000000Z", 0, "0")
+        yield from ("-0001-11-30 00:00:00", "-000001-11-30T00:00:00.000000Z")
+    if isinstance(kind, inspect.DateTimeType | inspect.IntType | inspect.BoolType):
+        yield ""
+
+
+def _date_forms(moment: datetime) -> Iterator[Any]:
+    """Yield how else a server may write a moment of Asia/Shanghai."""
+    text = moment.isoformat()
+    yield from (f"{text}+08:00", f"{text}.000000+0800", f"{text.replace('T', ' ')} +08")
+    if not moment.second:
+        yield text[:-3]
+    if moment.time() == time():
+        yield text[:10]
+    if moment.year > 1:
+        utc = moment - SHANGHAI
+        yield from (f"{utc.isoformat()}.000000Z", f"{(utc - SHANGHAI).isoformat()}-08:00")
+    seconds = (moment - datetime(1970, 1, 1) - SHANGHAI) // timedelta(seconds=1)
+    if seconds:
+        yield from (seconds, str(seconds), f"{seconds}.0")
 
 
 def _list_forms(items: list[Any]) -> Iterator[Any]:
@@ -336,11 +414,11 @@ def _map_forms(fields: Any, *, labels: bool) -> Iterator[Any]:
 
 def _int_forms(value: int, *, flag: bool) -> Iterator[Any]:
     if len(str(abs(value))) <= 20:
-        yield str(value)
+        yield from (str(value), f"{value}.0")
     if abs(value) < 2**53:
         yield float(value)
     if flag and value in (0, 1):
-        yield bool(value)
+        yield from (bool(value), str(bool(value)).lower())
 
 
 def _as_int(text: str) -> Iterator[int]:
@@ -366,7 +444,8 @@ def quirky_answers(draw: st.DrawFn) -> Quirky:
     - an int for a str, or the other way round, where the structs take both;
     - a string of digits with leading zeros as an int, and an int beyond 2^53 as a float,
       which have lost something;
-    - a map as a list if its keys are not 0, 1, 2 … in that order.
+    - a map as a list if its keys are not 0, 1, 2 … in that order;
+    - the moment at which Unix seconds begin as a number, since 0 stands for a date that is unset.
     """
     plain = draw(DOCUMENTED)
     where = _where_forms_differ(plain)

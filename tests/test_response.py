@@ -35,6 +35,7 @@ from wolf_async.errors import (
 from wolf_async.models import TaskInit
 
 BASE = "https://api.example/v1"
+BOM = b"\xef\xbb\xbf"
 
 
 def with_limit(value: bytes) -> bytes:
@@ -360,8 +361,9 @@ def test_a_success_in_another_charset_is_undecodable_or_an_answer_but_no_refusal
 
 def test_an_undecodable_answer_names_the_byte_that_is_not_utf_8() -> None:
     body = SAMPLE_BYTES.replace(b"fs-node1", b"fs\xff")
-    at = body.index(b"\xff") - body.index(b"fs\xff")  # counted from the start of its string
-    assert str(undecodable(body)).endswith(f"at byte {at}")
+    for marks in (b"", b"\xef\xbb\xbf", b"\n\xef\xbb\xbf"):
+        broken = marks + body
+        assert str(undecodable(broken)).endswith(f"at byte {broken.index(0xFF)}")
 
 
 @pytest.mark.parametrize(
@@ -414,13 +416,12 @@ def test_deep_nesting_is_an_answer_or_an_error_but_no_crash(
     assert reasons == {"nested too deeply"} | expected.get(where, set())
 
 
-def test_a_byte_order_mark_is_a_deviation() -> None:
-    init, deviations = parse(response(b"\xef\xbb\xbf" + SAMPLE_BYTES))
+@pytest.mark.parametrize("before", [BOM, BOM + BOM, b"\n" + BOM, BOM + b" \r\n\t" + BOM + b"\n"])
+def test_a_byte_order_mark_is_a_deviation(before: bytes) -> None:
+    init, deviations = parse(response(before + SAMPLE_BYTES))
     assert init == parse(response(SAMPLE_BYTES))[0]
     assert set(deviations) == {"$"}
-    assert (
-        type(refused(b"\xef\xbb\xbf" + json.dumps(error_body(404)).encode())) is WolfNotFoundError
-    )
+    assert type(refused(before + json.dumps(error_body(404)).encode())) is WolfNotFoundError
 
 
 def test_of_duplicate_keys_the_last_one_counts() -> None:

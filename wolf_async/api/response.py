@@ -16,7 +16,7 @@ from typing import Any, Final, cast
 
 import msgspec
 
-from wolf_async.api.repair import Deviations, repair
+from wolf_async.api.repair import Deviations, original_path, repair
 from wolf_async.errors import (
     WolfAPIError,
     WolfAuthError,
@@ -41,7 +41,7 @@ __all__ = [
 
 _SUCCESS: Final = 200
 _MESSAGE_KEPT: Final = 500
-_BOM: Final = b"\xef\xbb\xbf"
+_BYTE_ORDER_MARKS: Final = re.compile(rb"([ \t\r\n]*\xef\xbb\xbf)+")
 
 
 class RawResponse(msgspec.Struct, frozen=True, repr_omit_defaults=True):
@@ -153,7 +153,8 @@ def _decode_with_repair(response: RawResponse, base_url: str) -> tuple[TaskInit,
         raise undecodable
     fields = _check_envelope(response, document)
     fixed, deviations = repair(fields["data"])
-    return _convert(response, fixed), _envelope_deviations(response, fields["code"]) | deviations
+    init = _convert(response, fixed, fields["data"])
+    return init, _envelope_deviations(response, fields["code"]) | deviations
 
 
 def _read(response: RawResponse) -> tuple[Any, WolfDecodeError | None]:
@@ -164,7 +165,7 @@ def _read(response: RawResponse) -> tuple[Any, WolfDecodeError | None]:
         undecodable = error
     try:
         # skips the rest, whose charset does not matter then
-        head = msgspec.json.decode(response.body.removeprefix(_BOM), type=_Head)
+        head = msgspec.json.decode(_without_marks(response.body), type=_Head)
     except _UNDECODABLE:
         return None, undecodable
     return msgspec.structs.asdict(head), undecodable
@@ -173,10 +174,9 @@ def _read(response: RawResponse) -> tuple[Any, WolfDecodeError | None]:
 def _decode_json(response: RawResponse) -> Any:
     """Return the body as plain JSON; raise `WolfDecodeError` if it is none."""
     try:
-        return msgspec.json.decode(response.body.removeprefix(_BOM))
-    except UnicodeDecodeError as error:
-        # not chained: that error holds the whole body
-        reason = f"not UTF-8: {error.reason} at byte {error.start}"
+        return msgspec.json.decode(_without_marks(response.body))
+    except UnicodeDecodeError:
+        reason = _where_not_utf_8(response.body)
     except RecursionError:
         reason = "nested too deeply"
     except msgspec.MsgspecError as error:
@@ -184,6 +184,21 @@ def _decode_json(response: RawResponse) -> Any:
     raise WolfDecodeError(
         f"undecodable answer (HTTP {response.status}): {reason}", body=response.body
     )
+
+
+def _without_marks(body: bytes) -> bytes:
+    marks = _BYTE_ORDER_MARKS.match(body)
+    return body[marks.end() :] if marks else body
+
+
+def _where_not_utf_8(body: bytes) -> str:
+    # msgspec counts from the start of the text that the byte is in
+    try:
+        body.decode()
+    except UnicodeDecodeError as error:
+        # as text: that error holds the whole body
+        return f"not UTF-8: {error.reason} at byte {error.start}"
+    return "not UTF-8"
 
 
 def _check_envelope(response: RawResponse, document: Any) -> dict[str, Any]:
@@ -196,20 +211,21 @@ def _check_envelope(response: RawResponse, document: Any) -> dict[str, Any]:
     return cast("dict[str, Any]", document)
 
 
-def _convert(response: RawResponse, data: object) -> TaskInit:
+def _convert(response: RawResponse, fixed: object, data: object) -> TaskInit:
     try:
-        return msgspec.convert(data, TaskInit, dec_hook=dec_hook)
+        return msgspec.convert(fixed, TaskInit, dec_hook=dec_hook)
     except RecursionError:
         raise _deviation(response, "$.data", "nested too deeply") from None
     except msgspec.MsgspecError as error:
         # from the right: the reason may quote a key of the answer
         reason, _, path = str(error).rpartition(" - at ")
-        raise _deviation(response, "$.data" + path.strip("`").removeprefix("$"), reason) from error
+        path = original_path(data, path.strip("`").removeprefix("$"))
+        raise _deviation(response, f"$.data{path}", reason) from error
 
 
 def _envelope_deviations(response: RawResponse, code: object) -> Deviations:
     found: Deviations = {}
-    if response.body.startswith(_BOM):
+    if _BYTE_ORDER_MARKS.match(response.body):
         found["$"] = "expected JSON, got a byte order mark before it"
     if isinstance(code, str):
         found["$.code"] = f"expected an int, got {code!r}"
