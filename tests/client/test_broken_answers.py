@@ -15,6 +15,7 @@ import pytest
 from aioresponses import aioresponses
 
 from wolf_async import (
+    CachePolicy,
     Timeouts,
     WolfAPIError,
     WolfConnectionError,
@@ -25,7 +26,7 @@ from wolf_async import (
     WolfServerError,
     WolfTimeoutError,
 )
-from wolf_async.testing import Sandbox, drip, empty, gzip_garbage, html, respond
+from wolf_async.testing import FakeClock, Sandbox, drip, empty, gzip_garbage, html, respond
 
 from .conftest import AT_ONCE, ONCE
 from .raw_server import Line, chunked, http, in_turn, success
@@ -203,6 +204,36 @@ async def test_a_gateways_page_is_judged_by_its_status(
         await client(box.base_url, retry=ONCE).task_init(box.users[0])
     assert (caught.value.http_status, caught.value.code) == (status, None)
     assert caught.value.body.startswith(b"<html>")
+
+
+@pytest.mark.parametrize("fault", [html(404), empty(404), html(405)])
+async def test_a_gateway_without_the_api_is_told_with_its_base_url_and_asked_once(
+    box: Sandbox, client: MakeClient, fault: Step
+) -> None:
+    box.always(fault)
+    wolf, user = client(box.base_url, retry=AT_ONCE), box.users[0]
+    for ask in (wolf.task_init, wolf.raw_task_init):
+        with pytest.raises(WolfEndpointError) as caught:
+            await ask(user)
+        assert caught.value.attempts == 1
+        assert str(caught.value).startswith(f"no Wolf Smart Cloud API at {box.base_url}: check ")
+        assert str(caught.value).endswith(f"(account {user})")
+    assert len(box.calls) == 2
+
+
+async def test_an_answer_stays_while_the_gateway_knows_no_api(
+    box: Sandbox, client: MakeClient
+) -> None:
+    clock = FakeClock()
+    policy = CachePolicy(ttl=1, stale_if_error=100, refresh_backoff=0)
+    wolf, user = client(box.base_url, cache=policy, clock=clock), box.users[0]
+    init = await wolf.task_init(user)
+    box.always(html(404))
+    clock.advance(50)
+    assert await wolf.task_init(user) is init
+    clock.advance(52)
+    with pytest.raises(WolfEndpointError):
+        await wolf.task_init(user)
 
 
 async def test_a_slow_drip_of_a_body_ends_with_the_attempt(

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Any, Final, cast
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -264,8 +265,7 @@ def _api_error(response: RawResponse, document: Any, base_url: str) -> WolfAPIEr
     if _is_envelope(document):
         if _is_success(code := _read_code(fields["code"]), fields["status"]):
             return None
-        cls = _error_class(deciding(code, response.status))
-        return _new_error(cls, response, fields, code)
+        return _new_error(response, fields, code, base_url)
     if 200 <= response.status < 300:
         return None
     if response.status in (404, 405) and not isinstance(document, dict):
@@ -273,22 +273,22 @@ def _api_error(response: RawResponse, document: Any, base_url: str) -> WolfAPIEr
         text = f"no Wolf Smart Cloud API at {base_url}: check base_url or WOLF_BASE_URL"
         text += f" (HTTP {response.status})"
         return WolfEndpointError(text, **_context(response))
-    return _new_error(_error_class(response.status), response, {"message": fields.get("message")})
+    return _new_error(response, {"message": fields.get("message")}, None, base_url)
 
 
 def _new_error(
-    cls: type[WolfAPIError],
-    response: RawResponse,
-    envelope: dict[str, Any],
-    code: int | None = None,
+    response: RawResponse, envelope: dict[str, Any], code: int | None, base_url: str
 ) -> WolfAPIError:
+    cls = _error_class(deciding(code, response.status))
+    # a token belongs to one deployment
+    host = urlsplit(base_url).netloc if cls is WolfAuthError else ""
     message = _one_line(envelope.get("message"))
     is_redirect = 300 <= response.status < 400
     said = message or ("a redirect, which is not followed" if is_redirect else "no message")
     shown = f"HTTP {response.status}" + ("" if code is None else f", code {code}")
     status = envelope.get("status")
     return cls(
-        f"the server said no ({shown}): {said}",
+        f"the server{f' at {host}' if host else ''} said no ({shown}): {said}",
         code=code,
         status=None if status is None else _one_line(status),
         api_message=message,
