@@ -1,4 +1,4 @@
-"""``python -m benchmarks [PART ...]`` measures; ``python -m benchmarks compare A B`` compares two saved runs."""
+"""Measure with ``python -m benchmarks [PART ...]``; compare two runs with ``… compare A B``."""
 
 from __future__ import annotations
 
@@ -7,114 +7,79 @@ import sys
 import time
 from datetime import datetime
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 
 import msgspec
 
-from benchmarks import calls, crowds, decodes, held, hits, imports, instructions, scale, streams
+from benchmarks import calls, crowds, decodes, held, hits, imports, scale, streams
 from benchmarks.compare import compare
-from benchmarks.harness import QUICK, Effort, Figure, Part
+from benchmarks.harness import QUICK, Effort, Part
 from benchmarks.plot import svg
-from benchmarks.report import Report, load, markdown, part_markdown, save, setting
-
-__all__ = ["PARTS", "main"]
-
-
-def _uvloop(effort: Effort) -> list[Figure]:
-    if find_spec("uvloop") is None:
-        print("uvloop is not installed")
-        return []
-    shorter = msgspec.structs.replace(
-        effort, loop=import_module("uvloop").new_event_loop, rounds=effort.fewer(2)
-    )
-    figures = [figure for run in (hits.hit, crowds.waiting, calls.miss) for figure in run(shorter)]
-    return [
-        msgspec.structs.replace(figure, part="uvloop", name=f"{figure.part}: {figure.name}")
-        for figure in figures
-    ]
-
+from benchmarks.report import Report, load, part_markdown, save, setting, summary
 
 PARTS = (
     Part("hit", "An answer that is held, awaited.", hits.hit),
     Part("peek", "An answer that is held, without suspending.", hits.peek),
-    Part(
-        "waiting",
-        "Many callers wait for one load: CPU per caller, its task included.",
-        crowds.waiting,
-    ),
-    Part(
-        "failure",
-        "Many callers wait for a load that fails: CPU per caller, its task included.",
-        crowds.failure,
-    ),
-    Part(
-        "miss", "A load over HTTP, 50 at once, nothing kept: the client's CPU per call.", calls.miss
-    ),
+    Part("waiting", "Many callers of one load: CPU per caller with its task.", crowds.waiting),
+    Part("failure", "The same where the load fails.", crowds.failure),
+    Part("leaving", "All who wait for a load are cancelled: CPU per waiter.", crowds.leaving),
+    Part("miss", "A load over HTTP, 50 at once, nothing kept: the client's CPU.", calls.miss),
     Part("decode", "From the bytes of a body to an answer.", decodes.decode),
-    Part("refresh", "A load that brings an answer equal to the one that is held.", decodes.refresh),
+    Part("refresh", "A load that brings an answer equal to the one held.", decodes.refresh),
+    Part("storm", "Many callers, few accounts, all cold: wall time.", calls.storm),
     Part("held", "Answers in memory.", held.held),
     Part("scale", "Each operation with more entries; `TTLCache` beside it.", scale.scale),
-    Part("leaving", "All who wait for a load are cancelled: CPU per waiter.", crowds.leaving),
-    Part("storm", "Many callers, few accounts, all cold: wall time.", calls.storm),
     Part("bulk", "Many cached accounts in one stream.", streams.bulk),
-    Part("uvloop", "Hit, waiting and miss on uvloop, all sides alike.", _uvloop),
     Part("import", "Import time, by `python -X importtime`.", imports.imports),
-    Part(
-        "instructions",
-        "What a hit executes; not a matter of time, and compared exactly.",
-        instructions.instructions,
-    ),
 )
-_FOLDER = Path(__file__).parent / "results"
+_HOME = Path(__file__).parent
+_BEGIN, _END = "<!-- figures: written by python -m benchmarks -->", "<!-- end of figures -->"
 
 
 def _measure(names: list[str], effort: Effort, folder: Path) -> Report:
     parts = [part for part in PARTS if not names or part.name in names]
     report = Report(setting(effort), [])
     folder.mkdir(parents=True, exist_ok=True)
-    for number, part in enumerate(parts, start=1):
+    for part in parts:
         begin = time.perf_counter()
         measured = part.run(effort)
         report = msgspec.structs.replace(report, figures=report.figures + measured)
-        print(
-            part_markdown(part, measured),
-            f"({time.perf_counter() - begin:.0f} s)\n",
-            sep="\n",
-            flush=True,
-        )
-        # after each part: who interrupts a run of ten minutes keeps what there is
-        _write(report, parts[:number], folder)
+        taken = time.perf_counter() - begin
+        print(part_markdown(part, measured), f"({taken:.0f} s)\n", sep="\n", flush=True)
+        # after each part: who interrupts a run of eight minutes keeps what there is
+        save(report, folder / "results.json")
+        (folder / "results.svg").write_text(svg(report), encoding="utf-8")
     return report
 
 
-def _write(report: Report, parts: list[Part], folder: Path) -> None:
-    save(report, folder / "results.json")
-    (folder / "results.md").write_text(markdown(report, parts), encoding="utf-8")
-    (folder / "results.svg").write_text(svg(report), encoding="utf-8")
+def publish(report: Report, folder: Path) -> None:
+    """Put a whole run's table into the README of ``folder``, and its plot beside it."""
+    readme = folder / "README.md"
+    before, _, rest = readme.read_text(encoding="utf-8").partition(_BEGIN)
+    _, _, after = rest.partition(_END)
+    text = f"{before}{_BEGIN}\n{summary(report)}\n{_END}{after}"
+    readme.write_text(text, encoding="utf-8")
+    (folder / "figures.svg").write_text(svg(report), encoding="utf-8")
 
 
 def _say_missed(report: Report) -> None:
-    missed = [figure for figure in report.figures if figure.met is False]
-    for figure in missed:
-        print(f"missed: {figure.part}: {figure.name}, against {figure.against}")
-    print(
-        f"{len(missed)} of {sum(figure.met is not None for figure in report.figures)} reaches missed"
-    )
+    for figure in report.figures:
+        if figure.met is False:
+            value = f"{figure.value.median:.3g} {figure.unit}, not {figure.reach:.3g}"
+            print(f"missed: {figure.part}: {figure.name}, against {figure.against}: {value}")
+    for figure, others in report.summary():
+        if others and others[0].value.median <= figure.value.median:
+            print(f"behind {others[0].who}: {figure.title}")
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    known = [part.name for part in PARTS]
-    parser.add_argument(
-        "parts", nargs="*", metavar="PART", help=f"one of {', '.join(known)}; all by default"
-    )
-    parser.add_argument(
-        "--quick", action="store_true", help="a smoke run, whose figures mean nothing"
-    )
-    parser.add_argument(
-        "--out", type=Path, help="folder for the results (default: benchmarks/results/<time>)"
-    )
+    known = ", ".join(part.name for part in PARTS)
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"one of {known}; default: all")
+    parser.add_argument("--quick", action="store_true", help="a smoke run: figures mean nothing")
+    parser.add_argument("--uvloop", action="store_true", help="on uvloop, all sides alike")
+    out = "for the results; without it, a run of all parts also renews benchmarks/README.md"
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help=out)
     return parser
 
 
@@ -130,10 +95,17 @@ def main(arguments: list[str]) -> None:
     unknown = set(asked.parts) - {part.name for part in PARTS}
     if unknown:
         parser.error(f"no such part: {', '.join(sorted(unknown))}")
-    folder = asked.out or _FOLDER / datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
-    report = _measure(asked.parts, QUICK if asked.quick else Effort(), folder)
+    now = datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
+    folder = asked.out or _HOME / "results" / now
+    effort = QUICK if asked.quick else Effort()
+    if asked.uvloop:
+        new_loop = import_module("uvloop").new_event_loop
+        effort = msgspec.structs.replace(effort, loop=new_loop)
+    report = _measure(asked.parts, effort, folder)
     if not asked.quick:
         _say_missed(report)
+        if not (asked.parts or asked.out or asked.uvloop):
+            publish(report, _HOME)
     print(f"results: {folder}")
 
 

@@ -1,4 +1,4 @@
-"""Measuring side by side: short rounds of each variant in turn, and ratios within each round."""
+"""Measure side by side: short rounds of each variant in turn, and ratios within each round."""
 
 from __future__ import annotations
 
@@ -11,57 +11,37 @@ from contextlib import contextmanager
 from functools import partial
 from itertools import repeat
 from time import process_time
-from typing import Any, ParamSpec, TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 
-__all__ = [
-    "Effort",
-    "Figure",
-    "Part",
-    "Spread",
-    "awaited",
-    "exact",
-    "interleave",
-    "looped",
-    "ratio",
-    "repeated",
-    "spread",
-    "uncollected",
-]
-
-P = ParamSpec("P")
 Variant: TypeAlias = Callable[[], float]
 """Measures once; gives CPU seconds per operation unless it says otherwise."""
 Samples: TypeAlias = Mapping[str, Sequence[float]]
-Loop: TypeAlias = Callable[[int], Coroutine[Any, Any, float]]
-"""Executes something that many times."""
-LoopFactory: TypeAlias = Callable[[], asyncio.AbstractEventLoop]
+Loop: TypeAlias = Callable[..., Coroutine[Any, Any, float]]
+"""Gives seconds per operation."""
 
 
 class Effort(msgspec.Struct, frozen=True):
-    """How long to measure: the whole run stays under ten minutes with these defaults."""
+    """How long to measure: the whole run stays within eight minutes with these defaults."""
 
     rounds: int = 40
     slot: float = 0.008
     """CPU seconds that one measurement of a short operation takes."""
     shrink: int = 1
     """What numbers of callers and entries are divided by; above 1 the figures mean nothing."""
-    loop: LoopFactory | None = None
+    loop: Callable[[], asyncio.AbstractEventLoop] | None = None
     """Makes the event loop; ``None`` for asyncio's own."""
 
     def count(self, number: int) -> int:
         return max(2, number // self.shrink)
 
     def fewer(self, divisor: int) -> int:
-        """Rounds for what takes long."""
+        """Return the rounds for what takes long."""
         return max(2, self.rounds // divisor)
 
     def runner(self) -> asyncio.Runner:
         return asyncio.Runner(loop_factory=self.loop)
-
-
-QUICK = Effort(rounds=2, slot=0.0005, shrink=100)
 
 
 class Spread(msgspec.Struct, frozen=True):
@@ -75,16 +55,28 @@ class Spread(msgspec.Struct, frozen=True):
 class Figure(msgspec.Struct, frozen=True, kw_only=True):
     """One measured figure, as it is shown and saved."""
 
-    part: str
-    name: str
+    part: str = ""
+    who: str
+    case: str = ""
+    """The circumstances, such as the number of callers, where a part has several."""
     value: Spread
-    against: str = ""
     unit: str = "×"
+    against: str = ""
+    cost: float | None = None
+    """The median of what it took in itself, in ``cost_unit``."""
+    cost_unit: str = "s"
     reach: float | None = None
     """What the median should not exceed."""
-    exact: bool = False
-    """Whether it does not depend on the machine's load, so that any difference is a change."""
     note: str = ""
+    peer: bool = False
+    """Whether it is of somebody else who does the same job."""
+    title: str = ""
+    """What it is called where a user decides by it; empty elsewhere."""
+    plotted: bool = False
+
+    @property
+    def name(self) -> str:
+        return ", ".join(filter(None, (self.who, self.case)))
 
     @property
     def met(self) -> bool | None:
@@ -96,7 +88,13 @@ class Part(msgspec.Struct, frozen=True):
 
     name: str
     title: str
-    run: Callable[[Effort], list[Figure]]
+    measure: Callable[[Effort], list[Figure]]
+
+    def run(self, effort: Effort) -> list[Figure]:
+        return [msgspec.structs.replace(each, part=self.name) for each in self.measure(effort)]
+
+
+QUICK = Effort(rounds=2, slot=0.0005, shrink=100)
 
 
 def spread(values: Sequence[float]) -> Spread:
@@ -104,20 +102,21 @@ def spread(values: Sequence[float]) -> Spread:
     return Spread(median, low, high)
 
 
-def exact(value: float) -> Spread:
-    """The spread of what has none."""
-    return Spread(value, value, value)
-
-
 def ratio(samples: Samples, name: str, against: str) -> Spread:
-    """How many times ``against`` it took, round by round: what disturbs a round disturbs both."""
+    """Compare round by round: what disturbs a round disturbs both."""
     pairs = zip(samples[name], samples[against], strict=True)
     return spread([measured / limit for measured, limit in pairs])
 
 
+def beside(samples: Samples, who: str, against: str, **more: Any) -> Figure:
+    """Make the figure of ``who`` as a multiple of ``against``, with ``more`` of its fields."""
+    value, cost = ratio(samples, who, against), statistics.median(samples[who])
+    return Figure(who=who, against=against, value=value, cost=cost, **more)
+
+
 @contextmanager
 def uncollected() -> Generator[None]:
-    """No garbage collection but what the block asks for, as with `timeit`: whom it would interrupt is chance.
+    """Keep the garbage collector away, as `timeit` does: whom it would interrupt is chance.
 
     What it costs is measured by the part ``held``.
     """
@@ -132,12 +131,12 @@ def uncollected() -> Generator[None]:
 
 
 def interleave(variants: Mapping[str, Variant], rounds: int) -> Samples:
-    """``rounds`` measurements of each variant, each round in another order, on a heap without garbage."""
+    """Measure each variant ``rounds`` times, each round in another order, on a clean heap."""
     names = list(variants)
     samples: dict[str, list[float]] = {name: [] for name in names}
     with uncollected():
         for turn in range(rounds):
-            # not by turns: each would then always find caches and heap as the same one of the others left them
+            # not by turns: each would always find caches and heap as the same one left them
             random.Random(turn).shuffle(names)
             for name in names:
                 gc.collect()
@@ -156,29 +155,24 @@ async def run(n, {names}):
 
 
 def looped(statement: str, **names: Any) -> Loop:
-    """``statement``, which may await, in a loop; gives CPU seconds per execution.
+    """Compile a loop around ``statement``, which may await; it gives CPU seconds per execution.
 
-    The loop is compiled for each statement, as `timeit` does: CPython adapts bytecode to what it meets, and one loop
-    that is shared by all variants would be adapted to none. The first execution is not timed: it finds what another
-    variant has left in the caches and on the heap.
+    Each statement has a loop of its own, as with `timeit`: CPython adapts bytecode to what it
+    meets, and one loop shared by all variants would be adapted to none. The first execution is
+    not timed: it finds what another variant has left in the caches and on the heap.
     """
     scope: dict[str, Any] = {"process_time": process_time, "repeat": repeat}
     exec(_TEMPLATE.format(names=", ".join(names), statement=statement), scope)
     return partial(scope["run"], **names)
 
 
-def awaited(
-    runner: asyncio.Runner,
-    measure: Callable[P, Coroutine[Any, Any, float]],
-    *args: P.args,
-    **kwargs: P.kwargs,
-) -> Variant:
-    """What ``measure`` gives when it is awaited on the runner's loop."""
-    return lambda: runner.run(measure(*args, **kwargs))
+def awaited(runner: asyncio.Runner, measure: Loop, *args: Any) -> Variant:
+    """Return what awaits ``measure`` on the runner's loop."""
+    return lambda: runner.run(measure(*args))
 
 
 def repeated(runner: asyncio.Runner, slot: float, statement: str, **names: Any) -> Variant:
-    """``statement`` repeated for about ``slot`` seconds at a time."""
+    """Return what repeats ``statement`` for about ``slot`` seconds at a time."""
     run = looped(statement, **names)
     times = 1
     while (taken := runner.run(run(times))) * times < slot / 8:

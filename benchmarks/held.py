@@ -12,16 +12,15 @@ from typing import Any
 
 import msgspec
 
-from benchmarks.harness import Effort, Figure, interleave, ratio, spread
+from benchmarks.harness import Effort, Figure, Samples, beside, interleave, spread
 from benchmarks.peers import installed
-from benchmarks.server import upstream
-from benchmarks.subjects import ESCAPED, KEEP, SAMPLE, decoder
+from benchmarks.subjects import SAMPLE, OfflineClient, decoder
 from benchmarks.twins import pydantic_envelope
-from wolf_async import WolfClient
+from wolf_async import Account
 
-__all__ = ["held"]
-
-CLIENT = "in the client's cache, account and digest included"
+CLIENT = "in the client's cache"
+BARE = "the decoded struct alone"
+AN_ANSWER = f"an answer of {len(SAMPLE):,} bytes on the wire"
 _WEIGHED = 100
 _COLLECTED = 2_000
 
@@ -35,7 +34,7 @@ def _decoded(decode: Callable[[bytes], Any], users: list[str]) -> Any:
 
 def _others() -> dict[str, Hold]:
     others: dict[str, Hold] = {
-        "the decoded struct alone": partial(_decoded, lambda body: decoder.decode(body).data),
+        BARE: partial(_decoded, lambda body: decoder.decode(body).data),
         "dictionaries": partial(_decoded, lambda body: msgspec.json.decode(body)["data"]),
     }
     if installed("pydantic"):
@@ -44,11 +43,14 @@ def _others() -> dict[str, Hold]:
     return others
 
 
-def _in_client(runner: asyncio.Runner, url: str, users: list[str]) -> Any:
-    client = WolfClient("token", base_url=url, cache=KEEP)
+async def _upstream(account: Account) -> bytes:
+    return bytes(memoryview(SAMPLE))  # another object each time, as from the wire
+
+
+def _in_client(runner: asyncio.Runner, users: list[str]) -> Any:
+    client = OfflineClient(_upstream)
 
     async def load() -> None:
-        await client.task_init("opens the connection")
         for user in users:
             await client.task_init(user)
 
@@ -56,13 +58,8 @@ def _in_client(runner: asyncio.Runner, url: str, users: list[str]) -> Any:
     return client
 
 
-def _drop(runner: asyncio.Runner, holder: Any) -> None:
-    if isinstance(holder, WolfClient):
-        runner.run(holder.aclose())
-
-
-def _bytes_each(runner: asyncio.Runner, hold: Hold, count: int) -> float:
-    """Bytes per answer: of two holders of different sizes, so that what there is one of does not count."""
+def _bytes_each(hold: Hold, count: int) -> float:
+    """Weigh two holders of different sizes, so that what there is one of does not count."""
 
     def traced(users: list[str]) -> int:
         tracemalloc.start()
@@ -70,76 +67,49 @@ def _bytes_each(runner: asyncio.Runner, hold: Hold, count: int) -> float:
         gc.collect()
         traced_bytes, _ = tracemalloc.get_traced_memory()
         tracemalloc.stop()
-        _drop(runner, holder)
+        del holder
         return traced_bytes
 
     users = [f"{number:08}-5ac2-4c6e-ba13-d2f8f124862b" for number in range(2 * count)]
     return (traced(users) - traced(users[:count])) / count
 
 
-def _collection(runner: asyncio.Runner, hold: Hold, count: int) -> float:
-    """Extra milliseconds that a full collection takes with ``count`` answers held."""
+def _collection(hold: Hold, count: int) -> float:
+    """Measure extra seconds that a full collection takes with ``count`` answers held."""
     holder = hold([f"user-{number}" for number in range(count)])
     gc.collect()
     begin = thread_time()
     gc.collect()
     with_answers = thread_time() - begin
-    _drop(runner, holder)
     del holder
     gc.collect()
     begin = thread_time()
     gc.collect()
-    return (with_answers - (thread_time() - begin)) * 1000
+    return with_answers - (thread_time() - begin)
 
 
 def held(effort: Effort) -> list[Figure]:
-    """Memory per answer, and time per collection."""
-    figures: list[Figure] = []
+    """Weigh an answer, and time a full collection with many of them."""
     count, many = effort.count(_WEIGHED), effort.count(_COLLECTED)
-    with upstream() as url, effort.runner() as runner:
-        holds: dict[str, Hold] = {CLIENT: partial(_in_client, runner, url), **_others()}
-        weighed: dict[str, Hold] = {
-            f"{CLIENT}; UTF-8, {len(SAMPLE):,} bytes": holds[CLIENT],
-            f"{CLIENT}; with \\u escapes, {len(ESCAPED):,} bytes": partial(
-                _in_client, runner, f"{url}/escaped"
-            ),
-            **_others(),
+    with effort.runner() as runner:
+        holds: dict[str, Hold] = {CLIENT: partial(_in_client, runner), **_others()}
+        weights = {
+            name: [_bytes_each(hold, count) / 1000 for _ in range(2)]
+            for name, hold in holds.items()
         }
-        for index, (name, hold) in enumerate(weighed.items()):
-            rounds = [_bytes_each(runner, hold, count) / 1000 for _ in range(2)]
-            reach = 11.0 if index == 0 else None
-            figures.append(
-                Figure(
-                    part="held",
-                    name=name,
-                    value=spread(rounds),
-                    unit="kB",
-                    reach=reach,
-                    against="an answer",
-                )
-            )
-        samples = interleave(
-            {name: partial(_collection, runner, hold, many) for name, hold in holds.items()},
-            effort.fewer(6),
-        )
-    figures += [
-        Figure(
-            part="held",
-            name=name,
-            value=spread(samples[name]),
-            unit="ms",
-            reach=2.0 if name == CLIENT else None,
-            against=f"extra time of a full collection with {many:,} answers",
-        )
-        for name in holds
+        variants = {name: partial(_collection, hold, many) for name, hold in holds.items()}
+        times = interleave(variants, effort.fewer(6))
+    milliseconds = [1000 * taken for taken in times[CLIENT]]
+    collection = f"a full collection with {many:,} answers held, extra"
+    return [
+        Figure(who=CLIENT, case=AN_ANSWER, value=spread(weights[CLIENT]), unit="kB", reach=10.5),
+        Figure(who=CLIENT, case=collection, value=spread(milliseconds), unit="ms", reach=4.0),
+        *_ratios(weights, "A held answer", case=AN_ANSWER, cost_unit="kB"),
+        *_ratios(times, "A full collection with 2,000 answers held, extra", case=collection),
     ]
-    return figures + [
-        Figure(
-            part="held",
-            name=f"{CLIENT}, collection",
-            value=ratio(samples, CLIENT, name),
-            against=name,
-        )
-        for name in holds
-        if name != CLIENT
-    ]
+
+
+def _ratios(samples: Samples, title: str, **more: Any) -> list[Figure]:
+    others = [name for name in samples if name not in {BARE, CLIENT}]
+    ours = beside(samples, CLIENT, BARE, title=title, plotted=True, **more)
+    return [ours, *(beside(samples, name, BARE, peer=True, **more) for name in others)]

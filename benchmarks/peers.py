@@ -1,4 +1,4 @@
-"""Caches that others use for the same job, each as its own documentation advises for an async function.
+"""Wrap a load in the caches that others use for it, each as its documentation advises.
 
 A peer that is not installed is left out, and the report says so.
 """
@@ -11,8 +11,6 @@ from datetime import timedelta
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, NamedTuple, TypeAlias
-
-__all__ = ["Peer", "as_coroutines", "installed", "peers"]
 
 Load: TypeAlias = Callable[[str, str | None], Awaitable[Any]]
 
@@ -54,23 +52,19 @@ class Peer(NamedTuple):
     module: str
     cached: Callable[[Load], Load]
     coalesces: bool
-    does: str
-    """What a caller gets from it beside a held value, or does not."""
 
 
 _PEERS = (
-    Peer("async-lru", "async_lru", _async_lru, True, "coalesces; a timer for each entry"),
-    Peer("cachebox", "cachebox", _cachebox, True, "coalesces by a lock per key; expires on access"),
-    Peer("theine", "theine", _theine, True, "coalesces; no load of its own; expires by a thread"),
-    Peer("cashews", "cashews", _cashews, True, "coalesces, not against cancellation; expires"),
-    Peer(
-        "aiocache", "aiocache", _aiocache, False, "no coalescing, no bound; a timer for each entry"
-    ),
+    Peer("async-lru", "async_lru", _async_lru, True),
+    Peer("cachebox", "cachebox", _cachebox, True),
+    Peer("theine", "theine", _theine, True),
+    Peer("cashews", "cashews", _cashews, True),
+    Peer("aiocache", "aiocache", _aiocache, False),
 )
 
 
 def as_coroutines(call: Load) -> Callable[[str, str | None], Coroutine[Any, Any, Any]]:
-    """``call`` for a crowd of tasks: theine gives all callers of a key one awaitable, which is no coroutine."""
+    """Make coroutines of ``call``: theine gives all callers of a key one awaitable that is none."""
     if asyncio.iscoroutinefunction(call):  # pyright: ignore[reportDeprecated] (async-lru marks itself for it)
         return call
 
@@ -85,7 +79,6 @@ def installed(module: str) -> bool:
 
 
 def peers(*, coalescing: bool = False) -> list[Peer]:
-    """Those that are installed; only those that share one load among its callers with ``coalescing``."""
-    return [
-        peer for peer in _PEERS if installed(peer.module) and (peer.coalesces or not coalescing)
-    ]
+    """Return those installed; with ``coalescing`` only those that share a load among callers."""
+    found = [peer for peer in _PEERS if installed(peer.module)]
+    return [peer for peer in found if peer.coalesces or not coalescing]

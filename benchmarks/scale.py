@@ -1,197 +1,97 @@
-"""Part ``scale``: what a thousand, a hundred thousand and a million entries do to each operation."""
+"""Part ``scale``: what a hundred thousand entries do to the worst single call."""
 
 from __future__ import annotations
 
-import random
-from collections.abc import Awaitable, Callable
-from importlib import import_module
-from itertools import count
-from statistics import median
-from time import process_time, thread_time_ns
+from collections.abc import Awaitable, Callable, Coroutine
+from time import thread_time
 from typing import Any
 
-from benchmarks.harness import Effort, Figure, Spread, spread, uncollected
-from benchmarks.peers import installed
-from benchmarks.subjects import TinyClient
-from wolf_async import CachePolicy
+from cachetools import TTLCache
+
+from benchmarks.harness import Effort, Figure, Samples, beside, uncollected
+from benchmarks.subjects import TINY, OfflineClient
+from wolf_async import Account, CachePolicy
 from wolf_async.testing import FakeClock
 
-__all__ = ["scale"]
-
-_SIZES = (1_000, 100_000, 1_000_000)
+CLIENT, TTL_CACHE = "`client.task_init`", "`cachetools.TTLCache`"
+BEFORE = "the worst call when nothing has expired"
+_SIZES = (1_000, 100_000)
 _TTL = 60.0
 _OPERATIONS = 2_000
-_LOOKUPS = 20_000
 
-HIT, INSERT, EVICT, EXPIRE, BARE = "hit", "insert", "evict", "expire", "bare dictionary"
-WORST, WORST_EXPIRED = "worst call, nothing expired", "worst call, everything expired"
-Measured = dict[str, float]
-
-
-class _Subject:
-    """A cache of some size under a clock that stands still until it is told to move."""
-
-    def __init__(self, size: int) -> None:
-        self.clock = FakeClock()
-        self.client = TinyClient(cache=CachePolicy(ttl=_TTL, max_entries=size), clock=self.clock)
-        self.users = [f"user-{number}" for number in range(size)]
-        self.fresh_names = (f"new-{number}" for number in count())
-
-    async def insert(self) -> None:
-        await self.client.task_init(next(self.fresh_names))
+Call = Callable[[str], Awaitable[object]]
+Subject = Callable[[int, int], Coroutine[Any, Any, tuple[float, float]]]
+"""Gives the seconds of the worst call, before and after everything has expired."""
 
 
-async def _hits(seed: int, call: Callable[[str], Awaitable[object]], users: list[str]) -> float:
-    # keys of its own for each: who comes second would find those of the first in the processor's caches
-    chosen = random.Random(seed).choices(users, k=_LOOKUPS)
-    for user in chosen[: _LOOKUPS // 10]:
+async def _upstream(account: Account) -> bytes:
+    return TINY
+
+
+async def _worst(call: Call, users: list[str]) -> float:
+    """Time the longest call on the thread's own clock: time that others had does not count."""
+    longest = 0.0
+    for user in users:
+        begin = thread_time()
         await call(user)
-    begin = process_time()
-    for user in chosen:
-        await call(user)
-    return (process_time() - begin) / _LOOKUPS
+        longest = max(longest, thread_time() - begin)
+    return longest
 
 
-async def _each(operation: Callable[[], Awaitable[object]], times: int) -> list[int]:
-    """Nanoseconds of each call, on the thread's own clock: time that others had the processor does not count."""
-    taken: list[int] = []
-    for _ in range(times):
-        begin = thread_time_ns()
-        await operation()
-        taken.append(thread_time_ns() - begin)
-    return taken
-
-
-async def _client(size: int, operations: int) -> Measured:
-    subject = _Subject(size)
-    client = subject.client
-    held: dict[tuple[str, str | None], object] = {}
-    await client.fill(subject.users[:-operations])
-    inserts = await _each(_inserting(client, subject.users[-operations:]), operations)
-    for user in subject.users:
-        held[user, None] = (user,)
-
-    async def bare(user: str) -> object:
-        return held[user, None]
-
-    bare_hit, hit = (
-        await _hits(1, bare, subject.users),
-        await _hits(2, client.task_init, subject.users),
-    )
-    evictions = await _each(subject.insert, operations)
-    subject.clock.advance(2 * _TTL)
-    # both ways in which what has expired is met: by who asks for it, and by who needs the room
-    expiries = await _each(_inserting(client, subject.users[-operations:]), operations // 2)
-    expiries += await _each(subject.insert, operations // 2)
-    await client.aclose()
-    return {
-        HIT: hit,
-        BARE: bare_hit,
-        INSERT: median(inserts),
-        EVICT: median(evictions),
-        EXPIRE: median(expiries),
-        WORST: max(evictions),
-        WORST_EXPIRED: max(expiries),
-    }
-
-
-def _inserting(client: TinyClient, users: list[str]) -> Callable[[], Awaitable[object]]:
-    names = iter(users)
-    return lambda: client.task_init(next(names))
-
-
-async def _ttl_cache(size: int, operations: int) -> Measured:
-    """The same of ``cachetools.TTLCache``, which has no loads: an insert is an assignment."""
+async def _client(size: int, operations: int) -> tuple[float, float]:
+    """Fill a client under a clock that stands still, then evict, then let everything expire."""
     clock = FakeClock()
-    cache: Any = import_module("cachetools").TTLCache(maxsize=size, ttl=_TTL, timer=clock)
-    for number in range(size):
-        cache[f"user-{number}"] = number
-    names = count()
-
-    async def insert() -> None:
-        cache[f"new-{next(names)}"] = None
-
-    evictions = await _each(insert, operations)
+    client = OfflineClient(_upstream, cache=CachePolicy(ttl=_TTL, max_entries=size), clock=clock)
+    users = [f"user-{number}" for number in range(size)]
+    for user in users:
+        await client.task_init(user)
+    before = await _worst(client.task_init, [f"new-{number}" for number in range(operations)])
     clock.advance(2 * _TTL)
-    expiries = await _each(insert, operations)
-    return {WORST: max(evictions), WORST_EXPIRED: max(expiries)}
+    # what has expired is met in two ways: by who asks for it, and by who needs the room
+    half = operations // 2
+    met = users[-half:] + [f"newer-{number}" for number in range(half)]
+    after = await _worst(client.task_init, met)
+    await client.aclose()
+    return before, after
 
 
-Subject = Callable[[int, int], Awaitable[Measured]]
+async def _ttl_cache(size: int, operations: int) -> tuple[float, float]:
+    """Measure the same of ``TTLCache``, which has no loads: an insert is an assignment."""
+    clock = FakeClock()
+    cache: TTLCache[str, object] = TTLCache(maxsize=size, ttl=_TTL, timer=clock)
+
+    async def insert(user: str) -> None:
+        cache[user] = user
+
+    for number in range(size):
+        await insert(f"user-{number}")
+    before = await _worst(insert, [f"new-{number}" for number in range(operations)])
+    clock.advance(2 * _TTL)
+    after = await _worst(insert, [f"newer-{number}" for number in range(operations)])
+    return before, after
 
 
-def _repeated(effort: Effort, subject: Subject, size: int, rounds: int) -> list[Measured]:
+def _repeated(effort: Effort, who: str, subject: Subject, size: int) -> Samples:
+    """Repeat an odd number of times: one busy moment must not decide which call was the worst."""
     operations = max(2, min(effort.count(_OPERATIONS), size // 2))
-    results: list[Measured] = []
+    samples: dict[str, list[float]] = {BEFORE: [], who: []}
     with effort.runner() as runner:
-
-        async def once() -> Measured:
-            return await subject(size, operations)
-
-        for _ in range(rounds):
+        for _ in range(effort.fewer(4) | 1):
             with uncollected():
-                results.append(runner.run(once()))
-    return results
-
-
-def _against(measured: list[Measured], name: str, limits: list[Measured], against: str) -> Spread:
-    limit = median(each[against] for each in limits)
-    return spread([each[name] / limit for each in measured])
-
-
-def _worst(who: str, size: int, measured: list[Measured], reach: float | None) -> Figure:
-    return Figure(
-        part="scale",
-        name=f"{who}, {WORST_EXPIRED}, {size:,} entries",
-        value=_against(measured, WORST_EXPIRED, measured, WORST),
-        against=WORST,
-        reach=reach,
-        note=f"{median(each[WORST_EXPIRED] for each in measured) / 1e6:.2f} ms here",
-    )
-
-
-def _flat(size: int, few: int, measured: list[Measured], first: list[Measured]) -> Figure:
-    """A hit beside one with few entries, to which is added what the dictionary alone got slower by.
-
-    Added, not multiplied: a miss of the processor's caches costs the same nanoseconds whoever has it, and a quotient
-    of quotients would flatter whoever is slower to begin with.
-    """
-    growth = median(each[BARE] for each in measured) - median(each[BARE] for each in first)
-    expected = median(each[HIT] for each in first) + growth
-    itself, bare = _against(measured, HIT, first, HIT), _against(measured, BARE, first, BARE)
-    return Figure(
-        part="scale",
-        name=f"hit, {size:,} entries",
-        value=spread([each[HIT] / expected for each in measured]),
-        against=f"itself at {few:,}, and the bare dictionary's growth",
-        reach=1.5,
-        note=f"itself {itself.median:.2f}, the bare dictionary {bare.median:.2f}",
-    )
+                before, after = runner.run(subject(size, operations))
+            samples[BEFORE].append(before)
+            samples[who].append(after)
+    return samples
 
 
 def scale(effort: Effort) -> list[Figure]:
-    """Each operation against itself with a thousand entries, and the worst single call."""
+    """Find the worst single call of the client, and of ``TTLCache`` beside it."""
     figures: list[Figure] = []
-    sizes = [effort.count(size) for size in _SIZES]
-    # an odd number of the long ones: between two, one busy moment would decide which call was the worst
-    rounds = dict(zip(sizes, (effort.fewer(4), effort.fewer(4), effort.fewer(13)), strict=True))
-    results = {size: _repeated(effort, _client, size, rounds[size]) for size in sizes}
-    first = results[sizes[0]]
-    for size in sizes[1:]:
-        measured = results[size]
-        figures.append(_flat(size, sizes[0], measured, first))
-        figures += [
-            Figure(
-                part="scale",
-                name=f"{name}, {size:,} entries",
-                value=_against(measured, name, first, name),
-                against=f"itself at {sizes[0]:,}",
-            )
-            for name in (INSERT, EVICT, EXPIRE)
-        ]
-    figures += [_worst("`client.task_init`", size, results[size], 3.0) for size in sizes]
-    if installed("cachetools"):
-        for size in sizes:
-            measured = _repeated(effort, _ttl_cache, size, rounds[size])
-            figures.append(_worst("`cachetools.TTLCache`", size, measured, None))
+    for size in (effort.count(size) for size in _SIZES):
+        case = f"everything expired, {size:,} entries"
+        title = f"Worst call when {size:,} answers have expired"
+        ours = _repeated(effort, CLIENT, _client, size)
+        figures.append(beside(ours, CLIENT, BEFORE, case=case, reach=3.0, title=title))
+        theirs = _repeated(effort, TTL_CACHE, _ttl_cache, size)
+        figures.append(beside(theirs, TTL_CACHE, BEFORE, case=case, peer=True))
     return figures

@@ -1,6 +1,7 @@
-"""The same models for pydantic and attrs, derived from the structs field by field.
+"""Derive the same models for pydantic and attrs from the structs, field by field.
 
-Lists take the place of tuples, as one would write them there, and plain dictionaries that of read-only ones.
+Lists take the place of tuples, as one would write them there, and plain dictionaries that of
+read-only ones.
 """
 
 from __future__ import annotations
@@ -16,13 +17,11 @@ import msgspec
 from benchmarks.subjects import Envelope
 from wolf_async.models.frozen import FrozenDict
 
-__all__ = ["attrs_envelope", "pydantic_envelope"]
-
 Make = Callable[[str, list[msgspec.structs.FieldInfo], list[Any]], Any]
 
 
 def pydantic_envelope() -> Any:
-    """`Envelope` as a pydantic model."""
+    """Return `Envelope` as a pydantic model."""
     create_model = import_module("pydantic").create_model
 
     def make(name: str, fields: list[msgspec.structs.FieldInfo], kinds: list[Any]) -> Any:
@@ -36,7 +35,7 @@ def pydantic_envelope() -> Any:
 
 
 def attrs_envelope() -> Any:
-    """`Envelope` as an attrs class, which cattrs knows best."""
+    """Return `Envelope` as an attrs class, which cattrs knows best."""
     attrs = import_module("attrs")
 
     def make(name: str, fields: list[msgspec.structs.FieldInfo], kinds: list[Any]) -> Any:
