@@ -116,10 +116,7 @@ def beside(samples: Samples, who: str, against: str, **more: Any) -> Figure:
 
 @contextmanager
 def uncollected() -> Generator[None]:
-    """Keep the garbage collector away, as `timeit` does: whom it would interrupt is chance.
-
-    What it costs is measured by the part ``held``.
-    """
+    """Keep the garbage collector away, as `timeit` does: whom it would interrupt is chance."""
     gc.collect()
     gc.freeze()  # the modules of ten libraries would make each collection in the block a long one
     gc.disable()

@@ -18,7 +18,7 @@ async def _upstream(account: Account) -> bytes:
 
 
 def _accounts(count: int) -> Iterator[str]:
-    """Make accounts from nowhere: a list of them would be what takes the memory."""
+    # not a list, which would be what takes the memory
     return (f"user-{number % _USERS}" for number in range(count))
 
 
