@@ -47,10 +47,12 @@ from wolf_async.testing.faults import (
     quirks,
     redirect,
     respond,
+    serve,
     truncate,
     unauthorized,
 )
 from wolf_async.testing.sandbox import Call, Sandbox
+from wolf_async.testing.tasks import Task
 
 __all__ = [
     "Call",
@@ -60,6 +62,7 @@ __all__ = [
     "Reply",
     "Sandbox",
     "Step",
+    "Task",
     "answer",
     "delay",
     "disconnect",
@@ -74,6 +77,7 @@ __all__ = [
     "quirks",
     "redirect",
     "respond",
+    "serve",
     "synthetic_accounts",
     "synthetic_task_init",
     "synthetic_token",

@@ -42,6 +42,7 @@ __all__ = [
     "quirks",
     "redirect",
     "respond",
+    "serve",
     "truncate",
     "unauthorized",
     "unauthorized_reply",
@@ -83,7 +84,8 @@ class Reply(msgspec.Struct, frozen=True):
 class Exchange:
     """One request on its way through its steps, which change its attributes.
 
-    `reply`: what to answer; ``None`` for a success with `data`.
+    `reply`: what to answer; ``None`` for what `serve` returns.
+    `serve`: does what was asked and returns what to answer; called if `reply` is still ``None``.
     `data`: called for the `data` of a success when the answer is made; JSON types, the caller's own
     copy.
     `pace`: seconds between chunks and bytes in a chunk, or ``None`` to send the body in one go.
@@ -93,10 +95,14 @@ class Exchange:
     `hang_up`: whether the connection is closed after a complete answer.
     """
 
-    __slots__ = ("account", "cut", "data", "drop", "hang_up", "pace", "reply")
+    __slots__ = ("account", "cut", "data", "drop", "hang_up", "pace", "reply", "serve")
 
     def __init__(
-        self, account: Account | None, reply: Reply | None, data: Callable[[], Any]
+        self,
+        account: Account | None,
+        reply: Reply | None,
+        data: Callable[[], Any],
+        serve: Callable[[], Reply],
     ) -> None:
         self.account = account
         self.reply = reply
@@ -105,6 +111,7 @@ class Exchange:
         self.drop: Literal["close", "reset"] | None = None
         self.hang_up = False
         self.data = data
+        self.serve = serve
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -154,6 +161,12 @@ class _Respond(Step, frozen=True):
         exchange.reply = self.reply
 
 
+class _Serve(Step, frozen=True):
+    async def apply(self, exchange: Exchange) -> None:
+        if exchange.reply is None:
+            exchange.reply = exchange.serve()
+
+
 class _Answer(Step, frozen=True):
     data: Any
 
@@ -161,6 +174,7 @@ class _Answer(Step, frozen=True):
         if self.data is not msgspec.UNSET:
             exchange.reply = None
             exchange.data = lambda: deepcopy(self.data)
+            exchange.serve = lambda: Reply(200, msgspec.json.encode(envelope(self.data)))
 
 
 class _Quirks(Step, frozen=True):
@@ -227,6 +241,14 @@ def delay(seconds: float) -> Step:
 def hold(gate: asyncio.Event) -> Step:
     """Wait until the gate is set, then go on."""
     return _Hold(gate)
+
+
+def serve() -> Step:
+    """Do what was asked: make the task of a POST; what comes after strikes once that is done.
+
+    As in ``serve() + disconnect()``: the task is made, and no answer comes.
+    """
+    return _Serve()
 
 
 def answer(data: Any = msgspec.UNSET) -> Step:

@@ -10,8 +10,8 @@ import socket
 import struct
 import time
 import weakref
-from collections import OrderedDict, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta, timezone
 from functools import lru_cache
 from types import MappingProxyType, TracebackType
 from typing import Any, Self
@@ -21,25 +21,23 @@ import msgspec
 from aiohttp import web
 
 from wolf_async.account import Account
-from wolf_async.testing.accounts import (
-    AnswerTemplate,
-    synthetic_accounts,
-    synthetic_task_init,
-    synthetic_token,
-)
+from wolf_async.testing.accounts import synthetic_accounts, synthetic_token
+from wolf_async.testing.data import AccountData
 from wolf_async.testing.faults import (
     Exchange,
     Reply,
     Step,
-    envelope,
     error_reply,
     unauthorized_reply,
 )
+from wolf_async.testing.plan import Cycle, Plan
+from wolf_async.testing.tasks import Task, TaskStore
 
 __all__ = ["Call", "Sandbox"]
 
 _TASK_CREATE = re.compile(r"/agent-api/new/user/([^/]*)/task/create")
-_MAX_PAGES = 2048
+_TASK = re.compile(r"/agent-api/new/user/([^/]*)/task")
+_ZONE = timezone(timedelta(hours=8))
 _BACKLOG = 4096  # a crowd of first connections must not wait for the kernel to try again
 _HIDDEN = "***"
 _NO_ROUTE = error_reply(404, "接口不存在", 404)
@@ -69,6 +67,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     """
     authorized: bool
     """Whether it carried the token that was accepted at that time."""
+    body: bytes = b""
+    """The request's body."""
     status: int | None = None
     """The HTTP status answered.
 
@@ -87,7 +87,12 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Sandbox:
-    """``GET /agent-api/new/user/{user_id}/task/create`` on loopback, for tests and demonstrations.
+    """The two endpoints of a task on loopback, for tests and demonstrations.
+
+    ``GET /agent-api/new/user/{user_id}/task/create`` answers what a task can be built from.
+    ``POST /agent-api/new/user/{user_id}/task`` makes a task, or refuses it with 422 and messages by
+    field. From then until its `stop_time` its limits are taken off the `residue` of its lines, in
+    the answers to all accounts that have them. `tasks` holds what was made.
 
     Use it as an async context manager, or call `start` and `close`. The same seed gives the same
     accounts, the same data and the same token everywhere; only `residue` moves, once per `period`.
@@ -119,14 +124,7 @@ class Sandbox:
         period: float = 1.0,
         gzip: bool = False,
     ) -> None:
-        if min(accounts, sub_accounts, latency) < 0 or period <= 0:
-            raise ValueError(
-                "accounts, sub_accounts and latency are at least 0, and period is above 0"
-            )
-        if prefix and not re.fullmatch(r"(/[\w.~-]+)+", prefix, re.ASCII):
-            raise ValueError(
-                f"prefix is a path such as /v1, without a slash at its end: {prefix!r}"
-            )
+        _check_settings(accounts, sub_accounts, latency, period, prefix)
         self.accounts: tuple[Account, ...] = synthetic_accounts(seed, accounts, sub_accounts)
         """All accounts, the main ones first."""
         self.users: tuple[str, ...] = tuple(account.user_id for account in self.accounts[:accounts])
@@ -143,13 +141,14 @@ class Sandbox:
         self._prefix = prefix
         self._latency = latency
         self._clock = clock
+        self._made_at = datetime.now(_ZONE).replace(tzinfo=None), clock()
         self._period = period
         self._gzip = gzip
         self._known = frozenset(self.accounts)
         self._known_users = frozenset(self.users)
-        self._own_bodies: dict[Account, bytes] = {}
-        self._pages: OrderedDict[Account, _Page] = OrderedDict()
-        self._plan = _Plan()
+        self._store = TaskStore(seed, lambda: self.now)
+        self._data = AccountData(seed, self._tick, self._store)
+        self._plan = Plan()
         self._visits: set[_Visit] = set()
         self._watchers: set[_Watcher] = set()
         self._transports: weakref.WeakSet[asyncio.Transport] = weakref.WeakSet()
@@ -212,7 +211,18 @@ class Sandbox:
         host = f"[{self._host}]" if ":" in self._host else self._host
         return f"http://{host}:{self._port}{self._prefix}"
 
-    # Credentials and data
+    # Credentials, data and tasks
+
+    @property
+    def now(self) -> datetime:
+        """The wall clock of Shanghai: as it was when the sandbox was made, moved on by `clock`."""
+        wall, since = self._made_at
+        return wall + timedelta(seconds=self._clock() - since)
+
+    @property
+    def tasks(self) -> list[Task]:
+        """The tasks that were made, in order: the live list."""
+        return self._store.tasks
 
     @property
     def token(self) -> str:
@@ -233,36 +243,21 @@ class Sandbox:
         JSON types, the caller's own copy. Raises `KeyError` for an account that the sandbox does
         not have.
         """
-        account = self._own(account)
-        if account in self._own_bodies:
-            return msgspec.json.decode(self._own_bodies[account])["data"]
-        return synthetic_task_init(self._seed, account, tick=self._tick())
+        return self._data.data(self._own(account))
 
     def body_for(self, account: Account | str) -> bytes:
         """Return the body, with its envelope, that this account would be answered now.
 
         Raises as `data_for` does.
         """
-        account = self._own(account)
-        if account in self._own_bodies:
-            return self._own_bodies[account]
-        page = self._pages.get(account)
-        if page is None:
-            page = self._pages[account] = _Page(AnswerTemplate(self._seed, account, envelope))
-            if len(self._pages) > _MAX_PAGES:
-                self._pages.popitem(last=False)
-        return page.body(self._tick())
+        return self._data.body(self._own(account))
 
     def set_data(self, account: Account | str, data: Any) -> None:
         """From now on that (JSON types) is the account's `data`; ``None`` makes it synthetic again.
 
         Raises `KeyError` for an account that the sandbox does not have.
         """
-        account = self._own(account)
-        if data is None:
-            self._own_bodies.pop(account, None)
-        else:
-            self._own_bodies[account] = msgspec.json.encode(envelope(data))
+        self._data.set(self._own(account), data)
 
     def _own(self, account: Account | str) -> Account:
         account = _as_account(account)
@@ -285,15 +280,15 @@ class Sandbox:
 
     def always(self, *steps: Step) -> None:
         """Begin an outage: every request gets a step, in turn, until `heal`."""
-        self._plan.outage = _Cycle(1, steps)
+        self._plan.outage = Cycle(1, steps)
 
     def fault_every(self, n: int, *steps: Step) -> None:
         """Give every n-th request from now on a step, in turn, until `heal`."""
-        self._plan.faults = _Cycle(n, steps)
+        self._plan.faults = Cycle(n, steps)
 
     def heal(self) -> None:
         """Forget all steps, queued ones too; requests that are waiting in a step stay there."""
-        self._plan = _Plan()
+        self._plan = Plan()
 
     # Record
 
@@ -342,12 +337,15 @@ class Sandbox:
     # Serving
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        visit = self._arrive(request)
+        # all of the request, so that it is recorded with the sub-account that stands in its body
+        visit = self._arrive(request, await request.read())
         account = visit.call.account
         exchange = Exchange(
-            account, self._refusal(visit.call), lambda: self.data_for(account or "")
+            account,
+            self._refusal(visit.call),
+            lambda: self.data_for(account or ""),
+            lambda: self._serve(visit.call),
         )
-        natural = exchange.data
         step = self._plan.next_step(account)
         try:
             if self._latency:
@@ -356,27 +354,30 @@ class Sandbox:
                 await step.apply(exchange)
             if exchange.drop is not None or self._runner is None:
                 return self._drop(visit, exchange)
-            if exchange.reply is not None:
-                reply = exchange.reply
-            elif exchange.data is natural and account is not None:
-                reply = Reply(200, self.body_for(account))
-            else:
-                reply = Reply(200, msgspec.json.encode(envelope(exchange.data())))
+            reply = exchange.serve() if exchange.reply is None else exchange.reply
             return await self._send(visit, exchange, reply)
         finally:
             self._leave(visit, None)
 
-    def _arrive(self, request: web.BaseRequest) -> _Visit:
+    def _serve(self, call: Call) -> Reply:
+        account = call.account
+        assert account is not None  # any other call was refused
+        if call.method == "POST":
+            return self._store.create(account, self.data_for(account), call.body)
+        return Reply(200, self.body_for(account))
+
+    def _arrive(self, request: web.BaseRequest, body: bytes) -> _Visit:
         target = request.raw_path
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
         call = Call(
             number=len(self.calls) + 1,
             at=self._clock(),
-            account=_account_asked_for(target, self._prefix),
+            account=_account_asked_for(request.method, target, self._prefix, body),
             method=request.method,
             target=target,
             headers=_recorded(tuple(map(_without_secret, request.headers.items()))),
             authorized=scheme.lower() == "bearer" and token == self._token,
+            body=body,
         )
         self.calls.append(call)
         visit = _Visit(request, call, asyncio.current_task())
@@ -409,7 +410,7 @@ class Sandbox:
         account = call.account
         if account is None:
             return _NO_ROUTE if call.path.startswith(f"{self._prefix}/agent-api/") else _NO_API
-        if call.method != "GET":
+        if call.method != ("GET" if call.path.endswith("/create") else "POST"):
             return _NO_METHOD
         if not call.authorized:
             return _NO_TOKEN
@@ -496,75 +497,41 @@ class _Watcher:
             self.seen.set()
 
 
-class _Plan:
-    """What the next requests get: queued steps first, then an outage, then a fault."""
-
-    __slots__ = ("_queues", "faults", "outage")
-
-    def __init__(self) -> None:
-        self._queues: dict[Account | None, deque[Step]] = {}
-        self.outage: _Cycle | None = None
-        self.faults: _Cycle | None = None
-
-    def queue(self, account: Account | None, steps: Sequence[Step]) -> None:
-        self._queues.setdefault(account, deque()).extend(steps)
-
-    def next_step(self, account: Account | None) -> Step | None:
-        fault = self.faults.turn() if self.faults else None
-        for key in (account, None):
-            if queue := self._queues.get(key):
-                return queue.popleft()
-        return self.outage.turn() if self.outage else fault
-
-
-class _Cycle:
-    """Steps in turn, one for every n-th request."""
-
-    __slots__ = ("_count", "_every", "_steps")
-
-    def __init__(self, every: int, steps: Sequence[Step]) -> None:
-        if every < 1 or not steps:
-            raise ValueError(
-                f"at least one step is needed, and a request in every 1 or more, not {every!r}"
-            )
-        self._every = every
-        self._steps = steps
-        self._count = 0
-
-    def turn(self) -> Step | None:
-        self._count += 1
-        rounds, rest = divmod(self._count, self._every)
-        return None if rest else self._steps[(rounds - 1) % len(self._steps)]
-
-
-class _Page:
-    """An account's body, made once for each tick."""
-
-    __slots__ = ("_body", "_template", "_tick")
-
-    def __init__(self, template: AnswerTemplate) -> None:
-        self._template = template
-        self._tick: int | None = None
-        self._body = b""
-
-    def body(self, tick: int) -> bytes:
-        if tick != self._tick:
-            self._body = self._template.render(tick)
-            self._tick = tick
-        return self._body
+def _check_settings(
+    accounts: int, sub_accounts: int, latency: float, period: float, prefix: str
+) -> None:
+    if min(accounts, sub_accounts, latency) < 0 or period <= 0:
+        raise ValueError("accounts, sub_accounts and latency are at least 0, and period is above 0")
+    if prefix and not re.fullmatch(r"(/[\w.~-]+)+", prefix, re.ASCII):
+        raise ValueError(f"prefix is a path such as /v1, without a slash at its end: {prefix!r}")
 
 
 def _as_account(account: Account | str) -> Account:
     return Account(account) if isinstance(account, str) else Account(*account)
 
 
-def _account_asked_for(target: str, prefix: str) -> Account | None:
+def _account_asked_for(method: str, target: str, prefix: str, body: bytes) -> Account | None:
     path, _, query = target.partition("?")
-    match = _TASK_CREATE.fullmatch(path.removeprefix(prefix))
-    if match is None or not path.startswith(prefix):
+    if not path.startswith(prefix):
         return None
-    sub_user = dict(parse_qsl(query)).get("sub_user_id")  # an empty one counts as none
-    return Account(unquote(match[1]), sub_user)
+    if match := _TASK_CREATE.fullmatch(path.removeprefix(prefix)):
+        sub_user = dict(parse_qsl(query)).get("sub_user_id")  # an empty one counts as none
+        return Account(unquote(match[1]), sub_user)
+    if method == "POST" and (match := _TASK.fullmatch(path.removeprefix(prefix))):
+        return Account(unquote(match[1]), _sub_user_in(body))
+    return None
+
+
+def _sub_user_in(body: bytes) -> str | None:
+    """Return the sub-account that a body names: it is a parameter of creating a task."""
+    try:
+        return msgspec.json.decode(body, type=_SubUser).sub_user_id
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+
+
+class _SubUser(msgspec.Struct, frozen=True):
+    sub_user_id: str | None = None
 
 
 def _without_secret(header: tuple[str, str]) -> tuple[str, str]:
