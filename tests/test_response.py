@@ -412,7 +412,8 @@ def test_deep_nesting_is_an_answer_or_an_error_but_no_crash(
 ) -> None:
     with pytest.raises(WolfDecodeError, match=r"nested too deeply"):
         parse(response(nested_in(where, opened, 1_000_000, closed)))
-    reasons: set[str] = set()
+    # how deep is too deep depends on the version: since 3.14 it is what the stack has room for
+    reasons = {"nested too deeply"}
     for depth in (*range(20, 1000, 20), 3000, 100_000):
         try:
             parse(response(nested_in(where, opened, depth, closed)))
