@@ -1,0 +1,251 @@
+"""Tell listeners of each thing that has finished in a client, as one frozen event.
+
+A listener is any callable that takes an event: ``WolfClient(listeners=[print])``. It is called in
+the event loop, in the order in which things end, and has to return soon. One that raises is logged
+once and called on; nothing else notices. Where nobody listens, no event is made, but for the rare
+ones from which the log lines come.
+
+A listener may also have a method ``capture()``. It is called in the caller's own context when a
+call begins or joins a load, and what it returns comes back as ``captured`` in the events of that
+load and of that call: a load runs in an empty context, and could not find its caller by itself.
+What a listener returns for a `LoadEvent` comes back as ``load`` in its events of the calls that
+waited for that load.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from asyncio import CancelledError
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast
+
+import msgspec
+
+from wolf_async.account import Account
+from wolf_async.errors import WolfConfigError
+from wolf_async.logs import ThrottledLogger, logger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+__all__ = [
+    "BreakerEvent",
+    "Dispatcher",
+    "Event",
+    "EvictionEvent",
+    "GateEvent",
+    "Listener",
+    "LoadEvent",
+    "RepairEvent",
+    "RequestEvent",
+    "Stopwatch",
+    "WaitEvent",
+]
+
+
+class RequestEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """One request has ended, with whatever answer or error."""
+
+    account: Account
+    method: str
+    """``GET`` or ``POST``."""
+    base_url: str
+    """The deployment that was asked."""
+    began_at: float
+    """When it was sent, in seconds since the epoch."""
+    seconds: float
+    """How long it took, until the whole answer was read."""
+    attempt: int
+    """1 for the first request of its load or creation, 2 for the next one, and so on."""
+    status: int | None
+    """Status of the HTTP response; ``None`` without one."""
+    error: str | None
+    """Class of the error if there was no response, or ``"CancelledError"``; ``None`` otherwise."""
+
+
+class LoadEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """One load has ended: all requests for one account that were made for one or more callers."""
+
+    account: Account
+    began_at: float
+    """When it began, in seconds since the epoch."""
+    seconds: float
+    """How long it took, pauses and waits for a place included."""
+    outcome: Literal["value", "failure", "abandoned"]
+    """``abandoned``: it was cancelled, since its last waiter had left or the client was closed."""
+    error: str | None
+    """Class of the error of a failure; ``None`` otherwise."""
+    background: bool
+    """Whether a stale hit began it, as a refresh behind it."""
+    requests: tuple[RequestEvent, ...]
+    """Its requests, in order."""
+    captured: Any = None
+    """What the listener's ``capture()`` returned for the caller who began it.
+
+    Of a load that had to wait for the one before, that is its first waiter.
+    """
+
+
+class WaitEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """One call that waited for a load has got what it waited for, or has left."""
+
+    account: Account
+    began_at: float
+    """When the call began to wait, in seconds since the epoch."""
+    seconds: float
+    """How long it waited."""
+    outcome: Literal["value", "stale", "failure", "left"]
+    """``stale``: the load failed, and an older answer stood in; ``left``: it was cancelled."""
+    joined: bool
+    """Whether another call had asked for the load."""
+    load: Any = None
+    """What the listener returned for the event of the load.
+
+    ``None`` for a call that left before the load ended.
+    """
+    captured: Any = None
+    """What the listener's ``capture()`` returned for this call."""
+
+
+class RepairEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """A quirk in an answer was put right."""
+
+    account: Account
+    path: str
+    """Where it was, as in ``$.data.caller_line_list[].residue``; ``[]`` is any item of a list."""
+    found: str
+    """What was expected there, and what came."""
+
+
+class EvictionEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """An answer, or a remembered failure, that still had a use was dropped to make room."""
+
+    account: Account
+
+
+class GateEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """The gate that a 429 closes for all accounts was closed, is closed for longer, or opened."""
+
+    is_closed: bool
+    seconds: float
+    """How long no request is sent; 0 if it opened."""
+
+
+class BreakerEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """The circuit breaker opened, stays open for longer, or closed."""
+
+    is_open: bool
+    seconds: float
+    """How long no request is sent; 0 if it closed."""
+    failures: int
+    """Failed requests in a row; 0 if it closed."""
+
+
+Event: TypeAlias = (
+    RequestEvent | LoadEvent | WaitEvent | RepairEvent | EvictionEvent | GateEvent | BreakerEvent
+)
+Listener: TypeAlias = "Callable[[Event], object]"
+
+
+class Stopwatch:
+    """Tell when something began, and how long it has taken since."""
+
+    __slots__ = ("_started", "began_at")
+
+    def __init__(self) -> None:
+        self.began_at = time.time()
+        # the wall clock may be set meanwhile
+        self._started = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since it began."""
+        return time.perf_counter() - self._started
+
+
+class Dispatcher:
+    """Give each event to every listener, and write the log lines of those that are rare."""
+
+    __slots__ = ("_broken", "_capturers", "_listeners", "_log", "is_heard")
+
+    def __init__(
+        self, listeners: Iterable[Listener] = (), log: ThrottledLogger | None = None
+    ) -> None:
+        self._listeners = _check_listeners(listeners)
+        self._capturers = [getattr(listener, "capture", None) for listener in self._listeners]
+        self._log = ThrottledLogger() if log is None else log
+        self._broken: set[int] = set()
+        self.is_heard: Final = bool(self._listeners)
+        """Whether anybody listens: if not, only the rare events need to be made."""
+
+    def capture(self) -> tuple[object, ...]:
+        """Return what each listener captures of the running context."""
+        return tuple(
+            None if capture is None else self._call(index, capture)
+            for index, capture in enumerate(self._capturers)
+        )
+
+    def emit(
+        self, event: Event, captured: tuple[object, ...] = (), load: tuple[object, ...] = ()
+    ) -> tuple[object, ...]:
+        """Give ``event`` to each listener, and return what each of them returned.
+
+        ``captured`` is what `capture` returned for it, ``load`` what this returned for the load
+        that it is about; each listener gets its own of them.
+        """
+        self._write(event)
+        returned: list[object] = []
+        for index, listener in enumerate(self._listeners):
+            own = event
+            if captured:
+                own = msgspec.structs.replace(own, captured=captured[index])
+            if load:
+                own = msgspec.structs.replace(own, load=load[index])
+            returned.append(self._call(index, listener, own))
+        return tuple(returned)
+
+    def _call(self, index: int, function: Callable[..., object], *args: object) -> object:
+        try:
+            return function(*args)
+        except (Exception, CancelledError) as error:
+            if index not in self._broken:
+                self._broken.add(index)
+                logger.error(
+                    "a listener has raised an error, which is logged this once: %r",
+                    self._listeners[index],
+                    exc_info=error,
+                )
+            return None
+
+    def _write(self, event: Event) -> None:
+        match event:
+            case RepairEvent(account=account, path=path, found=found):
+                message = "repaired an answer for %s: %s: %s"
+                self._log(logging.WARNING, path, message, account, path, found)
+            case GateEvent(is_closed=True, seconds=seconds):
+                message = "the server refuses requests as too many (429): none is sent for %.3g s"
+                self._log(logging.WARNING, "gate", message, seconds)
+            case BreakerEvent(is_open=True, seconds=seconds, failures=failures):
+                message = "%d requests in a row have failed: none is sent for %.3g s"
+                self._log(logging.WARNING, "breaker opened", message, failures, seconds)
+            case BreakerEvent():
+                self._log(logging.WARNING, "breaker closed", "the upstream answers again")
+            case _:
+                pass
+
+    def __repr__(self) -> str:
+        return f"<Dispatcher: {len(self._listeners)} listeners>"
+
+
+def _check_listeners(listeners: object) -> tuple[Listener, ...]:
+    try:
+        checked = tuple(cast("Iterable[Listener]", listeners))
+    except TypeError:
+        raise WolfConfigError(f"listeners must be a list of functions, not {listeners!r}") from None
+    for listener in checked:
+        capture = getattr(listener, "capture", None)
+        if not callable(listener) or not (capture is None or callable(capture)):
+            raise WolfConfigError(
+                f"a listener must be a function that takes an event, not {listener!r}"
+            )
+    return checked
