@@ -8,7 +8,6 @@ import sys
 LATER = (
     "click",
     "rich",
-    "aiolimiter",
     "zoneinfo",
 )
 NEVER = ("wolf_async.cli", "wolf_async.testing", "pytest", "hypothesis")

@@ -8,9 +8,12 @@ import math
 import pytest
 from client.virtual_time import run
 
-from wolf_async import WolfConfigError, WolfTimeoutError
+from wolf_async import RetryPolicy, WolfConfigError, WolfTimeoutError
+from wolf_async.logs import ThrottledLogger
 from wolf_async.upstream.deadline import Deadline
 from wolf_async.upstream.limits import Limits, RateLimit, check_limits
+from wolf_async.upstream.signals import Signal
+from wolf_async.upstream.throttle import Pacer, Throttle
 
 
 class Gates:
@@ -18,7 +21,9 @@ class Gates:
 
     def __init__(self, places: int, rate: RateLimit | None = None) -> None:
         self.loop = asyncio.get_running_loop()
-        self.limits = Limits(places, rate)
+        signal = Signal()
+        throttle = Throttle(RetryPolicy(), Pacer(rate), signal, ThrottledLogger())
+        self.limits = Limits(places, throttle)
         self.entered: list[tuple[object, float]] = []
 
     async def enter(
@@ -145,14 +150,31 @@ def test_a_cancelled_wait_for_the_rate_limit_gives_its_place_back() -> None:
     run(main())
 
 
-def test_a_wait_for_the_rate_limit_ends_with_the_deadline_and_gives_its_place_back() -> None:
+def test_who_would_wait_for_the_rate_limit_beyond_the_deadline_raises_at_once() -> None:
     async def main() -> None:
         gates = Gates(1, 0.1)
         await gates.enter("first", stay=0.0)
         with pytest.raises(WolfTimeoutError, match="while waiting for the rate limit"):
-            await gates.enter("second", total=5)
-        await gates.enter("third", total=6)
+            await gates.enter("second", total=9)
+        assert gates.loop.time() == 0
+        # and it gave its place back
+        await gates.enter("third", total=11)
         assert gates.times == pytest.approx([0, 10])
+
+    run(main())
+
+
+def test_those_in_line_before_count_for_who_would_wait_too_long() -> None:
+    async def main() -> None:
+        gates = Gates(10, 1.0)
+        for who in range(4):
+            gates.start(who)
+        await asyncio.sleep(0)
+        with pytest.raises(WolfTimeoutError, match="while waiting for the rate limit"):
+            await gates.enter("late", total=3.5)
+        assert gates.loop.time() == 0
+        await gates.enter("in time", total=4.5)
+        assert gates.times == pytest.approx([0, 1, 2, 3, 4])
 
     run(main())
 
@@ -164,7 +186,7 @@ def test_one_deadline_holds_for_both_waits() -> None:
         asyncio.get_running_loop().call_later(4, gates.limits.release)
         with pytest.raises(WolfTimeoutError, match="rate limit"):
             await gates.enter("second", total=5)
-        assert gates.loop.time() == pytest.approx(5)
+        assert gates.loop.time() == pytest.approx(4)
 
     run(main())
 

@@ -46,7 +46,7 @@ class Scene:
         settings: dict[str, Any] = {"budget": math.inf, **policy}
         self.retry = Retry(RetryPolicy(**settings), ThrottledLogger(), sleep=self._sleep)
 
-    async def _sleep(self, seconds: float) -> None:
+    async def _sleep(self, seconds: float, deadline: Deadline) -> None:
         self.pauses.append(seconds)
         await asyncio.sleep(seconds)
 
@@ -127,7 +127,11 @@ def test_no_attempt_holds_the_errors_of_those_before_it() -> None:
         raise noted(busy())
 
     async def main() -> str:
-        retry = Retry(RetryPolicy(attempts=4, budget=math.inf), ThrottledLogger())
+        async def sleep(seconds: float, deadline: Deadline) -> None:
+            await asyncio.sleep(seconds)
+
+        policy = RetryPolicy(attempts=4, budget=math.inf)
+        retry = Retry(policy, ThrottledLogger(), sleep=sleep)
         return await retry.call(attempt, Deadline(asyncio.get_running_loop(), 1000.0))
 
     assert run(main()) == "answer"
@@ -176,9 +180,16 @@ def test_thousands_of_attempts_do_not_overflow() -> None:
 
 @pytest.mark.parametrize("asked", [0.0, 0.5, 7.0, 30.0])
 def test_the_pause_that_the_server_asks_for_is_kept(asked: float) -> None:
-    scene = Scene(busy(asked), WolfRateLimitError(http_status=429, retry_after=asked))
+    scene = Scene(busy(asked), busy(asked))
     assert scene.play() == "answer"
     assert scene.pauses == [asked, asked]
+
+
+def test_a_429_is_waited_for_at_the_gate_and_costs_no_budget() -> None:
+    failures = [WolfRateLimitError(http_status=429, retry_after=1.0) for _ in range(50)]
+    scene = Scene(*failures, attempts=51, budget=0.0)
+    assert scene.play() == "answer"
+    assert (scene.attempts, scene.pauses) == (51, [])
 
 
 @pytest.mark.parametrize("asked", [30.1, 1e9, math.inf])

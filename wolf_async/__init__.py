@@ -18,6 +18,7 @@ from wolf_async.errors import (
     DraftProblem,
     WolfAPIError,
     WolfAuthError,
+    WolfCircuitOpenError,
     WolfClosedError,
     WolfConfigError,
     WolfConnectionError,
@@ -56,7 +57,7 @@ from wolf_async.models import (
     TimeRange,
     Variable,
 )
-from wolf_async.policy import CachePolicy, RetryPolicy, Timeouts
+from wolf_async.policy import BreakerPolicy, CachePolicy, RetryPolicy, Timeouts
 
 __all__ = [
     "Account",
@@ -65,6 +66,7 @@ __all__ = [
     "AutoRecycleRule",
     "Background",
     "BigModelOutboundGroup",
+    "BreakerPolicy",
     "BridgeGroup",
     "CachePolicy",
     "ClientStats",
@@ -91,6 +93,7 @@ __all__ = [
     "Variable",
     "WolfAPIError",
     "WolfAuthError",
+    "WolfCircuitOpenError",
     "WolfClient",
     "WolfClosedError",
     "WolfConfigError",

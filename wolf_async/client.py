@@ -28,7 +28,14 @@ from wolf_async.errors import (
 )
 from wolf_async.logs import ThrottledLogger
 from wolf_async.models import TaskInit
-from wolf_async.policy import CachePolicy, RetryPolicy, Timeouts, check_count, check_seconds
+from wolf_async.policy import (
+    BreakerPolicy,
+    CachePolicy,
+    RetryPolicy,
+    Timeouts,
+    check_count,
+    check_seconds,
+)
 from wolf_async.upstream.auth import TokenProvider, check_token
 from wolf_async.upstream.failures import is_unwell
 from wolf_async.upstream.limits import RateLimit, check_limits
@@ -58,6 +65,10 @@ class ClientStats(CacheStats, frozen=True, kw_only=True):
     """Requests sent because an earlier one failed; part of ``requests``."""
     repaired: int
     """Answers that were decoded after quirks in them had been put right."""
+    throttled: int
+    """Requests that the server refused as too many (429)."""
+    breaker_opened: int
+    """How often the circuit breaker has opened; a probe that fails does not count."""
 
 
 class _Answer(msgspec.Struct, frozen=True, gc=False):
@@ -96,6 +107,7 @@ class WolfClient:
         base_url: str | None = None,
         cache: CachePolicy | None = CachePolicy(),
         retry: RetryPolicy = RetryPolicy(),
+        breaker: BreakerPolicy | None = BreakerPolicy(),
         timeouts: Timeouts = Timeouts(),
         max_concurrency: int = 100,
         rate_limit: RateLimit | None = None,
@@ -110,6 +122,7 @@ class WolfClient:
         check_count("max_body", max_body)
         _check_type("cache", cache, CachePolicy, NoneType)
         _check_type("retry", retry, RetryPolicy)
+        _check_type("breaker", breaker, BreakerPolicy, NoneType)
         _check_type("timeouts", timeouts, Timeouts)
         _check_type("session", session, aiohttp.ClientSession, NoneType)
         _check_type("ssl", ssl, SSLContext, NoneType)
@@ -127,6 +140,7 @@ class WolfClient:
             self._base_url,
             _token(token),
             retry=retry,
+            breaker=breaker,
             timeouts=timeouts,
             max_concurrency=max_concurrency,
             rate_limit=rate_limit,
@@ -305,6 +319,8 @@ class WolfClient:
             requests=self._sender.requests,
             retries=self._sender.retries,
             repaired=self._repaired,
+            throttled=self._sender.throttled,
+            breaker_opened=self._sender.breaker_opened,
         )
 
     async def aclose(self) -> None:

@@ -19,6 +19,7 @@ __all__ = [
     "DraftProblem",
     "WolfAPIError",
     "WolfAuthError",
+    "WolfCircuitOpenError",
     "WolfClosedError",
     "WolfConfigError",
     "WolfConnectionError",
@@ -93,6 +94,17 @@ class WolfClosedError(WolfError):
 
 class WolfConnectionError(WolfError):
     """There was no usable answer: connection refused or reset, or an answer cut short."""
+
+
+class WolfCircuitOpenError(WolfConnectionError):
+    """The circuit breaker is open: too many requests in a row have failed, and this one was not sent."""
+
+    retry_after: float
+    """Seconds after which a request may be sent again."""
+
+    def __init__(self, message: str = "", *, retry_after: float = 0.0, **context: Any) -> None:
+        super().__init__(message, **context)
+        self.retry_after = retry_after
 
 
 class WolfTimeoutError(WolfError, TimeoutError):

@@ -12,7 +12,14 @@ import msgspec
 
 from wolf_async.errors import WolfConfigError
 
-__all__ = ["CachePolicy", "RetryPolicy", "Timeouts", "check_count", "check_seconds"]
+__all__ = [
+    "BreakerPolicy",
+    "CachePolicy",
+    "RetryPolicy",
+    "Timeouts",
+    "check_count",
+    "check_seconds",
+]
 
 
 def check_seconds(
@@ -122,6 +129,29 @@ class RetryPolicy(msgspec.Struct, frozen=True):
         for name in ("backoff", "max_backoff", "max_retry_after"):
             check_seconds(name, getattr(self, name), finite=True)
         check_seconds("budget", self.budget)
+
+
+class BreakerPolicy(msgspec.Struct, frozen=True):
+    """When to stop sending requests to an upstream that fails, and when to try again, in seconds.
+
+    A request has failed if there was no connection, no answer in time, or a 5xx. Any other answer of
+    the API ends the row. While the breaker is open, calls that need a request raise
+    `WolfCircuitOpenError` at once.
+
+    Raises `WolfConfigError` for settings that make no sense.
+    """
+
+    failures: int = 10
+    """Failed requests in a row, of the whole client, that open the breaker."""
+    pause: float = 1.0
+    """Seconds after which one request probes; doubled each time a probe fails."""
+    max_pause: float = 30.0
+    """Upper end of that pause."""
+
+    def __post_init__(self) -> None:
+        check_count("failures", self.failures)
+        check_seconds("pause", self.pause, above=True, finite=True)
+        check_seconds("max_pause", self.max_pause, least=self.pause, finite=True)
 
 
 class Timeouts(msgspec.Struct, frozen=True):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import ssl
 import traceback
+from errno import EADDRNOTAVAIL, EMFILE, ENFILE, ENOBUFS
 from typing import TYPE_CHECKING, Final
 
 import aiohttp
@@ -13,11 +15,13 @@ from multidict import CIMultiDict, CIMultiDictProxy
 
 from wolf_async.errors import (
     WolfAPIError,
+    WolfCircuitOpenError,
     WolfConfigError,
     WolfConnectionError,
     WolfDecodeError,
     WolfEndpointError,
     WolfError,
+    WolfRateLimitError,
     WolfTimeoutError,
     deciding,
     iter_causes,
@@ -31,7 +35,10 @@ __all__ = [
     "GARBLED",
     "bare",
     "clear_frames",
+    "is_answer",
     "is_garbled",
+    "is_local",
+    "is_outage",
     "is_transient",
     "is_unwell",
     "map_error",
@@ -41,6 +48,12 @@ GARBLED: Final = "the answer's compression is broken, or none that was asked for
 _NO_ANSWER: Final = "the server closed the connection without an answer"
 _NO_HEADERS: Final[CIMultiDict[str]] = CIMultiDict()
 _TRANSIENT: Final = frozenset({408, 429, 500, 502, 503, 504})
+_UNWELL: Final = (WolfConnectionError, WolfTimeoutError, WolfDecodeError, WolfEndpointError)
+_LACKING: Final = frozenset({EMFILE, ENFILE, ENOBUFS, EADDRNOTAVAIL})
+"""What the system says when this machine, not the upstream, is at its end."""
+_PASSING: Final = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
+"""How a connection that is lost within the handshake is told."""
+_REFUSALS_OF_PROXIES: Final = frozenset({403, 404, 407})
 
 
 # --- what a failure means ----------------------------------------------------------------------
@@ -48,20 +61,63 @@ _TRANSIENT: Final = frozenset({408, 429, 500, 502, 503, 504})
 
 def is_transient(error: BaseException) -> bool:
     """Tell whether another attempt may do better."""
+    if isinstance(error, WolfEndpointError):
+        return False
     if isinstance(error, WolfAPIError):
         return deciding(error.code, error.http_status) in _TRANSIENT
-    return isinstance(error, (WolfConnectionError, WolfTimeoutError))
+    return isinstance(error, (WolfConnectionError, WolfTimeoutError)) and not (
+        isinstance(error, WolfCircuitOpenError) or any(map(_is_lasting, iter_causes(error)))
+    )
 
 
 def is_unwell(error: BaseException) -> bool:
     """Tell whether a failed load means that the upstream is unwell; otherwise it is its answer."""
-    # gateways say that there is no such API while what is behind them is deployed
-    is_unusable = isinstance(error, (WolfDecodeError, WolfEndpointError))
-    return is_unusable or is_transient(error) or _is_server_error(error)
+    if isinstance(error, WolfAPIError) and not isinstance(error, WolfEndpointError):
+        return is_transient(error) or _is_server_error(error)
+    return isinstance(error, _UNWELL)
+
+
+def is_answer(error: BaseException | None) -> bool:
+    """Tell whether a request that ended so had an answer of the API, be it a no: it is up.
+
+    A 429 says nothing of that, nor does what may come from something else than the API.
+    """
+    if error is None:
+        return True
+    if isinstance(error, (WolfRateLimitError, WolfEndpointError)):
+        return False
+    return isinstance(error, WolfAPIError) and not _is_server_error(error)
+
+
+def is_outage(error: BaseException | None) -> bool:
+    """Tell whether a request that ended so means that the upstream is down: no connection, timeout, 5xx."""
+    if isinstance(error, (WolfConnectionError, WolfTimeoutError)):
+        return not isinstance(error, WolfCircuitOpenError) and not is_local(error)
+    return error is not None and _is_server_error(error)
+
+
+def is_local(error: BaseException) -> bool:
+    """Tell whether this machine lacked something for a request, such as a file descriptor."""
+    return any(isinstance(link, OSError) and link.errno in _LACKING for link in iter_causes(error))
 
 
 def _is_server_error(error: BaseException) -> bool:
     return isinstance(error, WolfAPIError) and 500 <= deciding(error.code, error.http_status) < 600
+
+
+def _is_lasting(error: BaseException) -> bool:
+    """Tell whether ``error``, of aiohttp or the system, would come again at another attempt."""
+    match error:
+        case aiohttp.ClientConnectorSSLError():
+            return not isinstance(error.os_error, _PASSING)  # pyright: ignore[reportUnknownMemberType]
+        case ssl.SSLError():
+            return not isinstance(error, _PASSING)
+        case aiohttp.ClientHttpProxyError():
+            return error.status in _REFUSALS_OF_PROXIES
+        case OSError():
+            return error.errno in _LACKING
+        case _:
+            return isinstance(error, aiohttp.ClientResponseError)
 
 
 # --- aiohttp's errors as ours ------------------------------------------------------------------

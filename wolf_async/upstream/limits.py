@@ -1,4 +1,4 @@
-"""How many requests may be under way at once, and how many may be sent per second."""
+"""Bound how many requests are under way at once, and keep them to a pace."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from wolf_async.errors import WolfConfigError
 from wolf_async.policy import check_count, check_seconds
 
 if TYPE_CHECKING:
-    from aiolimiter import AsyncLimiter
-
     from wolf_async.upstream.deadline import Deadline
+    from wolf_async.upstream.throttle import Throttle
 
 __all__ = ["Limits", "RateLimit", "check_limits"]
 
@@ -37,32 +36,32 @@ def check_limits(max_concurrency: object, rate_limit: object) -> None:
 
 
 class Limits:
-    """The two gates before a request; belongs to one event loop."""
+    """Hold back requests of which there are too many at once, or too many in too short a time.
 
-    __slots__ = ("_limiter", "_places")
+    Belongs to one event loop; the throttle, whose pace it keeps to, outlives that.
+    """
 
-    def __init__(self, max_concurrency: int, rate_limit: RateLimit | None) -> None:
+    __slots__ = ("_places", "_throttle")
+
+    def __init__(self, max_concurrency: int, throttle: Throttle) -> None:
         self._places = asyncio.Semaphore(max_concurrency)
-        self._limiter: AsyncLimiter | None = None
-        if rate_limit is not None:
-            from aiolimiter import AsyncLimiter  # noqa: PLC0415 (not at import: it brings half of importlib)
-
-            per_second, burst = rate_limit if isinstance(rate_limit, tuple) else (rate_limit, 1)
-            self._limiter = AsyncLimiter(burst, burst / per_second)
+        self._throttle = throttle
 
     async def acquire(self, deadline: Deadline) -> None:
-        """Take a place, then a share of the rate; raises `WolfTimeoutError` at the deadline, with neither taken."""
+        """Take a place, then wait for the pace; with neither taken, raise at the deadline.
+
+        That raises `WolfTimeoutError`, or `WolfRateLimitError` where the pace was learned from a 429.
+        """
         if self._places.locked():
             async with deadline.enforce("waiting for one of max_concurrency places"):
                 await self._places.acquire()
         else:
             await self._places.acquire()
-        if self._limiter is None:
+        if self._throttle.pacer.is_idle:
             return
-        # with the place in hand, so that the request leaves at the moment that the rate allows
+        # with the place in hand, so that the request leaves at the moment that the pace allows
         try:
-            async with deadline.enforce("waiting for the rate limit"):
-                await self._limiter.acquire()
+            await self._throttle.pacer.acquire(self._throttle, deadline)
         except BaseException:
             self._places.release()
             raise

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import math
 import random
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from wolf_async.errors import WolfAPIError
+from wolf_async.errors import WolfAPIError, WolfRateLimitError
 from wolf_async.upstream.failures import is_transient
 
 if TYPE_CHECKING:
@@ -61,7 +60,7 @@ class Retry:
         policy: RetryPolicy,
         log: ThrottledLogger,
         *,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        sleep: Callable[[float, Deadline], Awaitable[None]],
     ) -> None:
         self._policy = policy
         self._log = log
@@ -78,10 +77,13 @@ class Retry:
                 return await attempt()
             except Exception as error:
                 pause = self._pause(error, attempts)
-                if not self._may_go_on(error, attempts, pause, deadline):
+                if attempts >= self._policy.attempts or not self._may_help(error, pause, deadline):
                     raise
+                # a 429 is waited for at the gate, by all alike
+                is_refused = isinstance(error, WolfRateLimitError)
             # here, not above: nothing holds the error, and what the server sent with it, any longer
-            await self._sleep(pause)
+            if not is_refused:
+                await self._sleep(pause, deadline)
 
     def _pause(self, error: Exception, attempts: int) -> float:
         """Return the seconds that the server asked for, or a random pause ("full jitter")."""
@@ -90,20 +92,18 @@ class Retry:
         bound = self._policy.backoff * 2.0 ** min(attempts - 1, _MAX_DOUBLINGS)
         return random.uniform(0, min(bound, self._policy.max_backoff))
 
-    def _may_go_on(self, error: Exception, attempts: int, pause: float, deadline: Deadline) -> bool:
+    def _may_help(self, error: Exception, pause: float, deadline: Deadline) -> bool:
         """Tell whether another attempt may help, its pause fits, and the budget pays for it."""
-        if not is_transient(error) or attempts >= self._policy.attempts:
+        if not is_transient(error):
             return False
-        if (
-            isinstance(error, WolfAPIError)
-            and (error.retry_after or 0) > self._policy.max_retry_after
-        ):
+        asked = error.retry_after if isinstance(error, WolfAPIError) else None
+        if asked is not None and asked > self._policy.max_retry_after:
             return False
         # the error that is known says more than a timeout in the middle of a pause would
         if pause >= deadline.remaining():
             return False
         # last, since it takes what it finds
-        if self._budget.spend():
+        if isinstance(error, WolfRateLimitError) or self._budget.spend():
             return True
         self._log(
             logging.WARNING, "budget", "the retry budget is spent: failures are raised at once"

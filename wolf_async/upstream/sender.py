@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
+import math
 import traceback
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, TypeVar
@@ -16,12 +16,16 @@ from wolf_async.api.redact import read_redacted, redact_error
 from wolf_async.api.response import RawResponse
 from wolf_async.cache.inflight import loading
 from wolf_async.cache.loading import check_ended
-from wolf_async.errors import WolfAuthError, WolfError
+from wolf_async.errors import WolfAuthError, WolfCircuitOpenError, WolfError, WolfRateLimitError
 from wolf_async.logs import ThrottledLogger, logger
 from wolf_async.upstream.auth import Credential, TokenProvider, Tokens
+from wolf_async.upstream.breaker import Breaker
 from wolf_async.upstream.deadline import Deadline
+from wolf_async.upstream.failures import is_local, is_outage
 from wolf_async.upstream.limits import Limits, RateLimit
 from wolf_async.upstream.retry import Retry
+from wolf_async.upstream.signals import Signal, loop_time
+from wolf_async.upstream.throttle import Pacer, Throttle
 from wolf_async.upstream.transport import Transport
 
 if TYPE_CHECKING:
@@ -31,7 +35,7 @@ if TYPE_CHECKING:
 
     import aiohttp
 
-    from wolf_async.policy import RetryPolicy, Timeouts
+    from wolf_async.policy import BreakerPolicy, RetryPolicy, Timeouts
 
 __all__ = ["Sender"]
 
@@ -45,6 +49,10 @@ class _Load(msgspec.Struct):
     url: SplitResult
     deadline: Deadline
     attempts: int = 0
+    sent_at: float = 0.0
+    """When its last request was sent: `loop_time`."""
+    failed: WolfError | None = None
+    """The error of its last request."""
     renewed: bool = False
     """Whether the token was renewed for it, which is worth a try once."""
 
@@ -75,6 +83,7 @@ class Sender:
         token: str | TokenProvider,
         *,
         retry: RetryPolicy,
+        breaker: BreakerPolicy | None,
         timeouts: Timeouts,
         max_concurrency: int,
         rate_limit: RateLimit | None,
@@ -91,10 +100,12 @@ class Sender:
         """Requests sent because an earlier one of the same load failed; part of ``requests``."""
         self._base_url = base_url
         self._tokens = Tokens(token)
-        self._retry = Retry(retry, log)
+        self._signal = Signal()
+        self._throttle = Throttle(retry, Pacer(rate_limit), self._signal, log)
+        self._breaker = Breaker(breaker, self._signal, log)
+        self._retry = Retry(retry, log, sleep=self._throttle.pause)
         self._timeouts = timeouts
         self._max_concurrency = max_concurrency
-        self._rate_limit = rate_limit
         self._session = session
         self._ssl = ssl
         self._trust_env = trust_env
@@ -117,8 +128,12 @@ class Sender:
         except WolfError as error:
             error.account = account
             error.attempts = load.attempts
-            traceback.clear_frames(error.__traceback__)  # they hold what the server sent
+            if isinstance(error, WolfAuthError):
+                error.args = (f"{error.args[0]} ({url.netloc})",)
+            traceback.clear_frames(error.__traceback__)
             raise
+        finally:
+            load.failed = None  # or it holds its own error in a circle
 
     async def _attempt(
         self, wiring: _Wiring, load: _Load, read: Callable[[RawResponse], T]
@@ -136,27 +151,97 @@ class Sender:
         load.renewed = True
         async with load.deadline.enforce("waiting for the token provider"):
             credential = await self._tokens.renew(credential)
+        load.failed = None
         return await self._exchange(wiring, load, credential, read)
 
     async def _exchange(
         self, wiring: _Wiring, load: _Load, credential: Credential, read: Callable[[RawResponse], T]
     ) -> tuple[RawResponse, T]:
-        """Send one request and read its answer; an error that comes of it is free of the token."""
-        await wiring.limits.acquire(load.deadline)
-        if load.deadline.remaining() <= 0:
+        """Send one request when it may go, and read its answer; an error of it is free of the token."""
+        await self._admit(wiring, load)
+        try:
+            response = await self._request(wiring.transport, load, credential)
+            answer = read_redacted(credential.token, response, read)
+        except BaseException as error:
+            self._settle(load, error)
+            raise
+        else:
+            self._settle(load, None)
+            return answer
+        finally:
             wiring.limits.release()
+
+    async def _admit(self, wiring: _Wiring, load: _Load) -> None:
+        """Take a place for a request, at a moment at which the gate and the breaker let it go."""
+        try:
+            while True:
+                # before a place is taken, or those who wait here would keep others from sending
+                await self._wait_for_turn(load)
+                await wiring.limits.acquire(load.deadline)
+                # after a wait for the place this may have changed
+                if load.deadline.remaining() > 0 and self._may_go(load):
+                    return
+                wiring.limits.release()
+                self._give_turn_on(load)
+        except BaseException:
+            self._give_turn_on(load)
+            raise
+
+    async def _wait_for_turn(self, load: _Load) -> None:
+        """Wait until the gate and the breaker let a request go, or raise what they say."""
+        while not self._may_go(load):
+            remaining = load.deadline.remaining()
+            wait = self._breaker.wait_time(load)
+            if wait and load.failed is None:
+                raise self._breaker.error()
+            # its own last error says more than that the breaker is open
+            if wait and load.failed and self._breaker.opens_in() >= remaining:
+                raise load.failed
+            self._throttle.check(load.deadline)
+            if remaining <= 0:
+                raise load.deadline.timeout_error("waiting for the server to take requests again")
+            await self._signal.wait(min(max(wait, self._throttle.wait_time(load)), remaining))
+        if load.deadline.remaining() <= 0:
             raise load.deadline.timeout_error("waiting to send a request")
+
+    def _may_go(self, load: _Load) -> bool:
+        """Tell whether the gate and the breaker let a request go now, and take its turn if so."""
+        throttle, breaker = self._throttle, self._breaker
+        if not (throttle.is_closed or breaker.is_open):
+            return True
+        if throttle.wait_time(load) or breaker.wait_time(load):
+            return False
+        throttle.enter(load)
+        breaker.enter(load)
+        return True
+
+    def _give_turn_on(self, load: _Load) -> None:
+        self._throttle.leave(load)
+        self._breaker.leave(load)
+
+    def _settle(self, load: _Load, error: BaseException | None) -> None:
+        """Tell the gate and the breaker how a request ended."""
+        if isinstance(error, WolfError):
+            # they hold what the server sent; and the load may wait for long with its last error
+            traceback.clear_frames(error.__traceback__)
+            load.failed = error
+        self._throttle.settle(load, load.sent_at, error)
+        self._breaker.settle(load, error)
+
+    async def _request(
+        self, transport: Transport, load: _Load, credential: Credential
+    ) -> RawResponse:
+        """Send one request that may go, and return its response, whatever its status."""
         load.attempts += 1
+        load.sent_at = loop_time()
         self.requests += 1
         self.retries += load.attempts > 1
-        debug = logger.isEnabledFor(logging.DEBUG)
-        begun = time.perf_counter() if debug else 0.0
         outcome: object = "cancelled"
-        # What a request starts besides, in a middleware or a trace of a session that was handed in, is not waited for by the
-        # load, and may ask for the same account. And a kept connection keeps the context that it was opened in.
+        # What a request starts besides, in a middleware or a trace of a session that was handed in, is not waited for by
+        # the load, and may ask for the same account. And a kept connection keeps the context that it was opened in.
         within = loading.set(None)
         try:
-            response = await wiring.transport.get(load.url, credential.headers, load.deadline)
+            response = await transport.get(load.url, credential.headers, load.deadline)
             outcome = response.status
         except WolfError as error:
             outcome = type(error).__name__
@@ -164,25 +249,20 @@ class Sender:
             raise
         finally:
             loading.reset(within)
-            wiring.limits.release()
-            if debug:
-                milliseconds = (time.perf_counter() - begun) * 1000
-                logger.debug(
-                    "%s attempt %d: %s in %.1f ms",
-                    load.account,
-                    load.attempts,
-                    outcome,
-                    milliseconds,
-                )
+            if logger.isEnabledFor(logging.DEBUG):
+                _log_attempt(load, outcome)
         if load.attempts > 1:
             response = msgspec.structs.replace(response, attempts=load.attempts)
-        return read_redacted(credential.token, response, read)
+        return response
 
     def _wire(self) -> _Wiring:
         """Return the transport and the limits of the running loop; made without a pause, so that there is one of each."""
         loop = asyncio.get_running_loop()
         if self._wiring is None or self._wiring.loop is not loop:
             self.check_loop()
+            self._signal.forget()
+            self._throttle.start_over()
+            self._breaker.start_over()
             transport = Transport(
                 self._base_url,
                 self._timeouts,
@@ -192,8 +272,61 @@ class Sender:
                 ssl=self._ssl,
                 trust_env=self._trust_env,
             )
-            self._wiring = _Wiring(loop, transport, Limits(self._max_concurrency, self._rate_limit))
+            self._wiring = _Wiring(loop, transport, Limits(self._max_concurrency, self._throttle))
         return self._wiring
+
+    # --- what the client, its cache and a bulk run ask ------------------------------------------------------
+
+    @property
+    def throttled(self) -> int:
+        """Count the requests that the server refused as too many (429)."""
+        return self._throttle.refused
+
+    @property
+    def breaker_opened(self) -> int:
+        """Count how often the breaker has opened."""
+        return self._breaker.opened
+
+    def is_shut(self) -> bool:
+        """Tell whether a request would not be sent at once, since the gate or the breaker is shut.
+
+        So a load makes no sense now for who has a stale answer that may stand in, and a bulk run takes
+        no further account. False again as soon as one request may go first, or probe.
+        """
+        return self._throttle.is_shut() or self._breaker.is_shut()
+
+    def opens_in(self) -> float:
+        """Return the seconds for which the gate or the breaker is shut; 0 if none is.
+
+        Also 0 while one request goes first, or probes: what comes of it, nobody knows.
+        """
+        return max(self._throttle.opens_in(), self._breaker.opens_in())
+
+    @property
+    def is_failing(self) -> bool:
+        """Whether requests fail in a row (no connection, timeout, 5xx), the breaker open or not yet.
+
+        False as soon as the API has answered anything; always False with ``breaker=None``.
+        """
+        return self._breaker.row > 0
+
+    def is_held_up(self, error: BaseException) -> bool:
+        """Tell whether a failed load says nothing about its account; to be asked right after it failed.
+
+        It failed of the row of failures that lasts, of the breaker, of the gate or its pace, or of what
+        this machine lacks. So a bulk run may keep the account and ask again when that is over.
+        """
+        if isinstance(error, (WolfCircuitOpenError, WolfRateLimitError)) or is_local(error):
+            return True
+        return self.is_failing and is_outage(error)
+
+    async def wait_for_change(self, seconds: float = math.inf) -> None:
+        """Wait until the gate or the breaker opens, shuts or lets one request go, or a row of failures ends.
+
+        No longer than ``seconds``; then look again. A pause that is over by the clock is no change:
+        wait no longer than `opens_in`.
+        """
+        await self._signal.wait(seconds)
 
     def check_loop(self) -> None:
         """Raise `WolfConfigError` if this belongs to another event loop than the running one, and that is still open."""
@@ -212,3 +345,8 @@ class Sender:
             if wiring is not None and not wiring.loop.is_closed():
                 steps.push_async_callback(wiring.transport.close)
             await self._tokens.aclose()
+
+
+def _log_attempt(load: _Load, outcome: object) -> None:
+    milliseconds = (loop_time() - load.sent_at) * 1000
+    logger.debug("%s attempt %d: %s in %.1f ms", load.account, load.attempts, outcome, milliseconds)
