@@ -79,8 +79,19 @@ def test_every_listener_hears_every_event_in_order() -> None:
     dispatcher.emit(EVICTED)
     dispatcher.emit(GATE)
     assert first == second == [EVICTED, GATE]
-    assert dispatcher.is_heard
-    assert not Dispatcher().is_heard
+
+
+def test_a_listener_that_comes_later_hears_what_ends_from_then_on() -> None:
+    tracer, late = Tracer("first"), Tracer("late")
+    dispatcher = Dispatcher([tracer])
+    assert dispatcher.listeners == (tracer,)
+    captured = dispatcher.capture()
+    dispatcher.add(late)
+    load = dispatcher.emit(loaded(), captured)
+    dispatcher.emit(waited(), captured, load)
+    assert late.heard == [loaded(), waited(load="load of late")]
+    with pytest.raises(WolfConfigError, match="must be a function"):
+        dispatcher.add(5)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("raised", [ValueError("broken"), asyncio.CancelledError()])

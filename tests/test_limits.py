@@ -9,7 +9,7 @@ import pytest
 from client.virtual_time import run
 
 from wolf_async import RetryPolicy, WolfConfigError, WolfTimeoutError
-from wolf_async.logs import ThrottledLogger
+from wolf_async.events import Dispatcher
 from wolf_async.upstream.deadline import Deadline
 from wolf_async.upstream.limits import Limits, RateLimit, check_limits
 from wolf_async.upstream.signals import Signal
@@ -22,7 +22,7 @@ class Gates:
     def __init__(self, places: int, rate: RateLimit | None = None) -> None:
         self.loop = asyncio.get_running_loop()
         signal = Signal()
-        throttle = Throttle(RetryPolicy(), Pacer(rate), signal, ThrottledLogger())
+        throttle = Throttle(RetryPolicy(), Pacer(rate), signal, Dispatcher().emit)
         self.limits = Limits(places, throttle)
         self.entered: list[tuple[object, float]] = []
 

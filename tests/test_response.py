@@ -296,14 +296,6 @@ def test_an_answer_is_one_even_under_a_404() -> None:
     assert parse(response(SAMPLE_BYTES, 404))[0].caller_line_list
 
 
-def test_a_refused_token_is_told_with_the_host_that_refused_it() -> None:
-    for status, code in ((401, 6007), (200, 401)):
-        with pytest.raises(WolfAuthError, match=r"^the server at api\.example said no \(HTTP "):
-            parse(response(error_body(code), status), BASE)
-    with pytest.raises(WolfPermissionError, match=r"^the server said no \(HTTP 403"):
-        parse(response(error_body(), 403), BASE)
-
-
 def test_a_body_with_a_message_alone_gives_the_error_its_words() -> None:
     error = refused({"message": "Unauthenticated."}, 401)
     assert type(error) is WolfAuthError

@@ -26,6 +26,7 @@ from wolf_async.cache.store import PairStore
 from wolf_async.errors import (
     WolfConfigError,
 )
+from wolf_async.events import Dispatcher, Listener, RepairEvent
 from wolf_async.logs import ThrottledLogger
 from wolf_async.models import TaskInit
 from wolf_async.policy import (
@@ -43,7 +44,7 @@ from wolf_async.upstream.sender import Sender
 from wolf_async.watch import Sleep, watch
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 
 __all__ = ["ClientStats", "WolfClient"]
 
@@ -117,6 +118,7 @@ class WolfClient:
         trust_env: bool = False,
         max_body: int = 16 * 2**20,
         clock: Callable[[], float] = time.monotonic,
+        listeners: Iterable[Listener] = (),
     ) -> None:
         check_limits(max_concurrency, rate_limit)
         check_count("max_body", max_body)
@@ -136,6 +138,7 @@ class WolfClient:
         self._max_concurrency = max_concurrency
         self._clock = clock
         self._log = ThrottledLogger()
+        self._dispatcher = Dispatcher(listeners, self._log)
         self._sender = Sender(
             self._base_url,
             _token(token),
@@ -150,6 +153,7 @@ class WolfClient:
             max_body=max_body,
             clock=clock,
             log=self._log,
+            dispatcher=self._dispatcher,
         )
         store = PairStore[str, str | None, _Answer].of(cache)
         self._held = store.by_parts
@@ -411,9 +415,7 @@ class WolfClient:
     def _note_repair(self, account: Account, deviations: dict[str, str]) -> None:
         self._repaired += 1
         for path, found in deviations.items():
-            self._log(
-                logging.WARNING, path, "repaired an answer for %s: %s: %s", account, path, found
-            )
+            self._dispatcher.emit(RepairEvent(account=account, path=path, found=found))
 
 
 def _sizeof(answer: _Answer) -> int:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 __all__ = [
+    "CANCELLED",
     "BreakerEvent",
     "Dispatcher",
     "Event",
@@ -41,6 +42,10 @@ __all__ = [
     "Stopwatch",
     "WaitEvent",
 ]
+
+
+CANCELLED: Final = "CancelledError"
+"""The class of error of what was cancelled."""
 
 
 class RequestEvent(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,7 +65,7 @@ class RequestEvent(msgspec.Struct, frozen=True, kw_only=True):
     status: int | None
     """Status of the HTTP response; ``None`` without one."""
     error: str | None
-    """Class of the error if there was no response, or ``"CancelledError"``; ``None`` otherwise."""
+    """Class of the error if there was no response, or ``CancelledError``; ``None`` otherwise."""
 
 
 class LoadEvent(msgspec.Struct, frozen=True, kw_only=True):
@@ -166,24 +171,27 @@ class Stopwatch:
 class Dispatcher:
     """Give each event to every listener, and write the log lines of those that are rare."""
 
-    __slots__ = ("_broken", "_capturers", "_listeners", "_log", "is_heard")
+    __slots__ = ("_broken", "_log", "listeners")
 
     def __init__(
         self, listeners: Iterable[Listener] = (), log: ThrottledLogger | None = None
     ) -> None:
-        self._listeners = _check_listeners(listeners)
-        self._capturers = [getattr(listener, "capture", None) for listener in self._listeners]
+        self.listeners = _check_listeners(listeners)
+        """Who is told: if there is nobody, only the rare events need to be made."""
         self._log = ThrottledLogger() if log is None else log
         self._broken: set[int] = set()
-        self.is_heard: Final = bool(self._listeners)
-        """Whether anybody listens: if not, only the rare events need to be made."""
+
+    def add(self, listener: Listener) -> None:
+        """Tell one more listener, of what begins from now on."""
+        self.listeners += _check_listeners([listener])
 
     def capture(self) -> tuple[object, ...]:
         """Return what each listener captures of the running context."""
-        return tuple(
-            None if capture is None else self._call(index, capture)
-            for index, capture in enumerate(self._capturers)
-        )
+        captured: list[object] = []
+        for index, listener in enumerate(self.listeners):
+            capture = getattr(listener, "capture", None)
+            captured.append(None if capture is None else self._call(index, capture))
+        return tuple(captured)
 
     def emit(
         self, event: Event, captured: tuple[object, ...] = (), load: tuple[object, ...] = ()
@@ -195,11 +203,12 @@ class Dispatcher:
         """
         self._write(event)
         returned: list[object] = []
-        for index, listener in enumerate(self._listeners):
+        for index, listener in enumerate(self.listeners):
             own = event
-            if captured:
+            # who has come since what was captured gets none of it
+            if index < len(captured):
                 own = msgspec.structs.replace(own, captured=captured[index])
-            if load:
+            if index < len(load):
                 own = msgspec.structs.replace(own, load=load[index])
             returned.append(self._call(index, listener, own))
         return tuple(returned)
@@ -212,13 +221,18 @@ class Dispatcher:
                 self._broken.add(index)
                 logger.error(
                     "a listener has raised an error, which is logged this once: %r",
-                    self._listeners[index],
+                    self.listeners[index],
                     exc_info=error,
                 )
             return None
 
     def _write(self, event: Event) -> None:
         match event:
+            case RequestEvent():
+                outcome = "cancelled" if event.error == CANCELLED else event.status or event.error
+                message = "%s attempt %d: %s in %.1f ms"
+                milliseconds = event.seconds * 1000
+                logger.debug(message, event.account, event.attempt, outcome, milliseconds)
             case RepairEvent(account=account, path=path, found=found):
                 message = "repaired an answer for %s: %s: %s"
                 self._log(logging.WARNING, path, message, account, path, found)
@@ -234,7 +248,7 @@ class Dispatcher:
                 pass
 
     def __repr__(self) -> str:
-        return f"<Dispatcher: {len(self._listeners)} listeners>"
+        return f"<Dispatcher: {len(self.listeners)} listeners>"
 
 
 def _check_listeners(listeners: object) -> tuple[Listener, ...]:

@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Any, Final, cast
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -265,7 +264,7 @@ def _api_error(response: RawResponse, document: Any, base_url: str) -> WolfAPIEr
     if _is_envelope(document):
         if _is_success(code := _read_code(fields["code"]), fields["status"]):
             return None
-        return _new_error(response, fields, code, base_url)
+        return _new_error(response, fields, code)
     if 200 <= response.status < 300:
         return None
     if response.status in (404, 405) and not isinstance(document, dict):
@@ -273,22 +272,18 @@ def _api_error(response: RawResponse, document: Any, base_url: str) -> WolfAPIEr
         text = f"no Wolf Smart Cloud API at {base_url}: check base_url or WOLF_BASE_URL"
         text += f" (HTTP {response.status})"
         return WolfEndpointError(text, **_context(response))
-    return _new_error(response, {"message": fields.get("message")}, None, base_url)
+    return _new_error(response, {"message": fields.get("message")}, None)
 
 
-def _new_error(
-    response: RawResponse, envelope: dict[str, Any], code: int | None, base_url: str
-) -> WolfAPIError:
+def _new_error(response: RawResponse, envelope: dict[str, Any], code: int | None) -> WolfAPIError:
     cls = _error_class(deciding(code, response.status))
-    # a token belongs to one deployment
-    host = urlsplit(base_url).netloc if cls is WolfAuthError else ""
     message = _one_line(envelope.get("message"))
     is_redirect = 300 <= response.status < 400
     said = message or ("a redirect, which is not followed" if is_redirect else "no message")
     shown = f"HTTP {response.status}" + ("" if code is None else f", code {code}")
     status = envelope.get("status")
     return cls(
-        f"the server{f' at {host}' if host else ''} said no ({shown}): {said}",
+        f"the server said no ({shown}): {said}",
         code=code,
         status=None if status is None else _one_line(status),
         api_message=message,

@@ -13,16 +13,17 @@ the same upstream. `Breaker.settle` is the one place that opens and closes it::
 
 from __future__ import annotations
 
-import logging
 import math
 from typing import TYPE_CHECKING
 
 from wolf_async.errors import WolfCircuitOpenError
+from wolf_async.events import BreakerEvent
 from wolf_async.upstream.failures import is_answer, is_outage
 from wolf_async.upstream.signals import loop_time
 
 if TYPE_CHECKING:
-    from wolf_async.logs import ThrottledLogger
+    from collections.abc import Callable
+
     from wolf_async.policy import BreakerPolicy
     from wolf_async.upstream.signals import Signal
 
@@ -37,7 +38,7 @@ class Breaker:
     """
 
     __slots__ = (
-        "_log",
+        "_emit",
         "_pause",
         "_policy",
         "_probe",
@@ -48,7 +49,12 @@ class Breaker:
         "row",
     )
 
-    def __init__(self, policy: BreakerPolicy | None, signal: Signal, log: ThrottledLogger) -> None:
+    def __init__(
+        self,
+        policy: BreakerPolicy | None,
+        signal: Signal,
+        emit: Callable[[BreakerEvent], object],
+    ) -> None:
         self.is_open = False
         """Whether requests are refused, but for a probe once the pause is over."""
         self.row = 0
@@ -57,7 +63,7 @@ class Breaker:
         """How often it has opened; a probe that fails does not count."""
         self._policy = policy
         self._signal = signal
-        self._log = log
+        self._emit = emit
         self._pause = 0.0
         self._until = 0.0
         self._probe: object | None = None
@@ -95,11 +101,11 @@ class Breaker:
         self.leave(request)
 
     def _answered(self) -> None:
-        if self.is_open:
-            self._log(logging.WARNING, "breaker closed", "the upstream answers again")
         if self.row:
-            self.is_open = False
+            was_open, self.is_open = self.is_open, False
             self.row = 0
+            if was_open:
+                self._emit(BreakerEvent(is_open=False, seconds=0.0, failures=0))
             self._signal.wake()
 
     def _failed(self, policy: BreakerPolicy, *, is_probe: bool) -> None:
@@ -109,18 +115,12 @@ class Breaker:
         elif self.row >= policy.failures:
             self.opened += 1
             self._open(policy.pause)
-            self._log(
-                logging.WARNING,
-                "breaker opened",
-                "%d requests in a row have failed: none is sent for %g s",
-                self.row,
-                self._pause,
-            )
 
     def _open(self, pause: float) -> None:
         self.is_open = True
         self._pause = pause
         self._until = loop_time() + pause
+        self._emit(BreakerEvent(is_open=True, seconds=pause, failures=self.row))
         self._signal.wake()
 
     def is_shut(self) -> bool:

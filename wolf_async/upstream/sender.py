@@ -17,6 +17,7 @@ from wolf_async.api.response import RawResponse
 from wolf_async.cache.inflight import loading
 from wolf_async.cache.loading import check_ended
 from wolf_async.errors import WolfAuthError, WolfCircuitOpenError, WolfError, WolfRateLimitError
+from wolf_async.events import CANCELLED, Dispatcher, RequestEvent, Stopwatch
 from wolf_async.logs import ThrottledLogger, logger
 from wolf_async.upstream.auth import Credential, TokenProvider, Tokens
 from wolf_async.upstream.breaker import Breaker
@@ -93,6 +94,7 @@ class Sender:
         max_body: int,
         clock: Callable[[], float],
         log: ThrottledLogger,
+        dispatcher: Dispatcher,
     ) -> None:
         self.requests = 0
         """Requests sent."""
@@ -101,8 +103,9 @@ class Sender:
         self._base_url = base_url
         self._tokens = Tokens(token)
         self._signal = Signal()
-        self._throttle = Throttle(retry, Pacer(rate_limit), self._signal, log)
-        self._breaker = Breaker(breaker, self._signal, log)
+        self._dispatcher = dispatcher
+        self._throttle = Throttle(retry, Pacer(rate_limit), self._signal, dispatcher.emit)
+        self._breaker = Breaker(breaker, self._signal, dispatcher.emit)
         self._retry = Retry(retry, log, sleep=self._throttle.pause)
         self._timeouts = timeouts
         self._max_concurrency = max_concurrency
@@ -236,24 +239,45 @@ class Sender:
         load.sent_at = loop_time()
         self.requests += 1
         self.retries += load.attempts > 1
-        outcome: object = "cancelled"
+        stopwatch = Stopwatch() if self._is_heard() else None
+        status: int | None = None
+        failure: str | None = CANCELLED
         # What a request starts besides, in a middleware or a trace of a session that was handed in, is not waited for by
         # the load, and may ask for the same account. And a kept connection keeps the context that it was opened in.
         within = loading.set(None)
         try:
             response = await transport.get(load.url, credential.headers, load.deadline)
-            outcome = response.status
+            status, failure = response.status, None
         except WolfError as error:
-            outcome = type(error).__name__
+            failure = type(error).__name__
             redact_error(credential.token, error)
             raise
         finally:
             loading.reset(within)
-            if logger.isEnabledFor(logging.DEBUG):
-                _log_attempt(load, outcome)
+            if stopwatch is not None:
+                self._report(load, stopwatch, status, failure)
         if load.attempts > 1:
             response = msgspec.structs.replace(response, attempts=load.attempts)
         return response
+
+    def _is_heard(self) -> bool:
+        return bool(self._dispatcher.listeners) or logger.isEnabledFor(logging.DEBUG)
+
+    def _report(
+        self, load: _Load, stopwatch: Stopwatch, status: int | None, failure: str | None
+    ) -> None:
+        """Tell who listens that a request has ended; ``failure`` is the class of its error."""
+        event = RequestEvent(
+            account=load.account,
+            method="GET",
+            base_url=self._base_url,
+            began_at=stopwatch.began_at,
+            seconds=stopwatch.seconds,
+            attempt=load.attempts,
+            status=status,
+            error=failure,
+        )
+        self._dispatcher.emit(event)
 
     def _wire(self) -> _Wiring:
         """Return the transport and the limits of the running loop; made without a pause, so that there is one of each."""
@@ -345,8 +369,3 @@ class Sender:
             if wiring is not None and not wiring.loop.is_closed():
                 steps.push_async_callback(wiring.transport.close)
             await self._tokens.aclose()
-
-
-def _log_attempt(load: _Load, outcome: object) -> None:
-    milliseconds = (loop_time() - load.sent_at) * 1000
-    logger.debug("%s attempt %d: %s in %.1f ms", load.account, load.attempts, outcome, milliseconds)

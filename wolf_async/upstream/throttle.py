@@ -14,17 +14,18 @@ and opens the gate and changes the learned pace::
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 import random
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from wolf_async.errors import WolfAPIError, WolfDecodeError, WolfRateLimitError
+from wolf_async.events import GateEvent
 from wolf_async.upstream.signals import loop_time
 
 if TYPE_CHECKING:
-    from wolf_async.logs import ThrottledLogger
+    from collections.abc import Callable
+
     from wolf_async.policy import RetryPolicy
     from wolf_async.upstream.deadline import Deadline
     from wolf_async.upstream.signals import Signal
@@ -64,8 +65,8 @@ class Throttle:
         "_accepted",
         "_closed_at",
         "_closings",
+        "_emit",
         "_first",
-        "_log",
         "_opens_at",
         "_retry",
         "_signal",
@@ -76,7 +77,11 @@ class Throttle:
     )
 
     def __init__(
-        self, retry: RetryPolicy, pacer: Pacer, signal: Signal, log: ThrottledLogger
+        self,
+        retry: RetryPolicy,
+        pacer: Pacer,
+        signal: Signal,
+        emit: Callable[[GateEvent], object],
     ) -> None:
         self.is_closed = False
         """Whether requests are held back, but for a first one once the pause is over."""
@@ -85,7 +90,7 @@ class Throttle:
         self.pacer = pacer
         self._retry = retry
         self._signal = signal
-        self._log = log
+        self._emit = emit
         self._until = -math.inf
         """When what the server asked for is over."""
         self._opens_at = -math.inf
@@ -164,18 +169,14 @@ class Throttle:
         if now + pause > self._until:
             self._until = now + pause
             self._opens_at = self._until + random.uniform(0, min(_JITTER * pause, _MAX_JITTER))
-        self._log(
-            logging.WARNING,
-            "gate",
-            "the server refuses requests as too many (429): none is sent for %.3g s",
-            pause,
-        )
+            self._emit(GateEvent(is_closed=True, seconds=pause))
         self._signal.wake()
 
     def _open(self, request: object, now: float) -> None:
         # an answer to a request that was sent before says nothing of the time after
         if request is self._first and now >= self._until:
             self.is_closed = False
+            self._emit(GateEvent(is_closed=False, seconds=0.0))
             self._signal.wake()
 
     def _backoff(self) -> float:
