@@ -133,7 +133,7 @@ def test_the_peers_decode_what_the_project_decodes(package: str, decode: Callabl
     assert init.end_actions == decoder.decode(SAMPLE).data.end_actions
 
 
-# --- the harness -------------------------------------------------------------------------------------------------
+# --- the harness ----------------------------------------------------------------------------------
 
 
 def test_variants_take_turns_in_each_round() -> None:
@@ -184,7 +184,7 @@ def test_the_collector_stays_away_from_what_is_measured() -> None:
     assert gc.get_freeze_count() == 0
 
 
-# --- comparing ---------------------------------------------------------------------------------------------------
+# --- comparing ------------------------------------------------------------------------------------
 
 
 def report_of(*figures: Figure) -> Report:
