@@ -38,12 +38,12 @@ _MAX_JITTER: Final = 1.0
 _LONGEST: Final = 3600.0
 """Seconds after which one request looks whether the server still means what it asked for."""
 _MAX_DOUBLINGS: Final = 60
-_CUT: Final = 0.8
+_CUT: Final = 0.75
 """What a 429 leaves of the pace."""
 _QUICK: Final = 0.05
 """Growth of the pace for each accepted request while it has never been found too high."""
-_CAREFUL: Final = 0.005
-"""Growth once it has: a limit is met again after some fifty requests, of which one is refused."""
+_CAREFUL: Final = 0.004
+"""Growth once it has: a limit is met again after some seventy requests, of which one is refused."""
 _SLOWEST: Final = 0.2
 """Requests per second that no 429 takes away: the gate holds for less."""
 _QUIET: Final = 60.0
@@ -63,10 +63,12 @@ class Throttle:
 
     __slots__ = (
         "_accepted",
+        "_began",
         "_closed_at",
         "_closings",
         "_emit",
         "_first",
+        "_learn_since",
         "_opens_at",
         "_retry",
         "_signal",
@@ -98,6 +100,10 @@ class Throttle:
         self._closed_at = -math.inf
         self._closings = 0
         """Closings in a row, each at the 429 of the one request that went first."""
+        self._began = -math.inf
+        """When the first of these was."""
+        self._learn_since = -math.inf
+        """Since when accepted requests count for the pace that is learned."""
         self._first: object | None = None
         """The request that goes first after a closing."""
         self._accepted: deque[float] = deque(maxlen=_COUNTED)
@@ -160,7 +166,9 @@ class Throttle:
         if is_new:
             if not self.is_closed:
                 # the 429 of a request that went first is about the pause, not about the pace
-                self.pacer.refused(self._rate(asked, now), now)
+                self.pacer.refused(now)
+                self._began = now
+                self._learn_since = now - min(max(asked or 0.0, _WINDOW[0]), _WINDOW[1])
                 self._closings = 0
             self._closings += 1
             self._closed_at = now
@@ -177,17 +185,15 @@ class Throttle:
         if request is self._first and now >= self._until:
             self.is_closed = False
             self._emit(GateEvent(is_closed=False, seconds=0.0))
+            # only now, since answers to requests that were under way have come meanwhile
+            accepted = sum(at > self._learn_since for at in self._accepted) - 1
+            self.pacer.learn(accepted / (self._began - self._learn_since))
             self._signal.wake()
 
     def _backoff(self) -> float:
         """Return a random pause ("full jitter") where the server asked for none."""
         bound = self._retry.backoff * 2.0 ** min(self._closings - 1, _MAX_DOUBLINGS)
         return random.uniform(0, min(bound, self._retry.max_backoff))
-
-    def _rate(self, asked: float | None, now: float) -> float:
-        """Return the accepted requests per second, over as long a time as the server's limit seems to have."""
-        window = min(max(asked or 0.0, _WINDOW[0]), _WINDOW[1])
-        return sum(at > now - window for at in self._accepted) / window
 
     def is_shut(self) -> bool:
         """Tell whether a request would have to wait now; unlike `is_closed`, not once one may go first."""
@@ -270,14 +276,19 @@ class Pacer:
         self._waiting += 1
         try:
             async with deadline.enforce("waiting for the rate limit"), self._line:
-                await self._wait_until_due()
+                await self._wait_until_due(throttle)
         finally:
             self._waiting -= 1
 
-    async def _wait_until_due(self) -> None:
+    async def _wait_until_due(self, throttle: Throttle) -> None:
         self._was_waited_for = self._due_in() > 0
-        while (left := self._due_in()) > 0:  # noqa: ASYNC110 (the time may change meanwhile)
+        # the time may change meanwhile
+        while (left := self._due_in()) > 0 and not throttle.is_shut():  # noqa: ASYNC110
             await asyncio.sleep(left)
+        if not throttle.is_shut():  # or nothing is sent, and the turn stays for who comes after
+            self._take_turn()
+
+    def _take_turn(self) -> None:
         self._due = max(self._due, loop_time()) + self.interval
 
     def _due_in(self) -> float:
@@ -294,14 +305,18 @@ class Pacer:
         elif self._was_waited_for:  # what nobody needs is not known to be right
             self._set(self._pace * (1 + self._growth))
 
-    def refused(self, rate: float, now: float) -> None:
-        """Cut the pace, or learn one from the ``rate`` of accepted requests per second."""
+    def refused(self, now: float) -> None:
+        """Cut the learned pace."""
         self._refused_at = now
         if not math.isinf(self._pace):
             self._growth = _CAREFUL
             self._set(max(self._pace * _CUT, _SLOWEST))
-        elif rate:
+
+    def learn(self, rate: float) -> None:
+        """Learn a first pace from the ``rate`` per second of accepted requests, now that the gate opens."""
+        if rate and math.isinf(self._pace):
             self._set(max(rate * _CUT, _SLOWEST))
+        self._take_turn()  # for the request that went first
 
     def _set(self, pace: float) -> None:
         self._pace = pace
