@@ -30,7 +30,7 @@ async def box() -> AsyncIterator[Sandbox]:
         yield running
 
 
-# --- as a process ----------------------------------------------------------------------------------------------
+# --- as a process --------------------------------------------------------------------------------
 
 
 async def test_it_ends_by_itself_and_its_last_line_states_the_counts() -> None:
@@ -68,7 +68,7 @@ async def test_ctrl_c_is_quiet_and_status_130() -> None:
     assert GOOD not in out
 
 
-# --- what it counts --------------------------------------------------------------------------------------------
+# --- what it counts ------------------------------------------------------------------------------
 
 
 async def test_the_counts_come_from_the_server(box: Sandbox) -> None:
@@ -143,7 +143,7 @@ async def test_a_miss_is_a_request_and_a_hit_is_none(
     assert 0 < cost.hit < cost.miss
 
 
-# --- how it ends if that goes wrong ----------------------------------------------------------------------------
+# --- how it ends if that goes wrong --------------------------------------------------------------
 
 
 class Faulty(Sandbox):

@@ -15,17 +15,17 @@ import pytest
 from shell import COMMAND, Ended, Process, one_line, service, start
 
 from wolf_async import Account, TaskInit
+from wolf_async.cli.accounts_file import LONGEST, BadRow, Rows, count
 from wolf_async.cli.app import run
 from wolf_async.cli.fetch import Tally
-from wolf_async.cli.outfile import Done, Failure, Line, Outfile
-from wolf_async.cli.rows import LONGEST, BadRow, Rows, count
+from wolf_async.cli.results_file import Done, Failure, Line, Outfile
 from wolf_async.models import dec_hook
 from wolf_async.testing import FakeClock, Sandbox, answer, error, hold, respond
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from wolf_async.cli.rows import Format
+    from wolf_async.cli.accounts_file import Format
 
 ACCOUNTS = 40
 
@@ -85,7 +85,7 @@ def account_of(line: dict[str, Any]) -> Account:
     return Account(line["user_id"], line["sub_user_id"])
 
 
-# --- rows ------------------------------------------------------------------------------------------------------
+# --- rows ----------------------------------------------------------------------------------------
 
 
 async def rows_of(fd: int, form: Format) -> list[Account | BadRow]:
@@ -193,7 +193,7 @@ def test_counting_the_lines_of_a_file_leaves_it_to_be_read(
         assert file.read() == text
 
 
-# --- a run -----------------------------------------------------------------------------------------------------
+# --- a run ---------------------------------------------------------------------------------------
 
 
 async def test_each_account_gets_a_line_with_its_whole_answer(box: Sandbox, shell: Shell) -> None:
@@ -282,7 +282,7 @@ async def test_concurrency_bounds_the_requests_at_once(box: Sandbox, shell: Shel
     assert box.concurrency_peak == 3
 
 
-# --- what makes no sense ---------------------------------------------------------------------------------------
+# --- what makes no sense -------------------------------------------------------------------------
 
 
 async def test_an_output_that_is_there_is_touched_only_on_demand(
@@ -344,7 +344,7 @@ async def test_the_file_that_is_read_is_not_written(option: str, shell: Shell) -
     assert shell.out.read_text() == '"a"\n'
 
 
-# --- the output ------------------------------------------------------------------------------------------------
+# --- the output ----------------------------------------------------------------------------------
 
 LINE = Line("u", None, error=Failure("T", "m" * 400))
 
@@ -508,7 +508,7 @@ def test_the_accounts_that_are_done_take_little_memory_and_are_told_apart() -> N
     assert sum(map(sys.getsizeof, done._buckets)) < 50_000 * 30  # pyright: ignore[reportPrivateUsage]
 
 
-# --- going on --------------------------------------------------------------------------------------------------
+# --- going on ------------------------------------------------------------------------------------
 
 
 async def test_resuming_asks_again_for_what_failed_and_the_last_line_counts(
@@ -568,7 +568,7 @@ async def test_after_a_kill_it_goes_on_without_asking_again(box: Sandbox, shell:
     assert all("init" in line for line in shell.lines())
 
 
-# --- as a process ----------------------------------------------------------------------------------------------
+# --- as a process --------------------------------------------------------------------------------
 
 
 async def piped(box: Sandbox, *args: str, stderr: int = asyncio.subprocess.PIPE) -> Process:

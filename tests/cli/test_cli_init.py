@@ -37,7 +37,7 @@ async def box() -> AsyncIterator[Sandbox]:
         yield running
 
 
-# --- answers ---------------------------------------------------------------------------------------------------
+# --- answers -------------------------------------------------------------------------------------
 
 
 async def test_it_shows_the_answer_of_the_account(box: Sandbox) -> None:
@@ -99,7 +99,7 @@ async def test_a_terminal_without_unicode_gets_an_answer_too(box: Sandbox) -> No
     assert ended.out.isascii()
 
 
-# --- errors ----------------------------------------------------------------------------------------------------
+# --- errors --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -241,7 +241,7 @@ async def test_ctrl_c_is_quiet_and_status_130(box: Sandbox) -> None:
     await box.wait_until_idle()
 
 
-# --- the token -------------------------------------------------------------------------------------------------
+# --- the token -----------------------------------------------------------------------------------
 
 
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="needs /proc")
@@ -270,7 +270,7 @@ async def test_a_token_that_slips_into_a_message_is_blotted_out(box: Sandbox) ->
     assert "bad ***" in line
 
 
-# --- the package -----------------------------------------------------------------------------------------------
+# --- the package ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("package", ["click", "rich"])

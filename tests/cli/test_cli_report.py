@@ -57,7 +57,7 @@ def row(text: str, start: str) -> list[str]:
     return re.split(r"\s{2,}", line.strip())
 
 
-# --- the documented sample -------------------------------------------------------------------------------------
+# --- the documented sample -----------------------------------------------------------------------
 
 
 def test_both_ids_of_the_account_head_the_report() -> None:
@@ -197,7 +197,7 @@ def test_flags_that_are_not_as_usual_are_shown_by_their_own_names() -> None:
     assert row(section(report(changed), "Regular scripts"), "1 ")[3] == "is_active=0 is_lock=1"
 
 
-# --- other answers ---------------------------------------------------------------------------------------------
+# --- other answers -------------------------------------------------------------------------------
 
 
 def test_what_is_none_is_shown_as_an_en_dash() -> None:
@@ -303,7 +303,7 @@ def test_a_charset_without_lines_and_blocks_gets_plain_ones() -> None:
     assert "#" * 14 in text
 
 
-# --- bars ------------------------------------------------------------------------------------------------------
+# --- bars ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -371,7 +371,7 @@ def test_a_moment_is_shown_without_what_says_nothing() -> None:
     assert day(None) == "–"
 
 
-# --- weeks -----------------------------------------------------------------------------------------------------
+# --- weeks ---------------------------------------------------------------------------------------
 
 
 def group(*days: tuple[int | None, str]) -> TaskDialTime:

@@ -17,7 +17,7 @@ from shell import COMMAND, Ended, Process, one_line, service, start
 from wolf_async import Account, Line, TaskInit, WolfServerError
 from wolf_async.cli import watch
 from wolf_async.cli.app import run
-from wolf_async.cli.board import Board, Journal, LineChange, Pane, line_changes, other_changes, said
+from wolf_async.cli.live import Board, Journal, LineChange, Pane, line_changes, other_changes, said
 from wolf_async.cli.widgets import console
 from wolf_async.models import dec_hook
 from wolf_async.testing import FakeClock, Sandbox, error, hold
@@ -58,7 +58,7 @@ def changed(before: TaskInit, after: TaskInit) -> list[tuple[str, str, int | Non
     ]
 
 
-# --- what counts as a change -----------------------------------------------------------------------------------
+# --- what counts as a change ---------------------------------------------------------------------
 
 
 def test_lines_change_by_id_in_what_is_free_in_total_or_by_coming_and_going() -> None:
@@ -88,7 +88,7 @@ def test_other_sections_are_named_and_numbers_of_lines_are_no_other_change() -> 
     assert other_changes(before, init_of(line("a"), line("b"), max_recycle_limit=50)) == []
 
 
-# --- plain lines -----------------------------------------------------------------------------------------------
+# --- plain lines ---------------------------------------------------------------------------------
 
 
 def journal() -> tuple[Journal, list[str]]:
@@ -139,7 +139,7 @@ def test_a_name_cannot_command_the_terminal() -> None:
     assert all(text.isprintable() for text in lines)
 
 
-# --- the picture -----------------------------------------------------------------------------------------------
+# --- the picture ---------------------------------------------------------------------------------
 
 
 class Screen:
@@ -236,7 +236,7 @@ def test_a_difference_needs_both_numbers() -> None:
     assert LineChange(known, known).difference == 0
 
 
-# --- a run -----------------------------------------------------------------------------------------------------
+# --- a run ---------------------------------------------------------------------------------------
 
 
 @pytest.fixture

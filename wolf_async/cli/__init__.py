@@ -1,11 +1,16 @@
 """The command ``wolf-async``; it needs the extra ``cli`` (click and rich).
 
-`main` is the only name for others, and nothing here is imported by ``import wolf_async``. Exit statuses: 0, all
-went well; 1, an answer failed; 2, the command or the settings make no sense; 130, stopped with Ctrl-C; 141, the
-reader of the output has gone.
+`main` is the only public name, and ``import wolf_async`` imports nothing of this package.
 
-``app`` holds the group and turns errors into lines; each command has a module of its own; ``service`` is what
-the commands share that ask the real service; ``report``, ``week`` and ``widgets`` draw.
+Exit statuses: 0, all went well; 1, something failed; 2, the command, a setting or a file makes no
+sense, and nothing was asked; 3, the service was away for longer than ``--patience``; 4, the token
+was refused, or there is no such API at the base URL; 129, 130 and 143, stopped by SIGHUP, Ctrl-C
+and SIGTERM; 141, the reader of the output has gone.
+
+``app`` holds the group and turns errors into lines. Each command has a module of its own.
+``service`` holds the options and the client that the commands share which ask the real service.
+``accounts_file`` reads accounts, and ``results_file`` writes what came of them. ``report``,
+``week``, ``live`` and ``widgets`` draw.
 """
 
 from __future__ import annotations
@@ -18,7 +23,7 @@ __all__ = ["main"]
 def main() -> int:
     """Run the command line on ``sys.argv`` and return the exit status."""
     try:
-        # only here, so that a missing extra and a Ctrl-C while rich is being imported end in one line or none
+        # imported here, so that a missing extra, and a Ctrl-C during the import of rich, end well
         from wolf_async.cli.app import run  # noqa: PLC0415
 
         return run()

@@ -1,4 +1,4 @@
-"""``python -m wolf_async.cli``, the same as ``wolf-async``."""
+"""Run ``python -m wolf_async.cli`` as the command ``wolf-async``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The group of commands, and the one place where an error becomes a line on stderr and an exit status."""
+"""Group the commands, and turn an error into one line on stderr and an exit status."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ NO_READER: Final = 141
 """128 and the number of SIGPIPE."""
 
 _LEAST_SECRET: Final = 6
-"""Characters from which a token is blotted out; to blot out a shorter one would garble any message."""
+"""Replace a token of at least so many characters; a shorter one is part of many words."""
 
 
 class _Group(click.Group):
-    """Ends a command on Ctrl-C, or when the reader has gone, before click would print an empty line about it."""
+    """End a command on a signal, or when the reader has gone, without a word from click."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -52,11 +52,12 @@ class _Group(click.Group):
 @click.group(
     cls=_Group,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="The token comes from the environment (WOLF_TOKEN), never from an argument: those show in process lists.",
+    epilog="The token comes from the environment (WOLF_TOKEN), never from an argument:"
+    " arguments show in process lists.",
 )
 @click.version_option(__version__, prog_name="wolf-async")
 def cli() -> None:
-    """What can an account of Wolf Smart Cloud (云蝠智能) build an outbound-call task from, right now?"""
+    """Show what an account of Wolf Smart Cloud (云蝠智能) can build a call task from, right now."""
 
 
 for _command in (init, fetch, watch, sandbox, demo):
@@ -64,7 +65,10 @@ for _command in (init, fetch, watch, sandbox, demo):
 
 
 def run(args: Sequence[str] | None = None) -> int:
-    """Run the command line (``None``: of the process) and return its exit status; print errors, never raise them."""
+    """Run the command line and return its exit status; print errors, and raise none.
+
+    ``args`` are those of the process unless given.
+    """
     if sys.stdout is None:  # started with a closed one
         sys.stdout = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
     if reconfigure := getattr(sys.stdout, "reconfigure", None):
@@ -108,7 +112,10 @@ def _explained(error: Exception) -> tuple[str, int]:
 
 
 def _settle_stdout() -> None:
-    """Flush, or give up what cannot be written: the interpreter would try again at its end, and print why not."""
+    """Flush stdout, or drop what cannot be written.
+
+    Otherwise the interpreter would try again at its end, and print why that failed.
+    """
     try:
         sys.stdout.flush()
     except (OSError, ValueError):
@@ -124,7 +131,7 @@ def _usage_line(error: click.UsageError) -> str:
 
 
 def _complain(message: str) -> None:
-    """Say it in one line, free of the token, wherever that may have slipped in, and of control characters."""
+    """Print the message as one line, without the token and without control characters."""
     token = os.environ.get("WOLF_TOKEN", "")
     if len(token) >= _LEAST_SECRET:
         message = message.replace(token, "***")

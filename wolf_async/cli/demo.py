@@ -1,4 +1,4 @@
-"""``wolf-async demo``: a thousand callers, ten accounts, ten requests, over real HTTP on loopback."""
+"""Run ``wolf-async demo``: a thousand callers, ten accounts, ten requests on loopback."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _MEASURING: Final = 3.0
 
 
 class Crowd(msgspec.Struct, frozen=True):
-    """What came of the callers."""
+    """Hold what came of the callers."""
 
     asked: Sequence[Account]
     outcomes: Sequence[TaskInit | BaseException]
@@ -55,7 +55,7 @@ class Crowd(msgspec.Struct, frozen=True):
     """Seconds."""
 
     def answered(self) -> list[tuple[Account, TaskInit]]:
-        """Who got an answer, and which."""
+        """Return who got an answer, and which."""
         pairs = zip(self.asked, self.outcomes, strict=True)
         return [
             (account, outcome)
@@ -64,11 +64,11 @@ class Crowd(msgspec.Struct, frozen=True):
         ]
 
     def wrong(self) -> int:
-        """How many answers are not for the account that was asked for."""
+        """Count the answers that are not for the account that was asked for."""
         return sum(not is_for(account, init) for account, init in self.answered())
 
     def verdict(self) -> tuple[bool, str]:
-        """Whether all is as it should be, and the counts in one line."""
+        """Return whether all is as it should be, and the counts in one line."""
         asked = set(self.asked)
         counts = f"{len(self.asked)} callers, {len(asked)} accounts, {len(self.calls)} requests"
         if unanswered := len(self.asked) - len(self.answered()):
@@ -81,7 +81,7 @@ class Crowd(msgspec.Struct, frozen=True):
 
 
 class Cost(msgspec.Struct, frozen=True):
-    """Medians in seconds."""
+    """Hold medians in seconds."""
 
     hit: float
     miss: float
@@ -89,9 +89,10 @@ class Cost(msgspec.Struct, frozen=True):
 
 @click.command(short_help="See a thousand callers share ten requests.")
 def demo() -> None:
-    """Start the sandbox, let 1,000 concurrent callers ask for 10 accounts, and count what reaches the server.
+    """Let 1,000 concurrent callers ask a sandbox for 10 accounts, and count the requests.
 
-    It needs no token and no network, and ends by itself within 20 seconds; the exit status is 1 if a count is wrong.
+    It needs no token and no network, and ends by itself within 20 seconds. The exit status is 1 if
+    a count is wrong.
     """
     try:
         crowd = asyncio.run(_demo())
@@ -140,14 +141,14 @@ async def send_crowd(box: Sandbox, wolf: WolfClient) -> Crowd:
 
 
 def is_for(account: Account, init: TaskInit) -> bool:
-    """Whether everything in the answer that names its owner names this account."""
+    """Return whether every owner that the answer names is this account."""
     owners = {line.belong_user for line in init.caller_line_list + init.call_in_line_list}
     owners |= {group.user_id for group in init.task_dial_times}
     return owners == {account.sub_user_id or account.user_id}
 
 
 async def measure(wolf: WolfClient, account: Account) -> Cost:
-    """What an answer costs that has to be asked for, from a server that does not wait, and one that is held."""
+    """Measure what a request costs to a server that does not wait, and what a held answer costs."""
     misses: list[float] = []
     hits: list[float] = []
     until = time.perf_counter() + _MEASURING

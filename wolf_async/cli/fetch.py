@@ -25,8 +25,8 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from wolf_async.cli.outfile import Failure, Line, Outfile
-from wolf_async.cli.rows import BadRow, Rows, count
+from wolf_async.cli.accounts_file import BadRow, Rows, count
+from wolf_async.cli.results_file import Failure, Line, Outfile
 from wolf_async.cli.service import open_client, service_options
 from wolf_async.cli.widgets import console
 from wolf_async.errors import WolfAPIError, WolfError
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from wolf_async.account import Account
     from wolf_async.bulk import AccountResult
-    from wolf_async.cli.rows import Format
+    from wolf_async.cli.accounts_file import Format
     from wolf_async.client import WolfClient
 
 __all__ = ["Tally", "fetch"]

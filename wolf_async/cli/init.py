@@ -1,4 +1,4 @@
-"""``wolf-async init``: one account's answer from the real service."""
+"""Run ``wolf-async init``: one account's answer from the real service."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def init(
 ) -> None:
     """Show what the account USER_ID can build a call task from, right now.
 
-    Lines with their free concurrency, scripts, time groups, redial rules and the rest. The token comes from the
-    environment: WOLF_TOKEN.
+    Lines with their free concurrency, scripts, time groups, redial rules and the rest. The token
+    comes from the environment: WOLF_TOKEN.
     """
     account = Account(user_id, sub_user)
     answer = asyncio.run(_ask(open_client(base_url, allow_http), account))

@@ -1,4 +1,4 @@
-"""An account's answer for a person to read."""
+"""Draw an account's answer for a person to read."""
 
 from __future__ import annotations
 
@@ -51,9 +51,10 @@ _DEFAULT: Final = ("default", "bold green")
 
 
 class Report:
-    """All sections of an answer.
+    """Draw all sections of an answer.
 
-    ``limit`` is how many rows of each are shown; ``now``, without a zone, tells which lines have ended.
+    ``limit`` is how many rows of each are shown; ``now``, without a zone, tells which lines have
+    ended.
     """
 
     __slots__ = ("_account", "_init", "_limit", "_now")
@@ -175,7 +176,10 @@ def _heading(account: Account) -> Text:
 
 
 def _notes(is_default: bool | int | None, **flags: int | None) -> Text:
-    """``default``, and the flags that differ from what is usual, by the API's own names: none is documented."""
+    """Name ``default``, and each flag that differs from its usual value, as the API names it.
+
+    What the flags mean is documented nowhere.
+    """
     notes = [Text(*_DEFAULT)] if is_default else []
     usual = {"is_active": 1}
     notes += [
@@ -263,7 +267,7 @@ def _status(status: bool | None) -> Text:
 
 
 def _outcome(detail: AutoRecycleDetail) -> Text:
-    """The outcome of a call in the API's words, and the rule's ``time`` for it, whatever that means."""
+    """Name the outcome of a call as the API does, and the rule's undocumented ``time``."""
     outcome = cell(
         detail.number_status if detail.number_status_str is None else detail.number_status_str
     )

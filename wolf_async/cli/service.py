@@ -1,4 +1,4 @@
-"""What the commands share that ask the real service: their options, and the client made of those."""
+"""Share the options and the client of the commands that ask the real service."""
 
 from __future__ import annotations
 
@@ -26,12 +26,13 @@ def service_options(command: F) -> F:
     return click.option(
         "--base-url",
         metavar="URL",
-        help="The deployment that the token belongs to.  [default: WOLF_BASE_URL, else the vendor's]",
+        help="The deployment that the token belongs to."
+        "  [default: WOLF_BASE_URL, else the vendor's]",
     )(command)
 
 
 def open_client(base_url: str | None, allow_http: bool, **settings: Any) -> WolfClient:
-    """A client with the token of the environment; ``settings`` are those of `WolfClient`.
+    """Make a client with the token of the environment; ``settings`` are those of `WolfClient`.
 
     Raises `WolfConfigError`, in the shell's words where they differ.
     """

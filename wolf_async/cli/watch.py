@@ -14,7 +14,7 @@ from rich.live import Live
 
 from wolf_async.account import Account
 from wolf_async.api.request import check_account
-from wolf_async.cli.board import Board, Journal, Pane
+from wolf_async.cli.live import Board, Journal, Pane
 from wolf_async.cli.service import open_client, service_options
 from wolf_async.cli.widgets import console
 from wolf_async.errors import WolfClosedError, WolfConfigError, WolfError

@@ -1,4 +1,7 @@
-"""A time group as a week: one row for each run of days with the same hours, week 0 being Sunday."""
+"""Draw a time group as a week: one row for each run of days with the same hours.
+
+Week 0 is Sunday.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,10 @@ _LABEL: Final = 7
 
 
 class Week:
-    """The hours of a time group: a strip of the day, and the times as they were sent; hours above it with ``axis``."""
+    """Draw the hours of a time group: a strip of the day, and the times as they were sent.
+
+    With ``axis`` the hours of the day stand above.
+    """
 
     __slots__ = ("_axis", "_group")
 
@@ -70,9 +76,10 @@ def _hours(times: Sequence[TimeRange]) -> Text:
 
 
 def strip(times: Sequence[TimeRange], cells: int, *, ascii_only: bool = False) -> Text:
-    """A day as ``cells`` characters: open, open for a part of it, closed.
+    """Draw a day as ``cells`` characters: open, open for a part of it, closed.
 
-    A span that cannot be read, or that ends before it begins, is not drawn: what it means is not documented.
+    A span that cannot be read, or that ends before it begins, is not drawn: what it means is not
+    documented.
     """
     is_open = bytearray(_MINUTES)
     spans = (hours.span_of(each.begin_time, each.end_time) for each in times)

@@ -1,4 +1,7 @@
-"""Small things to draw with. What the API sends goes through `plain`: it is never markup, never a terminal's command."""
+"""Hold the small parts that the commands draw with.
+
+What the API sends goes through `plain`: it is never markup, and never commands a terminal.
+"""
 
 from __future__ import annotations
 
@@ -53,17 +56,17 @@ _GAP: Final = 4
 
 class _Console(Console):
     def on_broken_pipe(self) -> NoReturn:
-        """Let the caller decide; called while the error is being handled."""
+        """Let the caller decide; rich calls this while it handles the error."""
         raise BrokenPipeError
 
 
 def console(**settings: Any) -> Console:
-    """A console on stdout that takes text literally: no markup, no emoji codes, no guessed highlights."""
+    """Make a console that takes text literally: no markup, no emoji codes, no highlights."""
     return _Console(markup=False, emoji=False, highlight=False, **settings)
 
 
 def plain(value: object) -> str:
-    """``value`` as text that a terminal only shows; an en dash for ``None``."""
+    """Return ``value`` as text that a terminal only shows; an en dash for ``None``."""
     if value is None:
         return DASH
     return "".join(
@@ -72,12 +75,12 @@ def plain(value: object) -> str:
 
 
 def cell(value: object, style: str = "") -> Text:
-    """``value`` for a table's cell."""
+    """Return ``value`` as text for a table's cell."""
     return Text(plain(value), "dim" if value is None else style)
 
 
 def day(moment: datetime | None, *, brief: bool = False) -> str:
-    """A date, with hours and minutes unless it is midnight or ``brief``."""
+    """Write a date, with hours and minutes unless it is midnight or ``brief``."""
     if moment is None:
         return DASH
     midnight = not (moment.hour or moment.minute)
@@ -85,12 +88,12 @@ def day(moment: datetime | None, *, brief: bool = False) -> str:
 
 
 def now_there() -> datetime:
-    """The present moment as the API writes it, if its times are China's."""
+    """Return the present moment as the API writes it, if its times are China's."""
     return datetime.now(_CHINA).replace(tzinfo=None)
 
 
 def usage(value: int | None) -> str:
-    """What a line is for. The values look like bit flags, so sums of known ones are taken apart."""
+    """Name what a line is for; a sum of known flags, which values look like, is taken apart."""
     if value is None:
         return DASH
     names = [name for flag, name in _USAGES.items() if value & flag]
@@ -98,7 +101,7 @@ def usage(value: int | None) -> str:
 
 
 def bar(free: int | None, total: int | None, width: int, *, ascii_only: bool = False) -> Text:
-    """What is free of ``total`` as a bar; full only if all is, empty only if nothing is."""
+    """Draw what is free of ``total`` as a bar; full only if all is, empty only if nothing is."""
     if free is None or not total or total < 0:
         return Text(DASH, "dim")
     share = min(max(free, 0), total) / total
@@ -113,23 +116,23 @@ def bar(free: int | None, total: int | None, width: int, *, ascii_only: bool = F
 
 
 def free_of(lines: Iterable[Line]) -> tuple[int, int]:
-    """Free and total concurrency of ``lines``, as far as it is known."""
+    """Return the free and the total concurrency of ``lines``, as far as it is known."""
     known = [(line.residue, line.line_concurrency) for line in lines]
     return sum(free or 0 for free, _ in known), sum(total or 0 for _, total in known)
 
 
 def has_ended(line: Line, now: datetime) -> bool:
-    """Whether the line's allocation is over."""
+    """Return whether the line's allocation is over."""
     return line.available_at is not None and line.available_at <= now
 
 
 def more(count: int) -> list[RenderableType]:
-    """A row that stands for ``count`` rows, if there are any."""
+    """Make a row that stands for ``count`` rows, if there are any."""
     return [Text(f"… {count} more", "dim")] if count else []
 
 
 class Beside:
-    """Blocks side by side, as many in a row as fit at their full width."""
+    """Draw blocks side by side, as many in a row as fit at their full width."""
 
     __slots__ = ("_blocks",)
 
@@ -157,7 +160,7 @@ def _in_a_row(blocks: Sequence[RenderableType]) -> Table:
 
 
 def listing(*headers: str, **settings: Any) -> Table:
-    """A table without lines, for any width."""
+    """Make a table without rules, for any width."""
     table = Table(
         *headers, box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim", **settings
     )
@@ -168,7 +171,7 @@ def listing(*headers: str, **settings: Any) -> Table:
 
 
 class LineTable:
-    """Lines with their free concurrency as bars; which columns there are depends on the width that there is.
+    """Draw lines with their free concurrency as bars; narrow terminals get fewer columns.
 
     ``limit`` is how many rows are shown, ``now`` what the ends of allocations are compared with.
     """

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, Self
 import click
 import msgspec
 
-from wolf_async.cli.rows import is_regular
+from wolf_async.cli.accounts_file import is_regular
 
 if TYPE_CHECKING:
     from pathlib import Path
