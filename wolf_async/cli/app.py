@@ -15,6 +15,7 @@ from wolf_async.cli.demo import demo
 from wolf_async.cli.fetch import fetch
 from wolf_async.cli.init import init
 from wolf_async.cli.sandbox import sandbox
+from wolf_async.cli.stopping import StopSignals
 from wolf_async.cli.watch import watch
 from wolf_async.cli.widgets import plain
 from wolf_async.errors import WolfConfigError, WolfError
@@ -30,6 +31,7 @@ INTERRUPTED: Final = 130
 """128 and the number of SIGINT, as shells count."""
 NO_READER: Final = 141
 """128 and the number of SIGPIPE."""
+_SIGNALLED: Final = 128
 
 _LEAST_SECRET: Final = 6
 """Replace a token of at least so many characters; a shorter one is part of many words."""
@@ -73,14 +75,18 @@ def run(args: Sequence[str] | None = None) -> int:
         sys.stdout = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
     if reconfigure := getattr(sys.stdout, "reconfigure", None):
         reconfigure(errors="replace")  # a "?" where the terminal's charset lacks a character
+    signals = StopSignals()
     try:
-        status = _outcome(args)
+        with signals.handled():
+            status = _outcome(args, signals)
+    except KeyboardInterrupt:  # a second one, while the first one's end was on its way
+        status = INTERRUPTED
     finally:
         _settle_stdout()
-    return status
+    return status if signals.received is None else _SIGNALLED + signals.received
 
 
-def _outcome(args: Sequence[str] | None) -> int:
+def _outcome(args: Sequence[str] | None, signals: StopSignals) -> int:
     try:
         status = cli.main(args, prog_name="wolf-async", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
@@ -90,7 +96,8 @@ def _outcome(args: Sequence[str] | None) -> int:
         return INTERRUPTED
     except Exception as error:
         line, status = _explained(error)
-        _complain(line)
+        if signals.received is None:  # a terminal that has gone takes no more, and that is no news
+            _complain(line)
     return status if isinstance(status, int) else 0
 
 
