@@ -1,196 +1,31 @@
-"""``wolf-async fetch``: what it reads, what it writes, and what is left of it when it is stopped."""
+"""Promise what ``wolf-async fetch`` writes, and what is left of it when it is stopped."""
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 import msgspec
 import pytest
-from shell import COMMAND, Ended, Process, one_line, service, start
+from fetching import Shell, account_of, lines_of
+from shell import COMMAND, Process, one_line, service, start
 
 from wolf_async import Account, TaskInit
-from wolf_async.cli.accounts_file import LONGEST, BadRow, Rows, count
-from wolf_async.cli.app import run
 from wolf_async.cli.fetch import Tally
-from wolf_async.cli.results_file import Done, Failure, Line, Outfile
+from wolf_async.cli.results_file import Done, Failure, LinesFile, Result, errors_path, note_result
 from wolf_async.models import dec_hook
-from wolf_async.testing import FakeClock, Sandbox, answer, error, hold, respond
+from wolf_async.testing import Sandbox, answer, error, hold, respond
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from wolf_async.cli.accounts_file import Format
+    pass
 
 ACCOUNTS = 40
-
-
-@pytest.fixture
-async def box() -> AsyncIterator[Sandbox]:
-    async with Sandbox(accounts=ACCOUNTS, sub_accounts=1, clock=FakeClock(1000.0)) as running:
-        yield running
-
-
-class Shell:
-    """Runs the command in a thread of this process, in a folder of its own, with the sandbox as the real service."""
-
-    def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        self.folder = folder
-        self._capsys = capsys
-
-    def write(self, name: str, *rows: str) -> str:
-        path = self.folder / name
-        path.write_text("".join(f"{row}\n" for row in rows), encoding="utf-8")
-        return str(path)
-
-    @property
-    def out(self) -> Path:
-        return self.folder / "out.jsonl"
-
-    def lines(self) -> list[dict[str, Any]]:
-        return lines_of(self.out)
-
-    async def fetch(self, accounts: str, *options: str) -> Ended:
-        args = ("fetch", accounts, "--out", str(self.out), *options)
-        self._capsys.readouterr()
-        status = await asyncio.to_thread(run, args)
-        said = self._capsys.readouterr()
-        return Ended(status, said.out, said.err)
-
-
-def lines_of(path: Path) -> list[dict[str, Any]]:
-    text = path.read_bytes()
-    assert text == b"" or text.endswith(b"\n")
-    return [json.loads(line) for line in text.splitlines()]
-
-
-@pytest.fixture
-def shell(
-    box: Sandbox,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> Shell:
-    monkeypatch.setenv("WOLF_TOKEN", box.token)
-    monkeypatch.setenv("WOLF_BASE_URL", box.base_url)
-    return Shell(tmp_path, capsys)
-
-
-def account_of(line: dict[str, Any]) -> Account:
-    return Account(line["user_id"], line["sub_user_id"])
-
-
-# --- rows ----------------------------------------------------------------------------------------
-
-
-async def rows_of(fd: int, form: Format) -> list[Account | BadRow]:
-    return [row async for row in Rows(fd, form)]
-
-
-async def rows(folder: Path, text: bytes, form: Format) -> list[Account | BadRow]:
-    path = folder / "accounts"
-    path.write_bytes(text)
-    with path.open("rb") as file:
-        return await rows_of(file.fileno(), form)
-
-
-@pytest.mark.parametrize(
-    ("form", "text", "expected"),
-    [
-        ("csv", "", []),
-        ("csv", "a\nb", [Account("a"), Account("b")]),
-        ("csv", "a,s\r\nb,\r\n\r\n", [Account("a", "s"), Account("b")]),
-        ("csv", "\ufeffuser_id,sub_user_id\r\na,s\r\nb\r\n", [Account("a", "s"), Account("b")]),
-        ("csv", "\ufeffa\n", [Account("a")]),
-        ("csv", 'name,Sub_User_Id,"User_ID",n\n"x, y",s,a,1\n', [Account("a", "s")]),
-        ("csv", "user_id,name\na,s\n", [Account("a")]),
-        (
-            "csv",
-            ' "a" , s \n',
-            [BadRow(1, '"a" , s', "expected user_id[,sub_user_id]: ',' expected after '\"'")],
-        ),
-        ("csv", "云 蝠,s\n", [Account("云 蝠", "s")]),
-        (
-            "jsonl",
-            '\ufeff"a"\r\n\n["b","s"]\n["c",null]',
-            [Account("a"), Account("b", "s"), Account("c")],
-        ),
-        (
-            "jsonl",
-            '{"user_id":"a"}\n{"sub_user_id":"s","user_id":"b","more":{}}\n{"user_id":"c","sub_user_id":null}',
-            [Account("a"), Account("b", "s"), Account("c")],
-        ),
-    ],
-)
-async def test_rows_are_read_in_all_their_forms(
-    form: Format, text: str, expected: list[Account], tmp_path: Path
-) -> None:
-    assert await rows(tmp_path, text.encode(), form) == expected
-
-
-@pytest.mark.parametrize(
-    ("form", "bad", "why"),
-    [
-        ("csv", b",s", "user_id must not be empty"),
-        ("csv", b"x,y,z", "expected user_id[,sub_user_id], not 3 columns"),
-        ("csv", b'"x', "expected user_id[,sub_user_id]: unexpected end of data"),
-        ("csv", b"../x", "user_id must hold no dot segment"),
-        ("csv", b"x\x00", "printable characters only"),
-        ("csv", b"\xff", "expected UTF-8"),
-        ("csv", b"x" * LONGEST, "a row is shorter than"),
-        ("csv", b"x" * 3 * LONGEST, "a row is shorter than"),
-        ("jsonl", b"x", "expected a string, a pair, or"),
-        ("jsonl", b"34", "expected a string, a pair, or"),
-        ("jsonl", b"[]", "not 0 elements"),
-        ("jsonl", b"[null,null]", "user_id must be a str"),
-        ("jsonl", b'{"user_id":7}', "Expected `str`, got `int` - at `$.user_id`"),
-        ("jsonl", b'{"sub_user_id":"s"}', "missing required field `user_id`"),
-        ("jsonl", b'"\xff"', "expected UTF-8"),
-    ],
-)
-async def test_a_bad_row_is_told_by_its_line_and_spoils_no_other(
-    form: Format, bad: bytes, why: str, tmp_path: Path
-) -> None:
-    first, last = (b'"a"\n\n', b'\n"b"\n')
-    read = await rows(tmp_path, first + bad + last, form)
-    assert read[0] == Account("a")
-    assert read[2:] == [Account("b")]
-    assert isinstance(read[1], BadRow)
-    assert read[1].line == 3
-    assert why in read[1].why
-    assert bad.decode(errors="replace").startswith(read[1].text)
-    assert 0 < len(read[1].text) <= 200
-
-
-async def test_rows_of_a_pipe_come_as_they_are_written_and_lines_may_come_in_parts() -> None:
-    reading, writing = os.pipe()
-    came = aiter(Rows(reading, "csv"))
-    os.write(writing, b"a\nb")
-    assert await anext(came) == Account("a")
-    os.write(writing, b"c\r")
-    os.write(writing, b"\n")
-    assert await anext(came) == Account("bc")
-    assert count(reading) is None
-    os.close(writing)
-    assert [row async for row in came] == []
-    os.close(reading)
-
-
-@pytest.mark.parametrize(("text", "lines"), [(b"", 0), (b"a", 1), (b"a\n", 1), (b"a\nb\n\nc", 4)])
-def test_counting_the_lines_of_a_file_leaves_it_to_be_read(
-    text: bytes, lines: int, tmp_path: Path
-) -> None:
-    path = tmp_path / "accounts"
-    path.write_bytes(b"skipped\n" + text)
-    with path.open("rb", buffering=0) as file:
-        file.readline()
-        assert count(file.fileno()) == lines
-        assert file.read() == text
 
 
 # --- a run ---------------------------------------------------------------------------------------
@@ -209,11 +44,13 @@ async def test_each_account_gets_a_line_with_its_whole_answer(box: Sandbox, shel
         assert msgspec.convert(line["init"], TaskInit, dec_hook=dec_hook) == expected
 
 
-async def test_what_fails_is_an_error_line_and_stops_nothing(box: Sandbox, shell: Shell) -> None:
+async def test_what_fails_is_a_line_of_the_errors_file_and_stops_nothing(
+    box: Sandbox, shell: Shell
+) -> None:
     box.script(box.users[1], error(6007, "余额不足"))
     box.script(box.users[2], *[respond(502)] * 3)
     source = shell.write(
-        "a.jsonl", *(json.dumps(user) for user in (*box.users[:4], "nobody")), "[1]"
+        "a.jsonl", *(json.dumps(user) for user in (*box.users[:4], "nobody")), "[]"
     )
     ended = await shell.fetch(source)
     assert (ended.status, ended.out) == (1, "")
@@ -225,8 +62,9 @@ async def test_what_fails_is_an_error_line_and_stops_nothing(box: Sandbox, shell
         "1 WolfNotFoundError",
         "1 WolfServerError",
     }
-    errors = {line["user_id"]: line["error"] for line in shell.lines() if "error" in line}
-    assert len(shell.lines()) == 6
+    assert {line["user_id"] for line in shell.lines()} == {box.users[0], box.users[3]}
+    errors = {line["user_id"]: line["error"] for line in shell.failures()}
+    assert len(shell.failures()) == 4
     assert {**errors[box.users[1]], "message": ""} == {
         "type": "WolfAPIError",
         "message": "",
@@ -240,7 +78,7 @@ async def test_what_fails_is_an_error_line_and_stops_nothing(box: Sandbox, shell
         "http_status": 502,
     }
     assert errors["nobody"]["type"] == "WolfNotFoundError"
-    assert (errors[None]["type"], errors[None]["line"], errors[None]["row"]) == ("BadRow", 6, "[1]")
+    assert (errors[None]["type"], errors[None]["line"], errors[None]["row"]) == ("BadRow", 6, "[]")
     assert errors[None]["message"].startswith("line 6: expected ")
 
 
@@ -258,17 +96,17 @@ async def test_quiet_says_nothing_and_the_status_still_tells(box: Sandbox, shell
     assert await shell.fetch(shell.write("a.csv", box.users[0], "nobody"), "--quiet") == (1, "", "")
 
 
-async def test_an_account_named_twice_is_asked_for_once_and_each_row_gets_a_line(
+async def test_an_account_named_again_is_asked_for_once_and_has_one_line(
     box: Sandbox, shell: Shell
 ) -> None:
     source = shell.write("a.csv", *[box.users[0]] * 5)
-    assert (await shell.fetch(source, "--concurrency", "2")).status == 0
+    assert await shell.fetch(source) == (0, "", "1 account: 1 answered, 4 named again\n")
     assert len(box.calls) == 1
-    assert [account_of(line) for line in shell.lines()] == [Account(box.users[0])] * 5
-    assert (
-        await shell.fetch(source, "--overwrite", "--concurrency", "1", "--max-age", "0")
-    ).status == 0
-    assert len(box.calls) == 6
+    assert [account_of(line) for line in shell.lines()] == [Account(box.users[0])]
+    ended = await shell.fetch(source, "--resume")
+    assert ended == (0, "", "1 account: 1 in the file already, 0 answered, 4 named again\n")
+    assert len(box.calls) == 1
+    assert len(shell.lines()) == 1
 
 
 async def test_concurrency_bounds_the_requests_at_once(box: Sandbox, shell: Shell) -> None:
@@ -302,8 +140,18 @@ async def test_an_output_that_is_there_is_touched_only_on_demand(
     ("accounts", "options", "said"),
     [
         ("a.csv", ("--resume", "--overwrite"), "exclude each other"),
-        ("a.csv", ("--out", "-"), "--out /dev/stdout --overwrite"),
-        ("a.csv", ("--max-age", "nan"), "--max-age must be a number from 0"),
+        ("a.csv", ("--out", "-", "--resume"), "is no file that --resume could continue"),
+        ("a.csv", ("--timeout", "0"), "--timeout must be a number above 0"),
+        ("a.csv", ("--patience", "nan"), "--patience must be a number from 0"),
+        ("a.csv", ("--progress-every", "0"), "--progress-every must be a finite number above 0"),
+        ("a.csv", ("--attempts", "0"), "--attempts"),
+        ("a.csv", ("--rate", "0"), "no number of requests a second"),
+        ("a.csv", ("--rate", "3/min"), "no number of requests a second"),
+        ("a.csv", ("--fields", "lines"), "'lines': the sections are task_dial_times, "),
+        ("a.csv", ("--ca-file", "missing.pem"), "--ca-file missing.pem: No such file"),
+        ("a.csv", ("--ca-file", "a.csv"), "--ca-file a.csv: "),
+        ("a.csv", ("--encoding", "hex"), "--encoding hex is none"),
+        ("a.csv", ("--user-column", "x", "--sub-user-column", "X"), "are the same column"),
         ("a.csv", ("--concurrency", "0"), "--concurrency"),
         ("a.csv", ("--base-url", "ftp://x"), "base_url must be like https://"),
         ("a.csv", ("--format", "xml"), "--format"),
@@ -320,19 +168,19 @@ async def test_a_command_that_makes_no_sense_is_status_2_and_makes_no_file(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(shell.folder)
-    shell.write("a.csv", "u")
+    shell.write("a.csv", "u1")
     assert said in one_line(await shell.fetch(accounts, *options), 2)
     assert not shell.out.exists()
 
 
 async def test_what_cannot_be_read_is_status_2(shell: Shell) -> None:
     line = one_line(await shell.fetch(str(shell.folder), "--format", "csv"), 2)
-    assert f"cannot read {shell.folder}: Is a directory" in line
+    assert f"cannot read {shell.folder}: it is a directory" in line
     assert not shell.out.exists()
 
 
 async def test_an_output_that_cannot_be_made_is_status_2(shell: Shell) -> None:
-    source = shell.write("a.csv", "u")
+    source = shell.write("a.csv", "u1")
     line = one_line(await shell.fetch(source, "--out", str(shell.folder / "none" / "out.jsonl")), 2)
     assert "No such file or directory" in line
 
@@ -340,13 +188,15 @@ async def test_an_output_that_cannot_be_made_is_status_2(shell: Shell) -> None:
 @pytest.mark.parametrize("option", ["--resume", "--overwrite"])
 async def test_the_file_that_is_read_is_not_written(option: str, shell: Shell) -> None:
     source = shell.write("out.jsonl", '"a"')
-    assert "is also what is read" in one_line(await shell.fetch(source, option), 2)
+    assert "is also read or written for something else" in one_line(
+        await shell.fetch(source, option), 2
+    )
     assert shell.out.read_text() == '"a"\n'
 
 
 # --- the output ----------------------------------------------------------------------------------
 
-LINE = Line("u", None, error=Failure("T", "m" * 400))
+LINE = Result("u", None, error=Failure("T", "m" * 400))
 
 
 @pytest.fixture
@@ -356,31 +206,36 @@ def source(tmp_path: Path) -> Path:
     return path
 
 
-def outfile(path: Path, source: Path, **options: bool) -> Outfile:
-    fd = os.open(source, os.O_RDONLY)
-    try:
-        return Outfile(path, source=fd, **options)
-    finally:
-        os.close(fd)
+def results_file(
+    path: Path,
+    source: Path,
+    done: Done | None = None,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+) -> LinesFile:
+    note = functools.partial(note_result, done=Done() if done is None else done)
+    others = [source.stat()]
+    return LinesFile(path, note=note, others=others, resume=resume, overwrite=overwrite)
 
 
-def test_a_disk_that_gets_full_leaves_whole_lines(tmp_path: Path, source: Path) -> None:
+async def test_a_disk_that_gets_full_leaves_whole_lines(tmp_path: Path, source: Path) -> None:
     resource = pytest.importorskip("resource")
     path = tmp_path / "out.jsonl"
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    with outfile(path, source) as out:
-        out.write(LINE)
+    with results_file(path, source) as out:
+        await out.append(LINE)
         # the next line has room for a part of it
         resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 100, before[1]))
         try:
             with pytest.raises(
                 click.ClickException, match=r"cannot write .*out\.jsonl: File too large"
             ):
-                out.write(LINE)
+                await out.append(LINE)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, before)
         assert len(lines_of(path)) == 1
-        out.write(LINE)
+        await out.append(LINE)
     assert len(lines_of(path)) == 2
 
 
@@ -394,27 +249,27 @@ async def test_output_that_cannot_be_written_is_one_line_and_status_1(
 
 
 @pytest.mark.skipif(not Path("/dev/fd").exists(), reason="needs names for open files")
-def test_a_pipe_whose_reader_has_left_is_an_error(source: Path) -> None:
+async def test_a_pipe_whose_reader_has_left_is_an_error_of_its_own(source: Path) -> None:
     reader, writer = os.pipe()
     try:
-        with outfile(Path(f"/dev/fd/{writer}"), source, overwrite=True) as out:
-            out.write(LINE)
+        with results_file(Path(f"/dev/fd/{writer}"), source, overwrite=True) as out:
+            await out.append(LINE)
             os.close(reader)
-            with pytest.raises(click.ClickException, match="Broken pipe"):
-                out.write(LINE)
+            with pytest.raises(BrokenPipeError):
+                await out.append(LINE)
     finally:
         os.close(writer)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs locks on files")
-def test_two_processes_do_not_write_one_file(tmp_path: Path, source: Path) -> None:
+async def test_two_processes_do_not_write_one_file(tmp_path: Path, source: Path) -> None:
     path = tmp_path / "out.jsonl"
-    with outfile(path, source) as first:
-        first.write(LINE)
-        for option in ("resume", "overwrite"):
+    with results_file(path, source) as first:
+        await first.append(LINE)
+        for resume in (True, False):
             with pytest.raises(click.UsageError, match="is being written by another process"):
-                outfile(path, source, **{option: True})
-        first.write(LINE)
+                results_file(path, source, resume=resume, overwrite=not resume)
+        await first.append(LINE)
     assert len(lines_of(path)) == 2
 
 
@@ -431,9 +286,9 @@ def test_the_last_line_of_an_account_counts(tmp_path: Path, source: Path) -> Non
     path.write_text(
         "".join(f'{{"user_id":"{user}","sub_user_id":null,"{end}":{{}}}}\n' for user, end in told)
     )
-    with outfile(path, source, resume=True) as out:
-        assert [user for user in "uvwx" if Account(user) in out.done] == ["v", "w"]
-        assert len(out.done) == 2
+    with results_file(path, source, done := Done(), resume=True):
+        assert [user for user in "uvwx" if Account(user) in done] == ["v", "w"]
+        assert len(done) == 2
 
 
 @pytest.mark.skipif(
@@ -444,7 +299,7 @@ def test_what_cannot_be_read_cannot_be_continued(tmp_path: Path, source: Path) -
     path.write_bytes(b"")
     path.chmod(0o222)
     with pytest.raises(click.UsageError, match="cannot read"):
-        outfile(path, source, resume=True)
+        results_file(path, source, resume=True)
 
 
 TORN = [b"{", b'{"user_id"', b'{"user_id":"v","sub_user_id":null,"init":{"caller', b"\0" * 5000]
@@ -462,16 +317,16 @@ WHOLE = (
 
 
 @pytest.mark.parametrize("tail", [b"", *TORN])
-def test_resuming_cuts_off_a_torn_line_and_nothing_else(
+async def test_resuming_cuts_off_a_torn_line_and_nothing_else(
     tail: bytes, tmp_path: Path, source: Path
 ) -> None:
     path = tmp_path / "out.jsonl"
     path.write_bytes(WHOLE + tail)
-    with outfile(path, source, resume=True) as out:
+    with results_file(path, source, done := Done(), resume=True) as out:
         assert path.read_bytes() == WHOLE
-        assert len(out.done) == 1
-        assert Account("u") in out.done
-        out.write(LINE)
+        assert len(done) == 1
+        assert Account("u") in done
+        await out.append(LINE)
     assert len(lines_of(path)) == 3
 
 
@@ -484,7 +339,7 @@ def test_resuming_leaves_a_file_alone_that_is_not_of_this_command(
     with pytest.raises(
         click.UsageError, match=r"line 3 of .* is not of this command: nothing was changed"
     ):
-        outfile(path, source, resume=True)
+        results_file(path, source, resume=True)
     assert path.read_bytes() == WHOLE + tail
 
 
@@ -511,28 +366,106 @@ def test_the_accounts_that_are_done_take_little_memory_and_are_told_apart() -> N
 # --- going on ------------------------------------------------------------------------------------
 
 
-async def test_resuming_asks_again_for_what_failed_and_the_last_line_counts(
+async def test_resuming_asks_again_for_what_failed_and_forgets_that_it_did(
     box: Sandbox, shell: Shell
 ) -> None:
     box.script(box.users[1], error(6007))
     source = shell.write("a.csv", *box.users[:3])
     assert (await shell.fetch(source, "--resume")).status == 1
+    assert [account_of(line) for line in shell.failures()] == [Account(box.users[1])]
     box.reset_calls()
-    assert await shell.fetch(source, "--resume") == (
-        0,
-        "",
-        "3 accounts: 2 in the file already, 1 answered\n",
+    for answered in (1, 0):
+        ended = await shell.fetch(source, "--resume")
+        kept = 3 - answered
+        said = f"3 accounts: {kept} in the file already, {answered} answered\n"
+        assert ended == (0, "", said)
+        assert [call.account for call in box.calls] == [Account(box.users[1])]
+        assert {account_of(line).user_id for line in shell.lines()} == set(box.users[:3])
+        assert len(shell.lines()) == 3
+        assert shell.failures() == []
+
+
+async def test_a_file_of_the_earlier_form_is_continued(box: Sandbox, shell: Shell) -> None:
+    """Until lately its failures stood among its answers, and the last line of an account counted."""
+    first, second, third = box.users[:3]
+    shell.out.write_text(
+        f'{{"user_id":"{first}","sub_user_id":null,"init":{{}}}}\n'
+        f'{{"user_id":"{second}","sub_user_id":null,"error":{{"type":"T","message":""}}}}\n'
+        f'{{"user_id":null,"sub_user_id":null,"error":{{"type":"BadRow","message":""}}}}\n'
     )
-    assert [call.account for call in box.calls] == [Account(box.users[1])]
-    last = {account_of(line): line for line in shell.lines()}
-    assert len(shell.lines()) == 4
-    assert all("init" in line for line in last.values())
-    assert await shell.fetch(source, "--resume") == (
-        0,
-        "",
-        "3 accounts: 3 in the file already, 0 answered\n",
-    )
-    assert len(box.calls) == 1
+    before = shell.out.read_bytes()
+    source = shell.write("a.csv", first, second, third)
+    assert (await shell.fetch(source, "--resume")).status == 0
+    assert {call.account for call in box.calls} == {Account(second), Account(third)}
+    assert shell.out.read_bytes().startswith(before)
+    assert len(shell.lines()) == 5
+
+
+async def test_an_errors_file_with_something_else_in_it_is_left_alone(
+    box: Sandbox, shell: Shell
+) -> None:
+    shell.errors.write_text("precious notes\n")
+    line = one_line(await shell.fetch(shell.write("a.csv", box.users[0])), 2)
+    assert "out.errors.jsonl is not of this command: nothing was changed" in line
+    assert shell.errors.read_text() == "precious notes\n"
+    assert box.calls == []
+
+
+async def test_failures_go_where_it_is_said(box: Sandbox, shell: Shell) -> None:
+    source = shell.write("a.csv", box.users[0], "nobody")
+    elsewhere = shell.folder / "failures"
+    assert (await shell.fetch(source, "--errors", str(elsewhere))).status == 1
+    assert [account_of(line) for line in lines_of(elsewhere)] == [Account("nobody")]
+    assert not shell.errors.exists()
+    line = one_line(await shell.fetch(source, "--resume", "--errors", str(shell.out)), 2)
+    assert "is also read or written for something else" in line or "another process" in line
+
+
+@pytest.mark.parametrize(
+    ("out", "errors"),
+    [
+        ("answers.jsonl", "answers.errors.jsonl"),
+        ("a.b.ndjson", "a.b.errors.ndjson"),
+        ("answers", "answers.errors.jsonl"),
+    ],
+)
+def test_failures_stand_beside_the_answers(out: str, errors: str) -> None:
+    assert errors_path(Path("folder", out)) == Path("folder", errors)
+
+
+async def test_fields_are_the_sections_that_are_kept(box: Sandbox, shell: Shell) -> None:
+    source = shell.write("a.csv", box.users[0])
+    fields = "caller_line_list, end_actions,caller_line_list"
+    assert (await shell.fetch(source, "--fields", fields, "--fsync")).status == 0
+    (line,) = shell.lines()
+    assert list(line["init"]) == ["caller_line_list", "end_actions"]
+    data = box.data_for(box.users[0])
+    assert [each["line_id"] for each in line["init"]["caller_line_list"]] == [
+        each["line_id"] for each in data["caller_line_list"]
+    ]
+    assert (await shell.fetch(source, "--resume")).err.startswith("1 account: 1 in the file")
+
+
+async def test_attempts_and_timeout_bound_what_an_account_may_cost(
+    box: Sandbox, shell: Shell
+) -> None:
+    box.script(box.users[0], *[respond(502)] * 2)
+    gate = asyncio.Event()
+    box.script(box.users[1], *[hold(gate)] * 2)
+    source = shell.write("a.csv", *box.users[:2])
+    ended = await shell.fetch(source, "--attempts", "1", "--timeout", "0.3", "--patience", "0")
+    assert ended.status == 1
+    assert "1 WolfServerError" in ended.err
+    assert "1 WolfTimeoutError" in ended.err
+    assert len(box.calls) == 2
+    gate.set()
+
+
+async def test_a_rate_spreads_the_requests(box: Sandbox, shell: Shell) -> None:
+    begun = asyncio.get_running_loop().time()
+    source = shell.write("a.csv", *box.users[:6])
+    assert (await shell.fetch(source, "--rate", "10/s")).status == 0
+    assert asyncio.get_running_loop().time() - begun >= 0.4
 
 
 async def test_after_a_kill_it_goes_on_without_asking_again(box: Sandbox, shell: Shell) -> None:
@@ -605,6 +538,51 @@ async def test_standard_input_is_served_as_it_comes_and_ctrl_c_ends_it_at_once(
     written = len(shell.lines())
     assert 2 <= written <= 4
     assert said.decode() == f"stopped after {written} accounts: {written} answered\n"
+
+
+async def test_standard_output_holds_the_answers_and_nothing_else(
+    box: Sandbox, shell: Shell
+) -> None:
+    source = shell.write("a.csv", *box.users[:3], "nobody")
+    args = ("fetch", source, "--out", "-", "--errors", str(shell.errors))
+    async with await start(*args, env=service(box)) as process:
+        ended = await process.ended()
+    assert ended.status == 1
+    assert len(ended.out.splitlines()) == 3
+    assert {json.loads(line)["user_id"] for line in ended.out.splitlines()} == set(box.users[:3])
+    assert [account_of(line) for line in shell.failures()] == [Account("nobody")]
+
+
+async def test_a_reader_who_pauses_costs_no_answer_and_one_who_leaves_ends_it(
+    box: Sandbox, shell: Shell
+) -> None:
+    reading, writing = os.pipe()
+    source = shell.write("a.csv", *box.users)
+    args = ("fetch", source, "--out", "-", "--concurrency", "2", "--timeout", "2")
+    async with await start(*args, env=service(box), stdout=writing) as process:
+        os.close(writing)
+        # an answer is longer than what is read here, and all of them than what the pipe holds
+        await asyncio.to_thread(os.read, reading, 1000)
+        os.close(reading)
+        assert await process.ended() == (141, "", "")
+    assert len(box.calls) < ACCOUNTS
+
+
+async def test_without_a_terminal_there_is_a_line_now_and_then(box: Sandbox, shell: Shell) -> None:
+    gate = asyncio.Event()
+    box.script(box.users[2], hold(gate))
+    source = shell.write("a.csv", *box.users[:3], "nobody")
+    args = ("fetch", source, "--out", str(shell.out), "--progress-every", "0.1")
+    async with await start(*args, env=service(box, TERM="dumb")) as process:
+        stderr = process.process.stderr
+        assert stderr is not None
+        while not (line := await stderr.readline()).startswith(b"3/4 "):
+            assert line
+        gate.set()
+        ended = await process.ended()
+    assert b" 1 failed " in line
+    assert line.endswith(b" left\n")
+    assert ended.err.endswith("4 accounts: 3 answered, 1 WolfNotFoundError\n")
 
 
 async def test_a_terminal_shows_how_far_it_is(box: Sandbox, shell: Shell) -> None:

@@ -1,53 +1,106 @@
-"""``wolf-async fetch``: the answers of many accounts, as JSON Lines."""
+"""Run ``wolf-async fetch``: the answers of many accounts, as JSON Lines."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
-import os
-import stat
-import sys
+import functools
+import math
+import re
 from collections import Counter
-from contextlib import aclosing, contextmanager
+from contextlib import ExitStack, aclosing
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 import click
 import msgspec
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    TextColumn,
-    TimeRemainingColumn,
-)
-from rich.text import Text
 
-from wolf_async.cli.accounts_file import BadRow, Rows, count
-from wolf_async.cli.results_file import Failure, Line, Outfile
-from wolf_async.cli.service import open_client, service_options
-from wolf_async.cli.widgets import console
-from wolf_async.errors import WolfAPIError, WolfError
-from wolf_async.policy import CachePolicy, check_seconds
+from wolf_async.cli.accounts_file import AccountsOptions, BadRow, Rows, accounts_options
+from wolf_async.cli.progress import Progress, say
+from wolf_async.cli.results_file import (
+    Done,
+    Failure,
+    LinesFile,
+    Result,
+    errors_path,
+    note_result,
+)
+from wolf_async.cli.service import Service, service_options
+from wolf_async.errors import (
+    WolfAPIError,
+    WolfAuthError,
+    WolfClosedError,
+    WolfConfigError,
+    WolfEndpointError,
+    WolfError,
+)
+from wolf_async.models import TaskInit
+from wolf_async.policy import RetryPolicy, Timeouts, check_seconds
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Generator
-
-    from rich.progress import Task
+    from collections.abc import AsyncGenerator, Coroutine
 
     from wolf_async.account import Account
     from wolf_async.bulk import AccountResult
-    from wolf_async.cli.accounts_file import Format
+    from wolf_async.cli.text_file import TextFile
     from wolf_async.client import WolfClient
 
 __all__ = ["Tally", "fetch"]
 
-_SUFFIXES: Final[dict[str, Format]] = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
-_HELD_BYTES: Final = 64 * 2**20
-"""Answers are held only for accounts that are named twice."""
-_TTL: Final = 30.0
+_STDOUT: Final = Path("-")
+
+
+class _GivenUpError(click.ClickException):
+    """Say that the service was away for longer than patience lasts."""
+
+    exit_code = 3
+
+
+class _NoAccessError(click.ClickException):
+    """Say that no account can be asked for: a refused token, or no such API."""
+
+    exit_code = 4
+
+
+def _rate(ctx: Any, param: Any, value: str | None) -> float | None:
+    """Read a number of requests a second: 20, or 20/s."""
+    if value is None:
+        return None
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)(?:/s)?", value)
+    rate = float(found[1]) if found else 0.0
+    if not 0 < rate < math.inf:
+        raise click.BadParameter(f"{value!r} is no number of requests a second, as 20 or 0.5/s")
+    return rate
+
+
+def _fields(ctx: Any, param: Any, value: str | None) -> tuple[str, ...] | None:
+    """Read names of sections of the answer, with commas between."""
+    if value is None:
+        return None
+    names = tuple(dict.fromkeys(name.strip() for name in value.split(",")))
+    unknown = [name for name in names if name not in TaskInit.__struct_fields__]
+    if unknown:
+        sections = ", ".join(TaskInit.__struct_fields__)
+        raise click.BadParameter(f"{', '.join(map(repr, unknown))}: the sections are {sections}")
+    return names
+
+
+class _Options(NamedTuple):
+    """Hold the options of a run; see the command's help."""
+
+    out: Path
+    errors: Path | None
+    resume: bool
+    overwrite: bool
+    concurrency: int
+    rate: float | None
+    attempts: int
+    timeout: float
+    patience: float
+    fields: tuple[str, ...] | None
+    fsync: bool
+    progress_every: float
+    quiet: bool
 
 
 @click.command(short_help="Ask for many accounts, into a file of JSON Lines.")
@@ -57,19 +110,26 @@ _TTL: Final = 30.0
     required=True,
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="Where the lines go.",
+    help="Where the answers go; - is standard output.",
+)
+@click.option(
+    "--errors",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Where the failures go.  [default: beside --out, answers.errors.jsonl for answers.jsonl]",
 )
 @click.option(
     "--resume",
     is_flag=True,
-    help="Continue FILE: accounts whose answers it holds are not asked for again.",
+    help="Continue --out: accounts whose answers it holds are not asked for again.",
 )
-@click.option("--overwrite", is_flag=True, help="Begin FILE anew.")
+@click.option("--overwrite", is_flag=True, help="Begin --out anew.")
+@accounts_options
 @click.option(
-    "--format",
-    "form",
-    type=click.Choice(("csv", "jsonl")),
-    help="What ACCOUNTS holds.  [default: as its name ends]",
+    "--fields",
+    metavar="SECTION,...",
+    callback=_fields,
+    help="Keep these sections of each answer alone, such as caller_line_list,end_actions.",
 )
 @click.option(
     "--concurrency",
@@ -79,173 +139,313 @@ _TTL: Final = 30.0
     show_default=True,
     help="Requests at once.",
 )
+@click.option("--rate", metavar="N[/s]", callback=_rate, help="Requests a second, at most.")
 @click.option(
-    "--max-age",
+    "--attempts",
+    metavar="N",
+    type=click.IntRange(1),
+    default=RetryPolicy().attempts,
+    show_default=True,
+    help="Requests for one account, at most.",
+)
+@click.option(
+    "--timeout",
     metavar="SECONDS",
     type=float,
-    help=f"For an account that is named again: how old an answer may be.  [default: {_TTL:g}]",
+    default=Timeouts().total,
+    show_default=True,
+    help="For one account, all attempts included.",
+)
+@click.option(
+    "--patience",
+    metavar="SECONDS",
+    type=float,
+    default=60.0,
+    show_default=True,
+    help="Wait so long for a service that is away before giving up; 0 never waits.",
+)
+@click.option("--fsync", is_flag=True, help="Let the disk have each answer within a second.")
+@click.option(
+    "--progress-every",
+    metavar="SECONDS",
+    type=float,
+    default=10.0,
+    show_default=True,
+    help="How often to tell how far it is, without a terminal.",
 )
 @click.option("-q", "--quiet", is_flag=True, help="Show neither progress nor the summary.")
 @service_options
-def fetch(
-    *,
-    accounts: str,
-    out: Path,
-    resume: bool,
-    overwrite: bool,
-    form: Format | None,
-    concurrency: int,
-    max_age: float | None,
-    quiet: bool,
-    base_url: str | None,
-    allow_http: bool,
-) -> None:
-    """Ask for all of ACCOUNTS, a .csv or .jsonl file or - for standard input, and write a line for each to FILE.
+def fetch(*, accounts: str, reading: AccountsOptions, service: Service, **options: Any) -> None:
+    """Ask for all of ACCOUNTS and write each answer as a line of JSON.
 
-    CSV has one or two columns, user_id and sub_user_id, or a header that names them. JSON Lines are strings, pairs, or
-    objects with these keys. Rows are read as they are needed, and lines come in the order of the answers.
+    ACCOUNTS is a .csv or .jsonl file, or - for standard input. CSV has one or two columns of main
+    accounts and sub-accounts, or a header that names them: user_id, sub_user_id, 用户ID, 子账户ID
+    and the like. JSON Lines are strings, pairs, or objects with these keys.
 
-    A line is {"user_id", "sub_user_id", "init": {...}}, or the same with "error": {"type", "message", ...}. A row that is
-    no account makes an error line too. Lines are whole, but for the last one after a kill or a crash, which --resume
-    takes away. With --resume, accounts that failed are asked for again: of an account with several lines the last one counts.
+    An answer is a line {"user_id", "sub_user_id", "init": {...}} of --out, one for each account,
+    however often it is named. A failure, or a row that names no account, is a line with "error"
+    of the errors file, which each run writes anew. Lines are whole, but for the last one after a
+    kill or a crash, which --resume takes away; it asks again for what failed.
 
-    The exit status is 0 if all accounts were answered, 1 if some were not. The token comes from the environment:
-    WOLF_TOKEN.
+    The exit status is 0 if all accounts were answered, 1 if some were not, 2 if the file was
+    refused and nothing was asked, 3 if the service was away for longer than --patience, 4 if it
+    refused the token or there is no such API. The token comes from the environment: WOLF_TOKEN.
     """
-    if resume and overwrite:
-        raise click.UsageError("--resume and --overwrite exclude each other")
-    if out == Path("-"):
-        raise click.UsageError(
-            "--out - is no file: standard output is --out /dev/stdout --overwrite"
-        )
-    if max_age is not None:
-        check_seconds("--max-age", max_age)
-    policy = CachePolicy(ttl=max(_TTL, max_age or 0), max_bytes=_HELD_BYTES)
-    client = open_client(base_url, allow_http, cache=policy, max_concurrency=concurrency)
-    form = form or _form_of(accounts)
-    with (
-        _open(accounts) as fd,
-        Outfile(out, source=fd, resume=resume, overwrite=overwrite) as outfile,
-    ):
-        tally = Tally()
-        silent = quiet or sys.stderr is None or not sys.stderr.isatty()
+    chosen = _Options(**options)
+    _check(chosen)
+    client = service.open_client(
+        cache=None,
+        max_concurrency=chosen.concurrency,
+        rate_limit=chosen.rate,
+        retry=RetryPolicy(attempts=chosen.attempts),
+        timeouts=_timeouts(chosen.timeout, chosen.attempts),
+    )
+    with reading.open(accounts) as (file, rows), _Output(chosen, file) as output:
+        if file.is_chosen and file.encoding != "utf-8" and not chosen.quiet:
+            say(f"{file.name} is read as {file.encoding.upper()}: --encoding says otherwise\n")
+        run = _Run(client, file, rows, output, chosen)
         try:
-            with _Bar(tally, None if silent else count(fd), disable=silent) as bar:
-                asyncio.run(_Run(client, Rows(fd, form), outfile, tally, bar).run(max_age))
+            asyncio.run(run.run())
         except KeyboardInterrupt:
-            _say(f"stopped after {tally}", quiet)
+            _summarize(f"stopped after {run.tally}", chosen)
             raise
-    _say(str(tally), quiet)
-    if tally.failed:
+        except WolfError as error:
+            raise _stopped(error, service, run.tally) from error
+    _summarize(str(run.tally), chosen)
+    if run.tally.failed:
         raise click.exceptions.Exit(1)
 
 
-def _form_of(accounts: str) -> Format:
-    form = _SUFFIXES.get(Path(accounts).suffix.lower())
-    if form is None:
-        name = "standard input" if accounts == "-" else accounts
-        raise click.UsageError(f"is {name} CSV or JSON Lines? Say --format csv or --format jsonl")
-    return form
+def _check(options: _Options) -> None:
+    if options.resume and options.overwrite:
+        raise click.UsageError("--resume and --overwrite exclude each other")
+    if options.out == _STDOUT and options.resume:
+        raise click.UsageError("--out - is no file that --resume could continue")
+    check_seconds("--timeout", options.timeout, above=True)
+    check_seconds("--patience", options.patience)
+    check_seconds("--progress-every", options.progress_every, above=True, finite=True)
 
 
-@contextmanager
-def _open(accounts: str) -> Generator[int, None, None]:
-    try:
-        fd = 0 if accounts == "-" else os.open(accounts, os.O_RDONLY | getattr(os, "O_BINARY", 0))
-        if stat.S_ISDIR(os.fstat(fd).st_mode):  # raises where standard input is closed
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-    except OSError as error:
-        name = "standard input" if accounts == "-" else accounts
-        raise click.UsageError(f"cannot read {name}: {error.strerror or error}") from error
-    try:
-        yield fd
-    finally:
-        if fd:
-            os.close(fd)
+def _timeouts(total: float, attempts: int) -> Timeouts:
+    """Let an attempt take its share of the time, but no less than a usual attempt."""
+    usual = Timeouts()
+    attempt = min(total, max(usual.attempt, total / attempts))
+    return Timeouts(total=total, attempt=attempt, connect=min(total, usual.connect))
 
 
-def _say(text: str, quiet: bool) -> None:
-    if not quiet:
-        with contextlib.suppress(OSError):  # there is nobody to tell
-            click.echo(text, err=True)
+def _summarize(text: str, options: _Options) -> None:
+    if not options.quiet:
+        say(f"{text}\n")
+
+
+def _stopped(error: WolfError, service: Service, tally: Tally) -> Exception:
+    """Return why the run ends before its end, with what became of the accounts."""
+    if isinstance(error, (WolfClosedError, WolfConfigError)):
+        return error
+    is_refused = isinstance(error, (WolfAuthError, WolfEndpointError))
+    stopped = _NoAccessError if is_refused else _GivenUpError
+    return stopped(f"{service.explain(error)}; {tally.of_all}")
 
 
 class Tally:
-    """What has become of the rows so far."""
+    """Count what has become of the rows so far."""
 
-    __slots__ = ("answered", "failures", "kept")
+    __slots__ = ("answered", "failures", "kept", "repeated", "seen")
 
     def __init__(self) -> None:
+        self.seen = 0
+        """Accounts that the rows named, each once."""
         self.answered = 0
         self.kept = 0
-        """Rows whose answers were in the file already."""
+        """Accounts whose answers were in the file already."""
+        self.repeated = 0
+        """Rows that named an account again."""
         self.failures: Counter[str] = Counter()
 
     @property
     def failed(self) -> int:
-        """Rows without an answer."""
+        """How many accounts and bad rows have no answer."""
         return self.failures.total()
 
     @property
-    def rows(self) -> int:
-        """All that are through."""
-        return self.kept + self.answered + self.failed
+    def done(self) -> int:
+        """How many rows are through, those left out that the file held already."""
+        return self.answered + self.failed + self.repeated
+
+    @property
+    def of_all(self) -> str:
+        """What has become of all accounts of the file, when the run ends before its end."""
+        answered = self.kept + self.answered
+        bad_rows = self.failures["BadRow"]
+        failed = self.failed - bad_rows
+        counts = f"{answered} answered, {failed} failed, {self.seen - answered - failed} not asked"
+        if bad_rows:
+            counts += f", {bad_rows} bad row{'s' * (bad_rows != 1)}"
+        return f"{counts}; continue with --resume"
 
     def __str__(self) -> str:
+        rows = self.kept + self.answered + self.failed
         parts = [f"{self.kept} in the file already"] if self.kept else []
         parts.append(f"{self.answered} answered")
         parts += [f"{number} {kind}" for kind, number in self.failures.most_common()]
-        return f"{self.rows} account{'s' * (self.rows != 1)}: {', '.join(parts)}"
+        if self.repeated:
+            parts.append(f"{self.repeated} named again")
+        hint = "; ask more slowly with --rate" if self.failures["WolfRateLimitError"] else ""
+        return f"{rows} account{'s' * (rows != 1)}: {', '.join(parts)}{hint}"
+
+
+class _Output:
+    """Hold the file of answers and, where there is one, the file of failures."""
+
+    __slots__ = ("answers", "done", "errors", "files")
+
+    def __init__(self, options: _Options, source: TextFile) -> None:
+        self.done = Done()
+        """The accounts whose answers are in the file already."""
+        with ExitStack() as stack:
+            self.answers = stack.enter_context(self._open_answers(options, source))
+            path = options.errors
+            if path is None and self.answers.is_regular:
+                path = errors_path(options.out)
+            self.errors = (
+                None
+                if path is None
+                else stack.enter_context(_open_errors(path, self.answers, source))
+            )
+            if options.fsync:
+                self.answers.sync_folder()
+            self.files = stack.pop_all()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.files.close()
+
+    def _open_answers(self, options: _Options, source: TextFile) -> LinesFile:
+        return LinesFile(
+            options.out,
+            note=functools.partial(note_result, done=self.done),
+            others=[source.stat],
+            resume=options.resume,
+            overwrite=options.overwrite,
+        )
+
+
+def _open_errors(path: Path, answers: LinesFile, source: TextFile) -> LinesFile:
+    """Begin the file anew, unless there is something else in it than failures of earlier runs."""
+    is_there = path.is_file()
+    file = LinesFile(
+        path,
+        note=functools.partial(note_result, done=Done()),
+        others=[source.stat, answers.stat],
+        resume=is_there,
+        overwrite=not is_there,
+    )
+    file.clear()
+    return file
 
 
 class _Run:
-    """One run: the accounts of the rows to the client, its results to the file."""
+    """Be one run: the accounts of the rows to the client, its results to the files."""
 
-    __slots__ = ("_bar", "_client", "_outfile", "_rows", "_tally")
+    __slots__ = ("_client", "_file", "_options", "_output", "_rows", "_seen", "tally")
 
     def __init__(
-        self, client: WolfClient, rows: Rows, outfile: Outfile, tally: Tally, bar: _Bar
+        self,
+        client: WolfClient,
+        file: TextFile,
+        rows: Rows[Account],
+        output: _Output,
+        options: _Options,
     ) -> None:
         self._client = client
-        self._rows = rows
-        self._outfile = outfile
-        self._tally = tally
-        self._bar = bar
+        self._file = file
+        self._rows = aiter(rows)
+        self._output = output
+        self._options = options
+        self._seen = Done()
+        self.tally = Tally()
 
-    async def run(self, max_age: float | None) -> None:
+    async def run(self) -> None:
+        """Ask for all accounts; raise what ends the run before its end."""
+        async with contextlib.AsyncExitStack() as stack:
+            wolf = await stack.enter_async_context(self._client)
+            for job in self._jobs():
+                stack.push_async_callback(_end, asyncio.create_task(job))
+            try:
+                await self._ask(wolf)
+            except WolfError:
+                await self._count_rest()
+                raise
+
+    def _jobs(self) -> list[Coroutine[Any, Any, None]]:
+        """Return what goes on beside: telling how far it is, and syncing."""
+        jobs: list[Coroutine[Any, Any, None]] = []
+        if not self._options.quiet:
+            tally, lines = self.tally, self._file.lines
+            total = None if lines is None else lines - len(self._output.done)
+            every = self._options.progress_every
+            jobs.append(
+                Progress(lambda: tally.done, lambda: tally.failed, total, every=every).run()
+            )
+        if self._options.fsync:
+            jobs.append(self._output.answers.keep_synced())
+        return jobs
+
+    async def _ask(self, wolf: WolfClient) -> None:
         async with (
-            self._client as wolf,
             aclosing(self._accounts()) as accounts,
-            aclosing(wolf.task_init_many(accounts, max_age=max_age)) as results,
+            aclosing(wolf.task_init_many(accounts)) as results,
         ):
             async for result in results:
-                self._write(result)
+                await self._write(result)
 
     async def _accounts(self) -> AsyncGenerator[Account, None]:
+        """Give each account of the rows once, but for those that have their answers."""
         async for row in self._rows:
             if isinstance(row, BadRow):
-                failure = Failure(
-                    "BadRow", f"line {row.line}: {row.why}", line=row.line, row=row.text
-                )
-                self._fail(None, None, failure)
-            elif row in self._outfile.done:
-                self._tally.kept += 1
+                why = f"line {row.line}: {row.why}"
+                await self._fail(None, None, Failure("BadRow", why, line=row.line, row=row.text))
+            elif row in self._seen:
+                self.tally.repeated += 1
             else:
-                yield row
+                self._seen.add(*row)
+                self.tally.seen += 1
+                if row not in self._output.done:
+                    yield row
+                else:
+                    self.tally.kept += 1
 
-    def _write(self, result: AccountResult) -> None:
+    async def _count_rest(self) -> None:
+        """Read what is left of a file, so that all its accounts are counted."""
+        if not self._file.waits:
+            async for _ in self._accounts():
+                pass
+
+    async def _write(self, result: AccountResult) -> None:
         account, init, error = result
         if error is not None:
-            self._fail(*account, _failure(error))
+            await self._fail(*account, _failure(error))
         elif init is not None:
-            self._outfile.write(Line(*account, init=init))
-            self._tally.answered += 1
-            self._bar.show()
+            await self._output.answers.append(Result(*account, init=self._chosen(init)))
+            self.tally.answered += 1
 
-    def _fail(self, user_id: str | None, sub_user_id: str | None, failure: Failure) -> None:
-        self._outfile.write(Line(user_id, sub_user_id, error=failure))
-        self._tally.failures[failure.type] += 1
-        self._bar.show()
+    def _chosen(self, init: TaskInit) -> Any:
+        fields = self._options.fields
+        return init if fields is None else {name: getattr(init, name) for name in fields}
+
+    async def _fail(self, user_id: str | None, sub_user_id: str | None, failure: Failure) -> None:
+        if self._output.errors is not None:
+            await self._output.errors.append(Result(user_id, sub_user_id, error=failure))
+        self.tally.failures[failure.type] += 1
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait([task])
+    if not task.cancelled() and (error := task.exception()):
+        raise error
 
 
 def _failure(error: WolfError) -> Failure:
@@ -254,53 +454,3 @@ def _failure(error: WolfError) -> Failure:
         failure.http_status = error.http_status
         failure.code = msgspec.UNSET if error.code is None else error.code
     return failure
-
-
-class _Bar:
-    """The progress on stderr: how far it is, how fast, what failed and how long it may take; nothing with ``disable``.
-
-    ``total`` is the number of rows, where that is known: about, since blank lines and a header may be among them.
-    """
-
-    __slots__ = ("_progress", "_tally", "_task", "_total")
-
-    def __init__(self, tally: Tally, total: int | None, *, disable: bool) -> None:
-        self._tally = tally
-        self._total = total
-        self._progress = Progress(
-            BarColumn(),
-            MofNCompleteColumn(),
-            _Rate(),
-            TextColumn("{task.fields[failed]} failed"),
-            TimeRemainingColumn(),
-            TextColumn("left"),
-            console=console(stderr=True),
-            transient=True,
-            disable=disable,
-        )
-        self._task = self._progress.add_task("", total=total, failed=0)
-
-    def __enter__(self) -> Self:
-        self._progress.start()
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self._progress.stop()
-
-    def show(self) -> None:
-        """Show where the tally is now."""
-        if self._progress.disable:
-            return
-        # rows that are in the file already are no work: with them the rate would be far too high for a while
-        kept, failed = self._tally.kept, self._tally.failed
-        self._progress.update(
-            self._task,
-            completed=self._tally.rows - kept,
-            total=None if self._total is None else max(self._total, self._tally.rows) - kept,
-            failed=failed,
-        )
-
-
-class _Rate(ProgressColumn):
-    def render(self, task: Task) -> Text:
-        return Text("" if task.speed is None else f"{task.speed:,.0f}/s", "cyan")

@@ -11,7 +11,7 @@ import msgspec
 
 from wolf_async.account import Account
 from wolf_async.cli.report import Report
-from wolf_async.cli.service import open_client, service_options
+from wolf_async.cli.service import Service, service_options
 from wolf_async.cli.widgets import console
 
 if TYPE_CHECKING:
@@ -28,16 +28,14 @@ __all__ = ["init"]
     "--json", "as_json", is_flag=True, help="Print one JSON document, with the API's own names."
 )
 @service_options
-def init(
-    user_id: str, sub_user: str | None, as_json: bool, base_url: str | None, allow_http: bool
-) -> None:
+def init(user_id: str, sub_user: str | None, as_json: bool, service: Service) -> None:
     """Show what the account USER_ID can build a call task from, right now.
 
     Lines with their free concurrency, scripts, time groups, redial rules and the rest. The token
     comes from the environment: WOLF_TOKEN.
     """
     account = Account(user_id, sub_user)
-    answer = asyncio.run(_ask(open_client(base_url, allow_http), account))
+    answer = asyncio.run(_ask(service.open_client(), account))
     if as_json:
         _print_json(answer)
     else:

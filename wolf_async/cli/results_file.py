@@ -1,34 +1,40 @@
-"""The file that ``wolf-async fetch`` writes: whole lines but for a cut last one, and what need not be asked again."""
+"""Write files of whole lines, of which a kill leaves at most the last one cut, and continue them."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import hashlib
 import os
 import sys
-from typing import TYPE_CHECKING, Final, Self
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import click
 import msgspec
 
-from wolf_async.cli.accounts_file import is_regular
+from wolf_async.cli.text_file import is_regular
+from wolf_async.cli.threads import in_thread
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable, Sequence
 
     from wolf_async.account import Account
-    from wolf_async.models import TaskInit
 
 if sys.platform != "win32":
     import fcntl
 
-__all__ = ["Done", "Failure", "Line", "Outfile"]
+__all__ = ["Done", "Failure", "LinesFile", "Result", "errors_path", "note_result"]
 
-_START: Final = b'{"user_id":'
 _BINARY: Final[int] = getattr(os, "O_BINARY", 0)
+_STDOUT: Final = Path("-")
+_SYNC_EVERY: Final = 0.5
+_LAST_WRITE: Final = 2.0
+"""Seconds for which a line that is being written is waited for at the end."""
 
 
 class Failure(msgspec.Struct, omit_defaults=True):
-    """What went wrong with an account, or with a row that names none."""
+    """Say what went wrong with an account, or with a row that names none."""
 
     type: str
     """Name of the error's class, or ``BadRow``."""
@@ -44,17 +50,18 @@ class Failure(msgspec.Struct, omit_defaults=True):
     """What stands in a bad row."""
 
 
-class Line(msgspec.Struct):
-    """One line of the file: an account and either its answer or its error; a bad row has no account."""
+class Result(msgspec.Struct):
+    """Be one line: an account and either its answer or its error; a bad row has no account."""
 
     user_id: str | None
     sub_user_id: str | None
-    init: TaskInit | msgspec.UnsetType = msgspec.UNSET
+    init: Any = msgspec.UNSET
+    """A `TaskInit`, or a mapping of some of its sections."""
     error: Failure | msgspec.UnsetType = msgspec.UNSET
 
 
 class _Read(msgspec.Struct):
-    """A line as far as resuming needs it; the answer is checked to be JSON and left as it is."""
+    """Be a line as far as resuming needs it; the answer is checked to be JSON, and left as it is."""
 
     user_id: str | None
     sub_user_id: str | None
@@ -67,7 +74,10 @@ _decoder: Final = msgspec.json.Decoder(_Read)
 
 
 class Done:
-    """A set of accounts in 16 bytes each: of each a digest, in one of many strings that are searched as a whole."""
+    """Hold a set of accounts in 16 bytes each.
+
+    Of each there is a digest, in one of many strings that are searched as a whole.
+    """
 
     __slots__ = ("_buckets", "_count")
 
@@ -106,61 +116,152 @@ class Done:
         return digest, self._buckets[int.from_bytes(digest[:2]) % len(self._buckets)]
 
 
-class Outfile:
+def note_result(line: bytes, done: Done) -> bool:
+    """Note in ``done`` whether the line's account has its answer; return whether it is of `fetch`.
+
+    Of several lines of one account the last one counts: an earlier form of the file had errors
+    among its lines.
+    """
+    try:
+        read = _decoder.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return False
+    if (read.init is msgspec.UNSET) == (read.error is msgspec.UNSET):
+        return False
+    if read.user_id is None:
+        return True
+    if read.init is msgspec.UNSET:
+        done.discard(read.user_id, read.sub_user_id)
+    else:
+        done.add(read.user_id, read.sub_user_id)
+    return True
+
+
+def errors_path(out: Path) -> Path:
+    """Return where the failures stand beside the answers: answers.errors.jsonl for answers.jsonl."""
+    return out.with_name(f"{out.stem}.errors{out.suffix or '.jsonl'}")
+
+
+class LinesFile:
     """The file at ``path``, made anew, or with ``resume`` continued, or with ``overwrite`` emptied.
 
-    Nobody else may write it meanwhile. Raises `click.UsageError` if it cannot be opened, is there although neither was
-    asked for, is the file ``source`` that is read, or with ``resume`` holds a line that is not of this command; it is then
-    as it was. Raises `click.ClickException` if a line cannot be written.
+    ``-`` is standard output. ``note`` gets each whole line that is there, and returns whether it
+    is one of the command; ``start`` is how such a line begins. ``others`` are the files that it
+    must not be. Nobody else may write it meanwhile.
+
+    Raises `click.UsageError` if it cannot be opened, is there although neither was asked for, is
+    one of the others, or holds a line that is not of the command; it is then as it was.
     """
 
-    __slots__ = ("_end", "_fd", "_path", "_regular", "done")
+    __slots__ = ("_end", "_fd", "_is_dirty", "_note", "_path", "_start", "is_regular")
 
-    done: Done
-    """The accounts whose answers are in the file already."""
+    is_regular: bool
+    """Whether it is a file, and no pipe, terminal or device."""
 
     def __init__(
-        self, path: Path, *, source: int, resume: bool = False, overwrite: bool = False
+        self,
+        path: Path,
+        *,
+        note: Callable[[bytes], bool],
+        start: bytes = b'{"user_id":',
+        others: Sequence[os.stat_result] = (),
+        resume: bool = False,
+        overwrite: bool = False,
     ) -> None:
         self._path = path
+        self._note = note
+        self._start = start
         self._end = 0
-        self.done = Done()
+        self._is_dirty = False
         self._fd = self._open(os.O_CREAT if resume or overwrite else os.O_CREAT | os.O_EXCL)
         try:
-            self._regular = is_regular(self._fd)
-            self._take(source)
+            self.is_regular = is_regular(self._fd) and path != _STDOUT
+            self._take(others)
             if resume:
                 self._end = self._read()
-            if self._regular:
+            if self.is_regular:
                 os.ftruncate(self._fd, self._end)
         except BaseException:
-            os.close(self._fd)
+            self._close()
             raise
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        os.close(self._fd)
+        self._close()
 
-    def write(self, line: Line) -> None:
-        """Append the line; if that cannot be done, nothing of it stays, unless the process is killed meanwhile."""
-        left = memoryview(_encoder.encode(line) + b"\n")
-        size = len(left)
+    @property
+    def stat(self) -> os.stat_result:
+        """What the system says of the open file."""
+        return os.fstat(self._fd)
+
+    def clear(self) -> None:
+        """Take away all that is in it."""
+        if self.is_regular:
+            self._end = 0
+            os.ftruncate(self._fd, 0)
+
+    async def append(self, line: msgspec.Struct) -> None:
+        """Append the line; if that cannot be done, nothing of it stays, unless we are killed.
+
+        A pipe may have to be waited for, and is: what is under way goes on meanwhile. Raises
+        `click.ClickException` if it cannot be written, `BrokenPipeError` if the reader has gone.
+        """
+        data = _encoder.encode(line) + b"\n"
+        if self.is_regular:
+            self._write(data)
+            return
+        writing = asyncio.ensure_future(in_thread(lambda: self._write(data)))
+        try:
+            await asyncio.shield(writing)
+        except asyncio.CancelledError:
+            await asyncio.wait([writing], timeout=_LAST_WRITE)
+            raise
+
+    async def sync(self) -> None:
+        """Let the disk have what was written, if anything was."""
+        if self._is_dirty and self.is_regular:
+            self._is_dirty = False
+            await in_thread(lambda: os.fsync(self._fd))
+
+    async def keep_synced(self) -> None:
+        """Sync twice a second, and once more when cancelled."""
+        try:
+            while True:
+                await asyncio.sleep(_SYNC_EVERY)
+                await self.sync()
+        finally:
+            if self.is_regular:
+                os.fsync(self._fd)
+
+    def sync_folder(self) -> None:
+        """Let the disk have the name of the file too, where folders can be synced."""
+        if self.is_regular and sys.platform != "win32":
+            folder = os.open(self._path.parent, os.O_RDONLY)
+            with contextlib.suppress(OSError):
+                os.fsync(folder)
+            os.close(folder)
+
+    def _write(self, data: bytes) -> None:
+        left = memoryview(data)
         try:
             while left:  # a disk that gets full takes a part, and refuses the rest
                 left = left[os.write(self._fd, left) :]
         except BaseException as error:
-            if self._regular:
+            if self.is_regular:
                 os.ftruncate(self._fd, self._end)
-            if isinstance(error, OSError):
+            if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
                 raise click.ClickException(
                     f"cannot write {self._path}: {_reason(error)}"
                 ) from error
             raise
-        self._end += size
+        self._end += len(data)
+        self._is_dirty = True
 
     def _open(self, flags: int) -> int:
+        if self._path == _STDOUT:
+            return 1
         try:
             # for writing alone: who can read a pipe never hears that its other readers have left
             return os.open(self._path, os.O_WRONLY | os.O_APPEND | _BINARY | flags, 0o666)
@@ -171,10 +272,14 @@ class Outfile:
         except OSError as error:
             raise click.UsageError(f"cannot open {self._path}: {_reason(error)}") from error
 
-    def _take(self, source: int) -> None:
-        if os.path.samestat(os.fstat(self._fd), os.fstat(source)) and self._regular:
-            raise click.UsageError(f"{self._path} is also what is read")
-        if sys.platform == "win32":
+    def _close(self) -> None:
+        if self._path != _STDOUT:
+            os.close(self._fd)
+
+    def _take(self, others: Sequence[os.stat_result]) -> None:
+        if self.is_regular and any(os.path.samestat(self.stat, other) for other in others):
+            raise click.UsageError(f"{self._path} is also read or written for something else")
+        if sys.platform == "win32" or self._path == _STDOUT:
             return
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -184,8 +289,8 @@ class Outfile:
             return
 
     def _read(self) -> int:
-        """Note the accounts that have their answers, and return where the whole lines end."""
-        if not self._regular:
+        """Let each line be noted, and return where the whole lines end."""
+        if not self.is_regular:
             raise click.UsageError(f"{self._path} is no file that could be continued")
         end = 0
         try:
@@ -194,38 +299,20 @@ class Outfile:
             raise click.UsageError(f"cannot read {self._path}: {_reason(error)}") from error
         with file:
             for number, line in enumerate(file, 1):
-                if not line.endswith(b"\n"):
-                    self._check_torn(line, number)
-                    break
-                self._note(line, number)
-                end += len(line)
+                if not (self._note(line) if line.endswith(b"\n") else self._is_torn(line)):
+                    raise click.UsageError(
+                        f"line {number} of {self._path} is not of this command: nothing was changed"
+                    )
+                end += len(line) if line.endswith(b"\n") else 0
         return end
 
-    def _note(self, line: bytes, number: int) -> None:
-        try:
-            read = _decoder.decode(line)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            raise self._foreign(number) from None
-        if (read.init is msgspec.UNSET) == (read.error is msgspec.UNSET):
-            raise self._foreign(number)
-        if read.user_id is None:
-            return
-        # the last line of an account counts
-        if read.init is msgspec.UNSET:
-            self.done.discard(read.user_id, read.sub_user_id)
-        else:
-            self.done.add(read.user_id, read.sub_user_id)
+    def _is_torn(self, line: bytes) -> bool:
+        """Return whether the line is what a write leaves that was cut short, or a crash.
 
-    def _check_torn(self, line: bytes, number: int) -> None:
-        # what a write that was cut short leaves, or zeros where a crash of the machine lost it; anything else is
-        # somebody's text, and not ours to cut off
-        if not (line.startswith(_START) or _START.startswith(line) or not line.strip(b"\0")):
-            raise self._foreign(number)
-
-    def _foreign(self, number: int) -> click.UsageError:
-        return click.UsageError(
-            f"line {number} of {self._path} is not of this command: nothing was changed"
-        )
+        A crash leaves zeros. Anything else is somebody's text, and not ours to cut off.
+        """
+        start = self._start
+        return line.startswith(start) or start.startswith(line) or not line.strip(b"\0")
 
 
 def _reason(error: OSError) -> str:

@@ -1,41 +1,120 @@
-"""Share the options and the client of the commands that ask the real service."""
+"""Share what the commands need that ask the real service: options, the client, and remedies."""
 
 from __future__ import annotations
 
+import functools
 import os
-from typing import TYPE_CHECKING, Any, TypeVar
+import ssl
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 import click
 
 from wolf_async.client import WolfClient
-from wolf_async.errors import WolfConfigError
+from wolf_async.errors import (
+    WolfAuthError,
+    WolfConfigError,
+    WolfEndpointError,
+    WolfError,
+    WolfRateLimitError,
+    iter_causes,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["open_client", "service_options"]
+__all__ = ["Service", "service_options"]
 
 F = TypeVar("F", bound="Callable[..., Any]")
 
 
+class Service(NamedTuple):
+    """Hold which service is asked, and how it is reached, as the command line says it."""
+
+    base_url: str | None = None
+    allow_http: bool = False
+    proxy: str | None = None
+    ca_file: str | None = None
+
+    def open_client(self, **settings: Any) -> WolfClient:
+        """Make a client with the token of the environment; ``settings`` are those of `WolfClient`.
+
+        Raises `WolfConfigError`, in the shell's words where they differ.
+        """
+        if not os.environ.get("WOLF_TOKEN"):
+            raise WolfConfigError("no token: put it into the environment as WOLF_TOKEN")
+        if self.proxy is not None:
+            settings["proxy"] = self.proxy
+        return WolfClient(
+            base_url=self.base_url,
+            allow_http=self.allow_http,
+            ssl=None if self.ca_file is None else _trusting(self.ca_file),
+            **settings,
+        )
+
+    @staticmethod
+    def explain(error: WolfError) -> str:
+        """Return the error in one line that names its remedy, where there is one."""
+        text = str(error)
+        if error.attempts > 1:
+            text += f" (after {error.attempts} attempts)"
+        if isinstance(error, WolfAuthError):
+            return f"{text}: put a token of that server into WOLF_TOKEN"
+        if isinstance(error, WolfEndpointError):
+            return text.replace("check base_url or", "check --base-url or")
+        if isinstance(error, WolfRateLimitError):
+            return f"{text}: ask more slowly, with --rate where there are many accounts"
+        if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in iter_causes(error)):
+            return f"{text}: name the certificate of who issued it with --ca-file"
+        return text
+
+
 def service_options(command: F) -> F:
-    """Add ``--base-url`` and ``--allow-http``, which `open_client` takes."""
-    command = click.option(
+    """Add the options of the real service; the command gets them as ``service``."""
+
+    @functools.wraps(command)
+    def with_options(
+        *,
+        base_url: str | None,
+        allow_http: bool,
+        proxy: str | None,
+        ca_file: str | None,
+        **rest: Any,
+    ) -> Any:
+        service = Service(base_url, allow_http, proxy, ca_file)
+        try:
+            return command(service=service, **rest)
+        except WolfConfigError:
+            raise
+        except WolfError as error:
+            raise click.ClickException(service.explain(error)) from error
+
+    for option in _OPTIONS:
+        with_options = option(with_options)
+    return cast("F", with_options)
+
+
+_OPTIONS = (
+    click.option(
+        "--ca-file", metavar="FILE", help="Trust the certificates in FILE too, which is PEM."
+    ),
+    click.option("--proxy", metavar="URL", help="Reach the service through this proxy."),
+    click.option(
         "--allow-http", is_flag=True, help="Permit plain http to hosts other than loopback."
-    )(command)
-    return click.option(
+    ),
+    click.option(
         "--base-url",
         metavar="URL",
         help="The deployment that the token belongs to."
         "  [default: WOLF_BASE_URL, else the vendor's]",
-    )(command)
+    ),
+)
 
 
-def open_client(base_url: str | None, allow_http: bool, **settings: Any) -> WolfClient:
-    """Make a client with the token of the environment; ``settings`` are those of `WolfClient`.
-
-    Raises `WolfConfigError`, in the shell's words where they differ.
-    """
-    if not os.environ.get("WOLF_TOKEN"):
-        raise WolfConfigError("no token: put it into the environment as WOLF_TOKEN")
-    return WolfClient(base_url=base_url, allow_http=allow_http, **settings)
+def _trusting(ca_file: str) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    try:
+        context.load_verify_locations(ca_file)
+    except (OSError, ssl.SSLError) as error:
+        why = error.strerror or "it holds no certificate in PEM"
+        raise click.UsageError(f"--ca-file {ca_file}: {why}") from error
+    return context

@@ -15,7 +15,7 @@ from rich.live import Live
 from wolf_async.account import Account
 from wolf_async.api.request import check_account
 from wolf_async.cli.live import Board, Journal, Pane
-from wolf_async.cli.service import open_client, service_options
+from wolf_async.cli.service import Service, service_options
 from wolf_async.cli.widgets import console
 from wolf_async.errors import WolfClosedError, WolfConfigError, WolfError
 from wolf_async.policy import CachePolicy, check_seconds
@@ -60,8 +60,7 @@ def watch(
     accounts: tuple[str, ...],
     every: float,
     times: int | None,
-    base_url: str | None,
-    allow_http: bool,
+    service: Service,
 ) -> None:
     """Show the outbound lines of accounts, what is free of them and what changes, until Ctrl-C.
 
@@ -75,7 +74,7 @@ def watch(
     check_seconds("--every", every, above=True, finite=True)
     panes = [Pane(_account(text)) for text in dict.fromkeys(accounts)]
     policy = CachePolicy(ttl=max(_SILENT, 3 * every))
-    client = open_client(base_url, allow_http, cache=policy, max_concurrency=max(100, len(panes)))
+    client = service.open_client(cache=policy, max_concurrency=max(100, len(panes)))
     screen = console()
     if sys.stdout.isatty() and not screen.is_dumb_terminal:
         board = Board(panes, lasting=every)
