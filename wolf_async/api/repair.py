@@ -11,9 +11,10 @@ conversion to refuse with its path, unless the vendor does not document what the
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import cache
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, TypeAlias, cast
 
 import msgspec
 from msgspec import UNSET, inspect
@@ -80,7 +81,7 @@ def repair(data: object, path: str = "$.data") -> tuple[object, Deviations]:
     Looks no deeper than the models.
     """
     found: Deviations = {}
-    return _fix(data, _task_init_type(), path, found), found
+    return _task_init_fixer()(data, path, found), found
 
 
 def original_path(data: object, path: str) -> str:
@@ -88,13 +89,13 @@ def original_path(data: object, path: str) -> str:
 
     The two differ where items that were null have been left out of a list.
     """
-    value, place = data, ""
+    value, place, column = data, "", ""
     for name, index in re.findall(r"\.([^.\[\]]+)|\[([0-9]+)\]", path):
         if name:
             value = cast("Any", value).get(name) if isinstance(value, dict) else None
-            place += f".{name}"
+            place, column = f"{place}.{name}", name
             continue
-        items = _items_of(_from_column(value, place)) or []
+        items = _items_of(_from_column(value, column)) or []
         kept = [at for at, item in enumerate(items) if item is not None] or range(len(items))
         at = kept[int(index)] if int(index) < len(kept) else int(index)
         value = items[at] if at < len(items) else None
@@ -102,22 +103,8 @@ def original_path(data: object, path: str) -> str:
     return place
 
 
-@cache
-def _task_init_type() -> inspect.Type:
-    # not at import: most programs never meet a quirk
-    return inspect.type_info(TaskInit)
-
-
-def _fix(value: Any, kind: inspect.Type, path: str, found: Deviations) -> Any:
-    return _FIXES[type(kind)](value, kind, path, found)
-
-
 def _note(found: Deviations, path: str, expected: str, value: object) -> None:
     found.setdefault(path, f"expected {expected}, got {_excerpt(value)}")
-
-
-def _name(path: str) -> str:
-    return path.rpartition(".")[2]
 
 
 def _excerpt(value: Any) -> str:
@@ -129,30 +116,64 @@ def _excerpt(value: Any) -> str:
     return text if len(text) <= 40 else text[:37] + "..."
 
 
-# --- structs, lists and mappings ------------------------------------------------------------------
+# --- fixers: one for each place of the models, made once ------------------------------------------
+
+_Fixer: TypeAlias = "Callable[[Any, str, Deviations], Any]"
+"""Return a value as its place should hold it, or as it came; note what was put right."""
 
 
-def _fix_struct(value: Any, kind: inspect.StructType, path: str, found: Deviations) -> Any:
-    if value == []:
-        _note(found, path, "an object", value)
-        value = {}
-    if not isinstance(value, dict):
-        return value
-    fields = cast("dict[str, Any]", value)
-    fixed: dict[str, Any] = {}
-    for field in kind.fields:
-        name = field.encode_name
-        place = f"{path}.{name}"
-        if name in fields:
-            fixed[name] = _fix(fields[name], field.type, place, found)
-            if name in _UNDOCUMENTED.get(kind.cls, ()) and not _fits(fixed[name], field.type):
-                excerpt = _excerpt(fields[name])
-                found.setdefault(place, f"left out, what it means is not documented: {excerpt}")
-                fixed[name] = _empty(field.type)
-        elif field.required and (empty := _empty(field.type)) is not UNSET:
-            found.setdefault(place, "missing")
-            fixed[name] = empty
-    return fixed
+@cache
+def _task_init_fixer() -> _Fixer:
+    # not at import: most programs never meet a quirk
+    return _fixer(inspect.type_info(TaskInit), "", undocumented=False)
+
+
+def _fixer(kind: inspect.Type, name: str, *, undocumented: bool) -> _Fixer:
+    types = kind.types if isinstance(kind, inspect.UnionType) else (kind,)
+    members = [member for member in types if not isinstance(member, inspect.NoneType)]
+    match members[0]:
+        case inspect.StructType() as struct:
+            return _struct_fixer(struct)
+        case inspect.VarTupleType(item_type=item_type):
+            return _list_fixer(name, _fixer(item_type, "", undocumented=False))
+        case inspect.CustomType(cls=cls) if cls is EndActions:
+            return _labels_fixer()
+        case inspect.CustomType():
+            return _mapping_fixer(name, undocumented=undocumented)
+        case _:
+            scalar, optional = _SCALARS[frozenset(map(type, members))], len(types) > len(members)
+            return _scalar_fixer(scalar, name, optional=optional, undocumented=undocumented)
+
+
+def _struct_fixer(kind: inspect.StructType) -> _Fixer:
+    undocumented = _UNDOCUMENTED.get(kind.cls, frozenset())
+    fields = [
+        (
+            field.encode_name,
+            _fixer(field.type, field.encode_name, undocumented=field.encode_name in undocumented),
+            _empty(field.type) if field.required else UNSET,
+        )
+        for field in kind.fields
+    ]
+
+    def fix(value: Any, path: str, found: Deviations) -> Any:
+        if value == []:
+            _note(found, path, "an object", value)
+            value = {}
+        if not isinstance(value, dict):
+            return value
+        given = cast("dict[str, Any]", value)
+        fixed: dict[str, Any] = {}
+        for name, fix_field, empty in fields:
+            place = f"{path}.{name}"
+            if name in given:
+                fixed[name] = fix_field(given[name], place, found)
+            elif empty is not UNSET:
+                found.setdefault(place, "missing")
+                fixed[name] = empty
+        return fixed
+
+    return fix
 
 
 def _empty(kind: inspect.Type) -> Any:
@@ -164,28 +185,20 @@ def _empty(kind: inspect.Type) -> Any:
     return None if isinstance(kind, inspect.UnionType) and kind.includes_none else UNSET
 
 
-def _fix_list(value: Any, kind: inspect.VarTupleType, path: str, found: Deviations) -> Any:
-    decoded = _from_column(value, path)
-    items = _items_of(decoded)
-    if items is None:
-        return value
-    if items is not value:
-        _note(found, path, "an array", value)
-    kept = [item for item in items if item is not None]
-    # a list of nothing but null is no empty one
-    if kept and len(kept) < len(items):
-        _note(found, f"{path}[]", "an object", None)
-    return [_fix(item, kind.item_type, f"{path}[]", found) for item in kept or items]
+def _list_fixer(name: str, fix_item: _Fixer) -> _Fixer:
+    def fix(value: Any, path: str, found: Deviations) -> Any:
+        items = _items_of(_from_column(value, name))
+        if items is None:
+            return value
+        if items is not value:
+            _note(found, path, "an array", value)
+        kept = [item for item in items if item is not None]
+        # a list of nothing but null is no empty one
+        if kept and len(kept) < len(items):
+            _note(found, f"{path}[]", "an object", None)
+        return [fix_item(item, f"{path}[]", found) for item in kept or items]
 
-
-def _from_column(value: Any, path: str) -> Any:
-    """Return what a JSON column holds that arrived as a string, or else ``value`` as it is."""
-    if not isinstance(value, str) or _name(path) not in _JSON_COLUMNS:
-        return value
-    try:
-        return msgspec.json.decode(value)
-    except (msgspec.MsgspecError, ValueError, RecursionError):
-        return value
+    return fix
 
 
 def _items_of(value: Any) -> list[Any] | None:
@@ -198,57 +211,84 @@ def _items_of(value: Any) -> list[Any] | None:
     return cast("Any", value) if isinstance(value, list) else None
 
 
-def _fix_mapping(value: Any, kind: inspect.CustomType, path: str, found: Deviations) -> Any:
-    labels = kind.cls is EndActions
-    fixed = _from_column(value, path)
-    if fixed is None or (isinstance(fixed, list) and (labels or fixed)):
-        fixed = {str(index): item for index, item in enumerate(cast("Any", fixed) or [])}
-    # the sample has an empty list for empty configs
-    if not isinstance(fixed, dict) and fixed != []:
-        return value
-    if fixed is not value:
-        _note(found, path, "an object", value)
-    if not labels:
-        return cast("Any", fixed)
-    return {key: _fix_label(item, f"{path}.*", found) for key, item in cast("Any", fixed).items()}
+def _labels_fixer() -> _Fixer:
+    fix_label = _scalar_fixer(_SCALARS[frozenset({inspect.StrType})], "")
+
+    def fix(value: Any, path: str, found: Deviations) -> Any:
+        fields = _fields_of(value)
+        if fields is None:
+            return value
+        if fields is not value:
+            _note(found, path, "an object", value)
+        if None in fields.values():
+            _note(found, f"{path}.*", "a str", None)
+        return {
+            key: "" if label is None else fix_label(label, f"{path}.*", found)
+            for key, label in fields.items()
+        }
+
+    return fix
 
 
-def _fix_label(value: Any, path: str, found: Deviations) -> Any:
+def _mapping_fixer(name: str, *, undocumented: bool) -> _Fixer:
+    def fix(value: Any, path: str, found: Deviations) -> Any:
+        if value == []:  # as the sample has it
+            return value
+        fields = _fields_of(_from_column(value, name))
+        if fields is None:
+            return _leave_out(found, path, value, {}) if undocumented else value
+        if fields is not value:
+            _note(found, path, "an object", value)
+        return fields
+
+    return fix
+
+
+def _fields_of(value: Any) -> dict[str, Any] | None:
+    """Return the fields of an object in any of its forms, or ``None`` if it is no object."""
     if value is None:
-        _note(found, path, "a str", value)
-        return ""
-    return _fix_scalar(value, _STR, path, found)
+        return {}
+    if isinstance(value, list):
+        return {str(index): item for index, item in enumerate(cast("Any", value))}
+    return cast("Any", value) if isinstance(value, dict) else None
+
+
+def _from_column(value: Any, name: str) -> Any:
+    """Return what a JSON column holds that arrived as a string, or else ``value`` as it is."""
+    if not isinstance(value, str) or name not in _JSON_COLUMNS:
+        return value
+    try:
+        return msgspec.json.decode(value)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return value
+
+
+def _leave_out(found: Deviations, path: str, value: object, empty: object) -> Any:
+    found.setdefault(path, f"left out, what it means is not documented: {_excerpt(value)}")
+    return empty
 
 
 # --- scalars --------------------------------------------------------------------------------------
 
 
-def _fix_union(value: Any, kind: inspect.UnionType, path: str, found: Deviations) -> Any:
-    """Fix a value that may be null; in a number, a flag or a date, an empty text is null."""
-    if value is None:
-        return None
-    others = [member for member in kind.types if not isinstance(member, inspect.NoneType)]
-    # a text last, since a number is to stay one where both are documented
-    others.sort(key=lambda member: isinstance(member, inspect.StrType))
-    if isinstance(value, str) and isinstance(others[-1], inspect.StrType):
-        return value
-    if value == "" and type(others[0]) in _SCALARS:
-        _note(found, path, _SCALARS[type(others[0])][1], value)
-        return None
-    return _fix(value, others[0], path, found)
+def _scalar_fixer(
+    scalar: _Scalar, name: str, *, optional: bool = False, undocumented: bool = False
+) -> _Fixer:
+    classes, expected, read = scalar
+    # an empty text, where it is none, is null
+    nulls = (None, "") if optional else ()
 
+    def fix(value: Any, path: str, found: Deviations) -> Any:
+        if type(value) in classes:
+            return value
+        fixed = None if value in nulls else read(value, name)
+        if fixed is UNSET:
+            return _leave_out(found, path, value, None) if undocumented else value
+        if fixed is not value:
+            _note(found, path, expected, value)
+        return fixed
 
-def _fix_scalar(value: Any, kind: inspect.Type, path: str, found: Deviations) -> Any:
-    """Return ``value`` as one of its type, or as it came where it cannot be read as that."""
-    cls, expected, read = _SCALARS[type(kind)]
-    if type(value) is cls:
-        return value
-    fixed = read(value, _name(path))
-    if fixed is UNSET:
-        return value
-    if fixed is not value:
-        _note(found, path, expected, value)
-    return fixed
+    return fix
 
 
 def _read_int(value: Any, name: str) -> Any:
@@ -274,8 +314,8 @@ def _read_datetime(value: Any, name: str) -> Any:
     if not isinstance(value, str) or _INTEGER.fullmatch(value):
         seconds = value if type(value) is int else _read_int(value, "")
         return seconds if seconds is UNSET else _from_unix(seconds)
-    if _PLAIN_DATETIME.fullmatch(value):
-        return None if value.startswith("0000") else value
+    if _PLAIN_DATETIME.fullmatch(value) and not value.startswith("0000"):
+        return UNSET if _from_iso(value) is UNSET else value
     if _BEFORE_YEAR_1.fullmatch(value):
         return None
     return _from_iso(value) if _DATETIME.fullmatch(value) else UNSET
@@ -305,30 +345,20 @@ def _from_iso(text: str) -> Any:
         return None if offset > _SHANGHAI else _LAST
 
 
-def _fits(value: Any, kind: inspect.Type) -> bool:
-    """Return whether a value that was fixed, or could not be, is of its type."""
-    if isinstance(kind, inspect.UnionType):
-        return value is None or any(_fits(value, member) for member in kind.types)
-    if isinstance(kind, inspect.CustomType):
-        return isinstance(value, dict) or value == []
-    if isinstance(kind, inspect.DateTimeType) and isinstance(value, str):
-        return bool(_PLAIN_DATETIME.fullmatch(value)) and _from_iso(value) is not UNSET
-    return type(value) is _SCALARS[type(kind)][0] if type(kind) in _SCALARS else False
+class _Scalar(NamedTuple):
+    """What is neither list nor object."""
+
+    classes: tuple[type, ...]
+    """Those whose values fit as they are."""
+    expected: str
+    read: Callable[[Any, str], Any]
+    """Read a value of another class, by the field's name; return ``UNSET`` if that cannot be."""
 
 
-_STR: Final = inspect.StrType()
-_SCALARS: Final[dict[type[inspect.Type], Any]] = {
-    inspect.IntType: (int, "an int", _read_int),
-    inspect.StrType: (str, "a str", _read_str),
-    inspect.BoolType: (bool, "a bool", _read_bool),
-    inspect.DateTimeType: (datetime, "a datetime", _read_datetime),
-}
-"""Of each kind: its class, its name, and what reads it from a value of another class."""
-
-_FIXES: Final[dict[type[inspect.Type], Any]] = {
-    inspect.StructType: _fix_struct,
-    inspect.VarTupleType: _fix_list,
-    inspect.CustomType: _fix_mapping,
-    inspect.UnionType: _fix_union,
-    **dict.fromkeys(_SCALARS, _fix_scalar),
+_SCALARS: Final[dict[frozenset[type], _Scalar]] = {
+    frozenset({inspect.IntType}): _Scalar((int,), "an int", _read_int),
+    frozenset({inspect.StrType}): _Scalar((str,), "a str", _read_str),
+    frozenset({inspect.BoolType}): _Scalar((bool,), "a bool", _read_bool),
+    frozenset({inspect.DateTimeType}): _Scalar((), "a datetime", _read_datetime),
+    frozenset({inspect.IntType, inspect.StrType}): _Scalar((int, str), "an int", _read_int),
 }
