@@ -1,32 +1,27 @@
-"""The one door: `WolfClient` answers what an account can build a call task from right now."""
+"""Answer what an account can build a call task from: `WolfClient`, the one door."""
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import time
 import warnings
-from hashlib import sha256
 from ssl import SSLContext
 from types import NoneType
-from typing import TYPE_CHECKING, Final, Self, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Self, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
 import aiohttp
 import msgspec
 
 from wolf_async.account import Account
-from wolf_async.api.request import DEFAULT_BASE_URL, check_account, check_base_url, request_url
-from wolf_async.api.response import RawResponse, find_api_error, parse
+from wolf_async.answer import AnswerReader, CachedAnswer
+from wolf_async.api.request import DEFAULT_BASE_URL, check_base_url, check_ids, request_url
+from wolf_async.api.response import RawResponse, find_api_error
 from wolf_async.bulk import AccountResult, Accounts, check_accounts, results
-from wolf_async.cache.inflight import Flight, loading
-from wolf_async.cache.loading import CacheStats, Loaded, LoadingCache
-from wolf_async.cache.store import PairStore
-from wolf_async.errors import (
-    WolfConfigError,
-)
-from wolf_async.events import Dispatcher, Listener, RepairEvent
+from wolf_async.cache import CacheStats, Loaded, LoadingCache
+from wolf_async.errors import WolfConfigError
+from wolf_async.events import Dispatcher, Listener
 from wolf_async.logs import ThrottledLogger
 from wolf_async.models import TaskInit
 from wolf_async.policy import (
@@ -36,6 +31,7 @@ from wolf_async.policy import (
     Timeouts,
     check_count,
     check_seconds,
+    check_type,
 )
 from wolf_async.upstream.auth import TokenProvider, check_token
 from wolf_async.upstream.failures import is_unwell
@@ -51,10 +47,7 @@ __all__ = ["ClientStats", "WolfClient"]
 T = TypeVar("T")
 
 _Key: TypeAlias = tuple[str, str | None]
-"""An account as the cache's key: a plain tuple, since the garbage collector visits every named one."""
-
-_loading: Final = loading.get
-_BYTES_PER_BODY_BYTE: Final = 3
+"""An account as the cache's key: a plain tuple, which equals an `Account`."""
 
 
 class ClientStats(CacheStats, frozen=True, kw_only=True):
@@ -72,31 +65,23 @@ class ClientStats(CacheStats, frozen=True, kw_only=True):
     """How often the circuit breaker has opened; a probe that fails does not count."""
 
 
-class _Answer(msgspec.Struct, frozen=True, gc=False):
-    """A decoded answer with what tells an equal one."""
-
-    init: TaskInit
-    digest: bytes
-    """SHA-256 of the body: that is a third of what the cache would hold."""
-    size: int
-    """Bytes of the body."""
-
-
 class WolfClient:
-    """Asks the API for the init info of accounts, keeps the answers for a while, and shares each request.
+    """Ask the API for the init info of accounts, keep the answers for a while, and share requests.
 
-    ``token`` is the partner's bearer token, an async callable that gives one (called again once after a 401), or
-    ``None`` for the environment's ``WOLF_TOKEN``. ``base_url`` is the deployment that the token belongs to; ``None``
-    means ``WOLF_BASE_URL`` or else ``https://api.wolfsmartcloud.com``. ``cache=None`` keeps no answers and still shares
-    requests. ``max_concurrency`` requests at most are under way at once. ``rate_limit`` is requests per second, or a
-    pair of that and how many may be sent in one burst. ``session`` is an aiohttp session to use; it is not closed.
-    ``allow_http`` permits plain http to hosts other than loopback. ``ssl`` is a context for TLS in place of the
-    default one. ``trust_env`` takes the proxy from the environment, read once; ``.netrc`` is never read. ``max_body``
-    bounds a response in bytes, after decompression. ``clock`` gives seconds for the ages of answers.
+    ``token`` is the partner's bearer token, an async callable that gives one (called again once
+    after a 401), or ``None`` for the environment's ``WOLF_TOKEN``. ``base_url`` is the deployment
+    that the token belongs to; ``None`` means ``WOLF_BASE_URL`` or else
+    ``https://api.wolfsmartcloud.com``. ``cache=None`` keeps no answers and still shares requests.
+    ``max_concurrency`` requests at most are under way at once. ``rate_limit`` is requests per
+    second, or a pair of that and how many may be sent in one burst. ``session`` is an aiohttp
+    session to use; it is not closed. ``allow_http`` permits plain http to hosts other than
+    loopback. ``ssl`` is a context for TLS in place of the default one. ``trust_env`` takes the
+    proxy from the environment, read once; ``.netrc`` is never read. ``max_body`` bounds a response
+    in bytes, after decompression. ``clock`` gives seconds for the ages of answers.
 
-    A client belongs to the event loop of its first request. Once that loop is closed it starts over on the next
-    one, keeping its answers; while it is open, a call from another loop that needs a request raises
-    `WolfConfigError`.
+    A client belongs to the event loop of its first request. Once that loop is closed it starts
+    over on the next one, keeping its answers; while it is open, a call from another loop that
+    needs a request raises `WolfConfigError`.
 
     Raises `WolfConfigError` for settings that make no sense.
     """
@@ -122,14 +107,14 @@ class WolfClient:
     ) -> None:
         check_limits(max_concurrency, rate_limit)
         check_count("max_body", max_body)
-        _check_type("cache", cache, CachePolicy, NoneType)
-        _check_type("retry", retry, RetryPolicy)
-        _check_type("breaker", breaker, BreakerPolicy, NoneType)
-        _check_type("timeouts", timeouts, Timeouts)
-        _check_type("session", session, aiohttp.ClientSession, NoneType)
-        _check_type("ssl", ssl, SSLContext, NoneType)
-        _check_type("allow_http", allow_http, bool)
-        _check_type("trust_env", trust_env, bool)
+        check_type("cache", cache, CachePolicy, NoneType)
+        check_type("retry", retry, RetryPolicy)
+        check_type("breaker", breaker, BreakerPolicy, NoneType)
+        check_type("timeouts", timeouts, Timeouts)
+        check_type("session", session, aiohttp.ClientSession, NoneType)
+        check_type("ssl", ssl, SSLContext, NoneType)
+        check_type("allow_http", allow_http, bool)
+        check_type("trust_env", trust_env, bool)
         if not callable(clock):
             raise WolfConfigError(f"clock must be a function that gives seconds, not {clock!r}")
         self._base_url = _check_base_url(base_url, allow_http)
@@ -155,113 +140,76 @@ class WolfClient:
             log=self._log,
             dispatcher=self._dispatcher,
         )
-        store = PairStore[str, str | None, _Answer].of(cache)
-        self._held = store.by_parts
-        self._cache = LoadingCache(
+        self._reader = AnswerReader(
+            self._dispatcher, base_url=self._base_url, digests=cache is not None
+        )
+        self._cache: LoadingCache[_Key, CachedAnswer] = LoadingCache(
             self._load,
             policy=cache,
-            sizeof=_sizeof,
+            sizeof=CachedAnswer.sizeof,
             clock=clock,
             is_unwell=self._is_unwell,
-            store=store,
         )
-        self._flights = self._cache.flights
         # raw answers are shared among those who ask at once, and never kept
-        self._raw: LoadingCache[Account, RawResponse] = LoadingCache(
+        self._raw: LoadingCache[_Key, RawResponse] = LoadingCache(
             self._load_raw, policy=None, clock=clock
         )
         self._sleep = Sleep()
-        self._hits = 0
-        self._joined = 0
-        self._repaired = 0
-
-    # --- the callers' side -------------------------------------------------------------------------------------
 
     async def task_init(
         self, user_id: str, sub_user_id: str | None = None, *, max_age: float | None = None
     ) -> TaskInit:
-        """What the account can build a call task from.
+        """Return what the account can build a call task from.
 
-        ``user_id`` is the main account; with ``sub_user_id`` the question is about that sub-account. With ``max_age``
-        (seconds) the answer was at most that old when this call began; 0 always asks the upstream.
+        ``user_id`` is the main account; with ``sub_user_id`` the question is about that
+        sub-account. With ``max_age`` (seconds) the answer was at most that old when this call
+        began; 0 always asks the upstream.
 
-        Raises `WolfAPIError` or a subclass if the server said no, `WolfConnectionError`, `WolfTimeoutError` or
-        `WolfDecodeError` if there was no usable answer, `WolfConfigError` for an id that cannot be one, and
-        `WolfClosedError` if the client is closed or gets closed meanwhile.
+        Raises `WolfAPIError` or a subclass if the server said no; `WolfConnectionError`,
+        `WolfTimeoutError` or `WolfDecodeError` if there was no usable answer; `WolfConfigError`
+        for an id that cannot be one; and `WolfClosedError` if the client is closed or gets closed
+        meanwhile.
 
         Source: the vendor's page 任务初始化.
         """
-        # A hit and the wait for a load under way stand here in full, not in the layers below: one method call more is a
-        # tenth of a hit's time, and the way down would make a crowd that waits cost half as much again.
-        flight = None
-        try:
-            entries = self._held.get(user_id)
-            entry = None if entries is None else entries.get(sub_user_id)
-            if max_age is None:
-                if entry is not None:
-                    # self._clock() would be looked for in the class first: a twelfth of a hit
-                    clock = self._clock
-                    if clock() <= entry.fresh_until:
-                        self._hits += 1
-                        if not entry.used:  # to look is cheaper than to set it each time
-                            entry.used = True
-                        return entry.value.init
-                is_gone = entry is None or self._clock() > entry.gone_at
-                flight = self._flights.get((user_id, sub_user_id)) if is_gone else None
-        except TypeError:  # this cannot be an id: the way down says so
-            pass
-        if flight is not None and _loading() is None:
-            self._joined += 1
-            try:
-                landing = await flight.board()
-            except (asyncio.CancelledError, GeneratorExit):
-                flight.leave()
-                raise
-            except RuntimeError:
-                # How asyncio says that the load is another loop's, of which the way down tells. To look at the running loop
-                # before each wait would be a twentieth of what a caller who waits costs.
-                flight.unboard()
-                self._joined -= 1
-            else:
-                return (
-                    landing.value if landing.error is None else await flight.wait(None, landing)
-                ).init
-        account = check_account(user_id, sub_user_id)
-        found = self._cache.find((account.user_id, account.sub_user_id), max_age)
-        return (await found.wait(max_age) if isinstance(found, Flight) else found.value).init
+        # a fresh entry by a plain call first: only what is not held needs its ids checked
+        if max_age is None:
+            entry = self._cache.fresh((user_id, sub_user_id))
+            if entry is not None:
+                return entry.value.init
+        found = self._cache.find(check_ids(user_id, sub_user_id), max_age)
+        return (await found.wait(max_age)).value.init
 
     async def raw_task_init(self, user_id: str, sub_user_id: str | None = None) -> RawResponse:
-        """The response as it came: never an older one than this call; nothing of it is kept.
+        """Return the response as it came: never an older one than this call; nothing is kept.
 
-        Raises as `task_init`, but returns a response that is no refusal even if it cannot be decoded.
+        Raises as `task_init`, but returns a response that is no refusal even if it cannot be
+        decoded.
         """
-        return await self._raw.get(check_account(user_id, sub_user_id), max_age=0)
+        return await self._raw.get(check_ids(user_id, sub_user_id), max_age=0)
 
     def peek(
         self, user_id: str, sub_user_id: str | None = None, *, max_age: float | None = None
     ) -> TaskInit | None:
-        """The answer that is held for the account, if it is fresh or within ``stale_while_revalidate``.
+        """Return the answer that is held, if it is fresh or within ``stale_while_revalidate``.
 
-        Never asks the upstream, never suspends, and counts nothing. With ``max_age`` (seconds) only a fresh answer of
-        at most that age. Raises `WolfConfigError` for an id that cannot be one.
+        Never asks the upstream, never suspends, and counts nothing. With ``max_age`` (seconds)
+        only a fresh answer of at most that age. Raises `WolfConfigError` for an id that cannot be
+        one.
         """
-        try:  # as in task_init
-            entries = self._held.get(user_id)
-            entry = None if entries is None else entries.get(sub_user_id)
-        except TypeError:
-            entry = None
-        clock = self._clock
-        if entry is not None and max_age is None and clock() <= entry.fresh_until:
-            return entry.value.init
-        answer = self._cache.peek(check_account(user_id, sub_user_id), max_age=max_age)
-        return None if answer is None else answer.init
+        answer = self._cache.peek((user_id, sub_user_id), max_age=max_age)
+        if answer is None:
+            check_ids(user_id, sub_user_id)
+            return None
+        return answer.init
 
     def invalidate(self, user_id: str, sub_user_id: str | None = None) -> bool:
-        """Forget the account's answer; a request under way serves those who wait for it, and nobody after them.
+        """Forget the account's answer; a request under way serves only those who wait for it.
 
-        Returns whether there was anything to forget. Raises `WolfConfigError` for an id that cannot be one.
+        Returns whether there was anything to forget. Raises `WolfConfigError` for an id that
+        cannot be one.
         """
-        return self._cache.invalidate(check_account(user_id, sub_user_id))
+        return self._cache.invalidate(check_ids(user_id, sub_user_id))
 
     def clear(self) -> None:
         """Forget all answers, as `invalidate` does for one account."""
@@ -270,15 +218,17 @@ class WolfClient:
     def task_init_many(
         self, accounts: Accounts, *, concurrency: int | None = None, max_age: float | None = None
     ) -> AsyncGenerator[AccountResult, None]:
-        """Results for any number of accounts as they complete, each with its answer or its error.
+        """Yield a result for each of any number of accounts, as it completes.
 
-        ``accounts`` is an iterable or an asynchronous one, of accounts, pairs of ids, or ids of main accounts; it is read
-        as results are taken, and never held. At most ``concurrency`` accounts (``max_concurrency`` by default) are
-        asked for at once. ``max_age`` is that of `task_init`. Accounts that are named twice share what can be shared.
-        Leaving early ends everything that was begun; use `contextlib.aclosing` to have that happen at once.
+        ``accounts`` is an iterable or an asynchronous one, of accounts, pairs of ids, or ids of
+        main accounts; it is read as results are taken, and never held. At most ``concurrency``
+        accounts (``max_concurrency`` by default) are asked for at once. ``max_age`` is that of
+        `task_init`. Accounts that are named twice share what can be shared. Leaving early ends
+        everything that was begun; use `contextlib.aclosing` to have that happen at once.
 
-        Raises `WolfConfigError` for arguments that make no sense, `WolfClosedError` if the client is or gets closed, and
-        whatever ``accounts`` raises, after the results of what was under way. All else is in the results.
+        Raises `WolfConfigError` for arguments that make no sense, `WolfClosedError` if the client
+        is or gets closed, and whatever ``accounts`` raises, after the results of what was under
+        way. All else is in the results.
         """
         check_accounts(accounts)
         if concurrency is not None:
@@ -294,35 +244,34 @@ class WolfClient:
     def watch(
         self, user_id: str, sub_user_id: str | None = None, *, every: float
     ) -> AsyncGenerator[TaskInit, None]:
-        """The account's answer now, and then each that differs, asked for ``every`` so many seconds.
+        """Yield the account's answer now, and then each that differs, asking ``every`` seconds.
 
-        An answer that equals the one before is no change. However many watch one account with the same period, one
-        request a period serves them all, as long as an answer stays fresh for half of that (`CachePolicy`'s ``ttl``).
+        An answer that equals the one before is no change. However many watch one account with the
+        same period, one request a period serves them all, as long as an answer stays fresh for
+        half of that (`CachePolicy`'s ``ttl``).
 
-        While the upstream is unwell the watch goes on with the last answer, as long as that is within the policy's
-        stale windows; after that, and at once if the server says no, it raises as `task_init` does.
+        While the upstream is unwell the watch goes on with the last answer, as long as that is
+        within the policy's stale windows; after that, and at once if the server says no, it raises
+        as `task_init` does.
         """
-        account = check_account(user_id, sub_user_id)
+        key = check_ids(user_id, sub_user_id)
         check_seconds("every", every, above=True, finite=True)
 
         async def ask(max_age: float) -> tuple[TaskInit, float]:
-            began = self._clock()
-            init = await self.task_init(*account, max_age=max_age)
-            return init, self._cache.sent_at(account, began)
+            served = await self._cache.find(key, max_age).wait(max_age)
+            return served.value.init, served.sent_at
 
         return watch(
             ask, every=every, clock=self._clock, sleep=self._sleep, outlives=self._outlives
         )
 
     def stats(self) -> ClientStats:
-        """What this client has done since it was made."""
-        cache = self._cache.stats()
+        """Return what this client has done since it was made."""
         return ClientStats(
-            **msgspec.structs.asdict(cache)
-            | {"hits": cache.hits + self._hits, "joined": cache.joined + self._joined},
+            **msgspec.structs.asdict(self._cache.stats()),
             requests=self._sender.requests,
             retries=self._sender.retries,
-            repaired=self._repaired,
+            repaired=self._reader.repaired,
             throttled=self._sender.throttled,
             breaker_opened=self._sender.breaker_opened,
         )
@@ -330,8 +279,9 @@ class WolfClient:
     async def aclose(self) -> None:
         """Refuse new calls, end what is under way, and close the session if it is the client's own.
 
-        Who waits gets `WolfClosedError`. Twice is once; a client that was never used has nothing to close. Raises
-        `WolfConfigError` on another event loop than the client's, if that is still open, and closes nothing then.
+        Who waits gets `WolfClosedError`. Twice is once; a client that was never used has nothing
+        to close. Raises `WolfConfigError` on another event loop than the client's, if that is
+        still open, and closes nothing then.
         """
         self._sender.check_loop()
         try:
@@ -339,9 +289,9 @@ class WolfClient:
         finally:
             # also if whoever closes is cancelled meanwhile, but not if it was refused
             if self._cache.is_closed:
-                await self._let_go()
+                await self._close_rest()
 
-    async def _let_go(self) -> None:
+    async def _close_rest(self) -> None:
         """End what stands beside the cache; only now, so that who wakes finds that closed."""
         self._sleep.close()
         try:
@@ -356,38 +306,30 @@ class WolfClient:
         await self.aclose()
 
     def __repr__(self) -> str:
-        return f"<WolfClient for {self._base_url}: {self._sender.requests} requests sent, {self.stats()}>"
+        sent = f"{self._sender.requests} requests sent"
+        return f"<WolfClient for {self._base_url}: {sent}, {self.stats()}>"
 
     def __del__(self) -> None:
         sender = getattr(self, "_sender", None)
         if sender is not None and sender.is_open:
             warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
 
-    # --- a load ------------------------------------------------------------------------------------------------
-
-    async def _load(self, key: _Key) -> Loaded[_Answer]:
+    async def _load(self, key: _Key) -> Loaded[CachedAnswer]:
         account = Account(*key)
-        response, answer = await self._ask(account, lambda response: self._read(account, response))
+
+        def read(response: RawResponse) -> CachedAnswer:
+            return self._reader.read(account, response, self._cache.held(key))
+
+        response, answer = await self._ask(account, read)
         return Loaded(answer, response.sent_at)
 
-    def _read(self, account: Account, response: RawResponse) -> _Answer:
-        """The answer in ``response``, or the one that is held if they are the same byte for byte."""
-        digest = b"" if self._policy is None else sha256(response.body).digest()
-        held = self._cache.held(account)
-        if held is not None and held.digest == digest:
-            return held
-        init, deviations = parse(response, self._base_url)
-        if deviations:
-            self._note_repair(account, deviations)
-        return _Answer(init, digest, len(response.body))
-
-    async def _load_raw(self, account: Account) -> RawResponse:
+    async def _load_raw(self, key: _Key) -> RawResponse:
         def read(response: RawResponse) -> None:
-            refused = find_api_error(response, self._base_url)
-            if refused is not None:
-                raise refused
+            error = find_api_error(response, self._base_url)
+            if error is not None:
+                raise error
 
-        response, _ = await self._ask(account, read)
+        response, _ = await self._ask(Account(*key), read)
         return response
 
     async def _ask(
@@ -395,10 +337,8 @@ class WolfClient:
     ) -> tuple[RawResponse, T]:
         return await self._sender.send(account, request_url(self._base, account), read)
 
-    # --- what is worth a word ----------------------------------------------------------------------------------
-
     def _is_unwell(self, error: BaseException) -> bool:
-        """Asked by the cache when a load failed for which an answer is held."""
+        """Tell the cache, which holds an answer, whether that may stand in for ``error``."""
         unwell = is_unwell(error)
         if unwell:
             # as text: a record outlives the call, and an error holds its frames
@@ -407,20 +347,10 @@ class WolfClient:
         return unwell
 
     def _outlives(self, error: Exception, age: float) -> bool:
-        """Whether an answer of that age may stay what a watcher has, although a newer one could not be got."""
+        """Tell whether an answer of that age stays a watcher's although asking again failed."""
         policy = self._policy
         window = max(policy.stale_while_revalidate, policy.stale_if_error) if policy else 0.0
         return policy is not None and is_unwell(error) and age <= policy.ttl + window
-
-    def _note_repair(self, account: Account, deviations: dict[str, str]) -> None:
-        self._repaired += 1
-        for path, found in deviations.items():
-            self._dispatcher.emit(RepairEvent(account=account, path=path, found=found))
-
-
-def _sizeof(answer: _Answer) -> int:
-    """Bytes that an answer holds, about: structs and texts, of two to three times its body's size."""
-    return _BYTES_PER_BODY_BYTE * answer.size
 
 
 def _check_base_url(given: str | None, allow_http: bool) -> str:
@@ -438,9 +368,3 @@ def _token(given: str | TokenProvider | None) -> str | TokenProvider:
     if not variable:
         raise WolfConfigError("no token: pass one, or set WOLF_TOKEN")
     return check_token(variable, name="the token in WOLF_TOKEN")
-
-
-def _check_type(name: str, value: object, *expected: type) -> None:
-    if not isinstance(value, expected):
-        names = " or ".join("None" if kind is NoneType else kind.__name__ for kind in expected)
-        raise WolfConfigError(f"{name} must be of type {names}, not {value!r}")

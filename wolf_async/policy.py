@@ -7,6 +7,7 @@ rather than showing up later as a cache that keeps nothing or a retry that never
 from __future__ import annotations
 
 import math
+from types import NoneType
 
 import msgspec
 
@@ -19,6 +20,7 @@ __all__ = [
     "Timeouts",
     "check_count",
     "check_seconds",
+    "check_type",
 ]
 
 
@@ -51,6 +53,13 @@ def check_count(name: str, value: object, *, least: int = 1) -> None:
     """Refuse ``value`` unless it is an integer from ``least``."""
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise WolfConfigError(f"{name} must be a whole number from {least}, not {value!r}")
+
+
+def check_type(name: str, value: object, *expected: type) -> None:
+    """Refuse ``value`` unless it is of one of the expected types; ``NoneType`` permits ``None``."""
+    if not isinstance(value, expected):
+        names = " or ".join("None" if kind is NoneType else kind.__name__ for kind in expected)
+        raise WolfConfigError(f"{name} must be of type {names}, not {value!r}")
 
 
 def check_fraction(name: str, value: object) -> None:

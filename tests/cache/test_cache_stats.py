@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from upstream import Refused, Unwell, Upstream, bench, cancel, error_of, is_unwell, outcome, settle
 
-from wolf_async.cache.inflight import Flight, Landing
+from wolf_async.cache.inflight import InFlightLoad, Served
 
 
 async def test_all_counts_are_zero_at_first() -> None:
@@ -142,27 +142,28 @@ async def test_a_cache_says_in_one_line_what_it_holds_and_does() -> None:
 
 
 class Silent:
-    """Made a flight, and does nothing when it ends."""
+    """The owner of a load who does nothing when it ends."""
 
-    def flight_done(self, flight: Flight[Any, Any], task: asyncio.Task[Any]) -> None:
+    def load_done(self, load: InFlightLoad[Any, Any], task: asyncio.Task[Any]) -> None:
         pass
 
-    def flight_abandoned(self, flight: Flight[Any, Any]) -> None:
+    def load_abandoned(self, load: InFlightLoad[Any, Any]) -> None:
         pass
 
 
-async def test_a_flight_says_in_one_line_what_it_is_about() -> None:
+async def test_a_load_says_in_one_line_what_it_is_about() -> None:
     upstream = Upstream()
-    flight: Flight[str, str] = Flight(Silent(), asyncio.get_running_loop(), "line\nbreak")
-    assert repr(flight) == "<Flight 'line\\nbreak': queued, 0 waiting>"
-    waiter = asyncio.create_task(flight.wait(0))
-    flight.start(upstream, lambda: 0.0)
+    loop = asyncio.get_running_loop()
+    load: InFlightLoad[str, str] = InFlightLoad(Silent(), loop, "line\nbreak")
+    assert repr(load) == "<InFlightLoad 'line\\nbreak': queued, 0 waiting>"
+    waiter = asyncio.create_task(load.wait(max_age=0))
+    load.start(upstream, lambda: 0.0)
     await settle()
-    assert repr(flight) == "<Flight 'line\\nbreak': under way, 1 waiting>"
+    assert repr(load) == "<InFlightLoad 'line\\nbreak': under way, 1 waiting>"
     upstream.calls[0].answer()
     await settle()
-    flight.land(Landing("an answer"))
-    assert await waiter == "an answer"
-    assert repr(flight) == "<Flight 'line\\nbreak': ended, 0 waiting>"
-    refresh: Flight[str, str] = Flight(Silent(), asyncio.get_running_loop(), "a", background=True)
-    assert repr(refresh) == "<Flight 'a': background, queued, 0 waiting>"
+    load.resolve(Served("an answer", sent_at=0.0))
+    assert (await waiter).value == "an answer"
+    assert repr(load) == "<InFlightLoad 'line\\nbreak': ended, 0 waiting>"
+    refresh: InFlightLoad[str, str] = InFlightLoad(Silent(), loop, "a", background=True)
+    assert repr(refresh) == "<InFlightLoad 'a': background, queued, 0 waiting>"

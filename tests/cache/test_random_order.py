@@ -17,16 +17,12 @@ import pytest
 from random_loop import RandomLoop
 from upstream import Bench, Refused, Unwell, bench, is_unwell
 
-from wolf_async.cache import inflight as flight
 from wolf_async.errors import WolfClosedError, WolfConfigError, WolfConnectionError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
 SEEDS: Final = [int(os.environ["WOLF_SEED"])] if "WOLF_SEED" in os.environ else range(300)
-
-GROUPS: Final = (1, 2, 3, flight.GROUP)
-"""Callers who share a future: with the last one, all callers of a scenario."""
 
 
 def the_loop() -> RandomLoop:
@@ -452,12 +448,9 @@ def run(scenario: Callable[[], Awaitable[None]], loop: RandomLoop) -> None:
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__)
-def test_in_any_order(
-    scenario: Callable[[], Awaitable[None]], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_in_any_order(scenario: Callable[[], Awaitable[None]]) -> None:
     loops: dict[int, RandomLoop] = {}
     for seed in SEEDS:
-        monkeypatch.setattr(flight, "GROUP", GROUPS[seed % len(GROUPS)])
         loop = loops[seed] = RandomLoop(seed)
         try:
             run(scenario, loop)

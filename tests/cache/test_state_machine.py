@@ -17,7 +17,7 @@ import gc
 import os
 from collections import Counter
 from contextvars import ContextVar, copy_context
-from typing import Any, Final, Literal, TypeAlias, cast
+from typing import Any, Final, Literal, TypeAlias
 
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
@@ -31,17 +31,13 @@ from hypothesis.stateful import (
 )
 from random_loop import HandLoop
 
-from wolf_async import WolfClient
 from wolf_async.cache import Loaded, LoadingCache
-from wolf_async.cache import inflight as flight
-from wolf_async.cache.store import PairStore, Store
 from wolf_async.errors import WolfClosedError, WolfConfigError, WolfConnectionError
 from wolf_async.policy import CachePolicy
 from wolf_async.testing import FakeClock
 
 Key: TypeAlias = tuple[str, str]
 KEYS: Final[tuple[Key, ...]] = (("a", "x"), ("a", "y"), ("b", "x"))
-GROUP: Final = flight.GROUP
 STEPS: Final = 60
 """Steps of one history."""
 BATCH: Final = 9_000
@@ -64,11 +60,6 @@ class Answer:
         self.sent_at = sent_at
         self.size = size
 
-    @property
-    def init(self) -> Answer:
-        """What the client makes of it."""
-        return self
-
     def __bool__(self) -> bool:
         return self.number % 2 == 0
 
@@ -80,7 +71,11 @@ class UnwellError(Exception):
     """The upstream is unwell."""
 
     def __init__(self, key: Key, number: int) -> None:
-        super().__init__(f"load {number} of {key}")
+        super().__init__(key, number)
+
+    def __str__(self) -> str:
+        key, number = self.args
+        return f"load {number} of {key}"
 
 
 class NoError(Exception):
@@ -107,7 +102,11 @@ def sizeof(value: Answer) -> int:
 class Call:
     """A call of `get`, and what it must come to: a value, an error, or nothing as yet."""
 
+    made = 0
+
     def __init__(self, key: Key, max_age: float | None, parent: Load | None = None) -> None:
+        Call.made += 1
+        self.number = Call.made
         self.key = key
         self.max_age = max_age
         self.parent = parent
@@ -116,6 +115,8 @@ class Call:
         self.load: Load | None = None
         """What it waits for."""
         self.value: Answer | None = None
+        self.is_stale = False
+        """Whether the value is one that stands in for a fresh one."""
         self.error: tuple[type[BaseException], str | None] | None = None
         self.cancelled = False
 
@@ -197,7 +198,7 @@ class Model:
             }:
                 call.error = (WolfConfigError, None)
             else:
-                self.board(call)
+                self.join(call)
 
     def serve(self, call: Call) -> bool:
         held = self.held.get(call.key)
@@ -228,7 +229,7 @@ class Model:
             self.count["stale_hits"] += 1
         else:
             return False
-        call.value = held.value
+        call.value, call.is_stale = held.value, past > 0
         return True
 
     def ancestors(self, load: Load) -> list[Load]:
@@ -247,7 +248,7 @@ class Model:
                     found.append(other)
         return found
 
-    def board(self, call: Call) -> None:
+    def join(self, call: Call) -> None:
         current = self.current.get(call.key)
         if current is None:
             load, asked = self.start(Load(call.key)), "misses"
@@ -338,7 +339,7 @@ class Model:
         stand_in = self.outlasts(load, failure) if current and self.policy is not None else None
         for call in load.waiters:
             if stand_in is not None and call.max_age is None:
-                call.value = stand_in.value
+                call.value, call.is_stale = stand_in.value, True
                 self.count["of them stood in for"] += 1
             else:
                 call.error = failure
@@ -388,20 +389,19 @@ class Model:
             k: h.value.size if h.value is not None and self.policy.max_bytes else 0
             for k, h in self.held.items()
         }
-        fresh_lost = {k for k in lost if not self.gone(self.held[k])}
         if key in lost:
             assert sizes[key] > limit, f"what was loaded for {key} is not held"
-            fresh_lost.remove(key) if key in fresh_lost else None
-            assert not fresh_lost, "room was made for what cannot be kept"
-        elif fresh_lost:
-            largest = max(sizes[k] for k in fresh_lost)
+            del self.held[key]
+            lost.remove(key)
+            assert not lost, "room was made for what cannot be kept"
+        elif lost:
+            largest = max(sizes[k] for k in lost)
             full = (
                 len(kept) == self.policy.max_entries
                 or sum(sizes[k] for k in kept) + largest > limit
             )
-            assert full, f"{fresh_lost} left although there was room"
-        self.count["at least evictions"] += len(fresh_lost)
-        self.count["at most evictions"] += len(lost - {key})
+            assert full, f"{lost} left although there was room"
+        self.count["evictions"] += sum(not self.gone(self.held[k]) for k in lost)
         for k in lost:
             del self.held[k]
 
@@ -484,18 +484,6 @@ PAST: Final = st.sampled_from([0.0, 0.5])
 caller_local: Final[ContextVar[bool]] = ContextVar("caller_local", default=False)
 
 
-def client_of(
-    cache: LoadingCache[Key, Answer],
-    store: PairStore[str, str, Answer],
-    policy: CachePolicy | None,
-    clock: FakeClock,
-) -> WolfClient:
-    """Put a client before that cache: it answers hits, and lets callers join, by itself."""
-    client: Any = WolfClient("token", cache=policy, clock=clock)
-    client._cache, client._held, client._flights = cache, store.by_parts, cache.flights
-    return cast("WolfClient", client)
-
-
 class CacheMachine(RuleBasedStateMachine):
     """Callers, loads and everything else, in any order."""
 
@@ -519,24 +507,16 @@ class CacheMachine(RuleBasedStateMachine):
         self._end_seen = False
         self.renew(CachePolicy())
 
-    @initialize(policy=POLICIES, pairs=st.booleans(), group=st.sampled_from((1, 2, 3, GROUP)))
-    def renew(self, policy: CachePolicy | None, pairs: bool = False, group: int = GROUP) -> None:
-        flight.GROUP = group  # type: ignore[misc]  # or all callers of a history are in one
+    @initialize(policy=POLICIES)
+    def renew(self, policy: CachePolicy | None) -> None:
         self.model = Model(policy, self.clock)
         self.loads.clear()
-        size = sizeof if policy is not None and policy.max_bytes else None
-        self.pairs: PairStore[str, str, Answer] | None = PairStore.of(policy) if pairs else None
-        self.store: Store[Key, Answer] = Store.of(policy) if self.pairs is None else self.pairs
         self.cache: LoadingCache[Key, Answer] = LoadingCache(
             self._load,
             policy=policy,
-            sizeof=size,
+            sizeof=sizeof if policy is not None and policy.max_bytes else None,
             clock=self.clock,
             is_unwell=is_unwell,
-            store=self.store,
-        )
-        self.client = (
-            None if self.pairs is None else client_of(self.cache, self.pairs, policy, self.clock)
         )
 
     def check(self, true: bool, complaint: str) -> None:
@@ -610,16 +590,22 @@ class CacheMachine(RuleBasedStateMachine):
 
     # --- the callers' side
 
+    async def _value(self, call: Call) -> Answer:
+        """Ask in either of the two ways, of which one tells the age too."""
+        if call.number % 2:
+            return await self.cache.get(call.key, max_age=call.max_age)
+        served = await self.cache.find(call.key, call.max_age).wait(call.max_age)
+        self.check(served.is_stale is call.is_stale, f"{call} got {served}")
+        self.check(served.sent_at == served.value.sent_at, f"{call} got {served}")
+        return served.value
+
     async def _call(self, call: Call) -> None:
         self.model.begin(call)
         self.under_way.append(call)
         at_once, steps = call.decided, self.loop.steps
         TOTAL["calls"] += 1
         try:
-            if self.client is None:
-                value = await self.cache.get(call.key, max_age=call.max_age)
-            else:
-                value = cast("Answer", await self.client.task_init(*call.key, max_age=call.max_age))
+            value = await self._value(call)
         except asyncio.CancelledError:
             self.model.left(call)
             self.check(
@@ -682,7 +668,7 @@ class CacheMachine(RuleBasedStateMachine):
         for task in [task for task in self.calls if task.done()]:
             del self.calls[task]
         # which entries left is the store's choice, and the cache does not show the failures that it remembers
-        self.model.learn(set(self.store.entries))
+        self.model.learn(set(self.cache._store))  # pyright: ignore[reportPrivateUsage]
 
     def _until_idle(self) -> None:
         for _ in range(10_000):
@@ -732,10 +718,6 @@ class CacheMachine(RuleBasedStateMachine):
     @rule(key=st.sampled_from(KEYS), max_age=st.none() | AGES)
     def peek(self, key: Key, max_age: float | None) -> None:
         assert self.cache.peek(key, max_age=max_age) is self.model.peek(key, max_age)
-        if self.client is not None:
-            assert cast("Any", self.client.peek(*key, max_age=max_age)) is self.model.peek(
-                key, max_age
-            )
 
     # --- rules: loads
 
@@ -864,10 +846,10 @@ class CacheMachine(RuleBasedStateMachine):
             self.cache.clear()
 
     @precondition(lambda self: self.model.closed)
-    @rule(policy=POLICIES, pairs=st.booleans())
-    def close_and_renew(self, policy: CachePolicy | None, pairs: bool) -> None:
+    @rule(policy=POLICIES)
+    def close_and_renew(self, policy: CachePolicy | None) -> None:
         self._end_all()
-        self.renew(policy, pairs)
+        self.renew(policy)
 
     # --- invariants
 
@@ -877,7 +859,6 @@ class CacheMachine(RuleBasedStateMachine):
         self.nothing_is_wrong()
         self.stats_are_those_of_the_model()
         self.what_is_held_is_what_the_model_holds()
-        self.both_ways_in_lead_to_the_same_entries()
         self.bounds_are_kept()
 
     def nothing_is_wrong(self) -> None:
@@ -885,12 +866,12 @@ class CacheMachine(RuleBasedStateMachine):
         assert not self.loop.problems
 
     def stats_are_those_of_the_model(self) -> None:
-        stats, count = (self.client or self.cache).stats(), self.model.count
+        stats, count = self.cache.stats(), self.model.count
         for name in ("hits", "stale_hits", "error_hits", "misses", "joined"):
             assert getattr(stats, name) == count[name], name
         for name in ("loads", "refreshes", "failures", "abandoned", "superseded"):
             assert getattr(stats, name) == count[name], name
-        assert count["at least evictions"] <= stats.evictions <= count["at most evictions"]
+        assert stats.evictions == count["evictions"]
         assert stats.entries == len(self.model.held)
         assert stats.in_flight == len(self.model.live) == len(self.tasks)
 
@@ -898,16 +879,6 @@ class CacheMachine(RuleBasedStateMachine):
         for key in KEYS:
             held = self.model.held.get(key)
             assert self.cache.held(key) is (held and held.value)
-
-    def both_ways_in_lead_to_the_same_entries(self) -> None:
-        if self.pairs is not None:
-            by_parts = {
-                (a, b): entry
-                for a, held in self.pairs.by_parts.items()
-                for b, entry in held.items()
-            }
-            assert by_parts == self.pairs.entries
-            assert all(self.pairs.by_parts.values()), "an empty part is left"
 
     def bounds_are_kept(self) -> None:
         policy = self.model.policy
@@ -961,7 +932,6 @@ class CacheMachine(RuleBasedStateMachine):
             assert not self.loop.problems
         finally:
             self.loop.close()
-            flight.GROUP = GROUP  # type: ignore[misc]
 
 
 REACHED: Final = (
@@ -978,7 +948,7 @@ REACHED: Final = (
     ),
     *(
         "superseded",
-        "at least evictions",
+        "evictions",
         "of them queued",
         "of them left by all",
         "of them stood in for",

@@ -520,7 +520,7 @@ async def test_no_frame_that_a_failed_load_went_through_holds_anything(
     assert {"Retry.call", "read_redacted"} <= {frame.f_code.co_qualname for frame in frames}
     # the outermost ones still ran while the others were cleared
     ran = {
-        "Flight._run",
+        "InFlightLoad._run",
         "WolfClient._load",
         "canary.<locals>.noted",
         "WolfClient._ask",

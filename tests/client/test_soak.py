@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wolf_async import Account, CachePolicy, RetryPolicy, TaskInit, Timeouts, WolfClient, WolfError
-from wolf_async.cache.inflight import Flight
+from wolf_async.cache.inflight import InFlightLoad
 from wolf_async.testing import (
     Sandbox,
     delay,
@@ -206,7 +206,7 @@ async def test_a_soak_in_mixed_faults(canary: Canary) -> None:
 
 def flights() -> int:
     gc.collect()
-    return sum(isinstance(thing, Flight) for thing in gc.get_objects())
+    return sum(isinstance(thing, InFlightLoad) for thing in gc.get_objects())
 
 
 async def _nothing_is_left(descriptors: int, before: int) -> None:

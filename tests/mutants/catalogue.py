@@ -174,7 +174,7 @@ FLIGHT: Final = (
         "no_pattern",
         "cache/inflight.py",
         "        raise own_copy(pattern, error)",
-        "        raise own_copy(error)",
+        "        raise own_copy(error, error)",
         "what one caller does to the shared original shows in the errors of others",
         seen_by="test_cache_failing.py",
     ),

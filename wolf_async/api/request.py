@@ -10,7 +10,14 @@ from urllib.parse import SplitResult, quote, urlsplit
 from wolf_async.account import Account
 from wolf_async.errors import WolfConfigError
 
-__all__ = ["DEFAULT_BASE_URL", "check_account", "check_base_url", "is_loopback", "request_url"]
+__all__ = [
+    "DEFAULT_BASE_URL",
+    "check_account",
+    "check_base_url",
+    "check_ids",
+    "is_loopback",
+    "request_url",
+]
 
 DEFAULT_BASE_URL: Final = "https://api.wolfsmartcloud.com"
 # what no URL needs to escape, and no check can mind
@@ -23,20 +30,22 @@ _URL_TEXT: Final = r"[!-\[\]-~]+"
 
 def check_account(user_id: object, sub_user_id: object = None) -> Account:
     """Return the account of these ids; raise `WolfConfigError` for an id that cannot be one."""
-    return Account(
-        _check_id("user_id", user_id),
-        None if sub_user_id is None else _check_id("sub_user_id", sub_user_id),
-    )
+    return Account(*check_ids(user_id, sub_user_id))
+
+
+def check_ids(user_id: object, sub_user_id: object = None) -> tuple[str, str | None]:
+    """Return these ids as a plain tuple, as `check_account` does as an `Account`."""
+    sub = None if sub_user_id is None else _check_id("sub_user_id", sub_user_id)
+    return _check_id("user_id", user_id), sub
 
 
 def _check_id(name: str, value: object) -> str:
+    if type(value) is str and _PLAIN_ID.fullmatch(value):  # as nearly all are
+        return value
     if not isinstance(value, str):
         raise WolfConfigError(f"{name} must be a str, not {type(value).__name__}: {value!r}")
-    if type(value) is not str:
-        # what it holds: a member of an enum formats as its name, and hashes by it
-        value = str.__str__(value)
-    if _PLAIN_ID.fullmatch(value):  # as nearly all are
-        return value
+    # what it holds: a member of an enum formats as its name, and hashes by it
+    value = str.__str__(value)
     if not value:
         raise WolfConfigError(f"{name} must not be empty")
     if not value.isprintable():

@@ -1,5 +1,6 @@
-"""A loading cache that is useful alone: it stands before any async loader and knows no word of HTTP."""
+"""Keep what any async loader brings, and share its loads; useful alone, without HTTP."""
 
-from wolf_async.cache.loading import CacheStats, Loaded, LoadingCache
+from wolf_async.cache.loading import Loaded, LoadingCache
+from wolf_async.cache.stats import CacheStats
 
 __all__ = ["CacheStats", "Loaded", "LoadingCache"]

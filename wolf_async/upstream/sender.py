@@ -14,7 +14,7 @@ import msgspec
 from wolf_async.account import Account
 from wolf_async.api.redact import read_redacted, redact_error
 from wolf_async.api.response import RawResponse
-from wolf_async.cache.inflight import loading
+from wolf_async.cache.inflight import current_load
 from wolf_async.cache.loading import check_ended
 from wolf_async.errors import WolfAuthError, WolfCircuitOpenError, WolfError, WolfRateLimitError
 from wolf_async.events import CANCELLED, Dispatcher, RequestEvent, Stopwatch
@@ -244,7 +244,7 @@ class Sender:
         failure: str | None = CANCELLED
         # What a request starts besides, in a middleware or a trace of a session that was handed in, is not waited for by
         # the load, and may ask for the same account. And a kept connection keeps the context that it was opened in.
-        within = loading.set(None)
+        within = current_load.set(None)
         try:
             response = await transport.get(load.url, credential.headers, load.deadline)
             status, failure = response.status, None
@@ -253,7 +253,7 @@ class Sender:
             redact_error(credential.token, error)
             raise
         finally:
-            loading.reset(within)
+            current_load.reset(within)
             if stopwatch is not None:
                 self._report(load, stopwatch, status, failure)
         if load.attempts > 1:

@@ -1,0 +1,67 @@
+"""Turn a response into the answer that is kept, and keep the same object while nothing changes."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from wolf_async.api.response import parse
+from wolf_async.events import Dispatcher, RepairEvent
+from wolf_async.models import TaskInit
+
+if TYPE_CHECKING:
+    from wolf_async.account import Account
+    from wolf_async.api.response import RawResponse
+
+__all__ = ["AnswerReader", "CachedAnswer"]
+
+_BYTES_PER_BODY_BYTE: Final = 3
+"""Structs and texts hold two to three times as many bytes as the body that they come from."""
+
+
+class CachedAnswer(msgspec.Struct, frozen=True, gc=False):
+    """A decoded answer with what tells an equal one."""
+
+    init: TaskInit
+    digest: bytes
+    """SHA-256 of the body, which is much smaller than the body."""
+    body_size: int
+    """Bytes of the body."""
+
+    def sizeof(self) -> int:
+        """Estimate the bytes that this answer holds."""
+        return _BYTES_PER_BODY_BYTE * self.body_size
+
+
+class AnswerReader:
+    """Decode responses, and report those that had to be repaired."""
+
+    __slots__ = ("_base_url", "_digests", "_dispatcher", "repaired")
+
+    def __init__(self, dispatcher: Dispatcher, *, base_url: str, digests: bool) -> None:
+        self._dispatcher = dispatcher
+        self._base_url = base_url
+        """What an answer that comes from no such API is told as."""
+        self._digests = digests
+        """Whether answers are kept, so that an equal one can come."""
+        self.repaired = 0
+        """Answers that were decoded after quirks in them had been put right."""
+
+    def read(
+        self, account: Account, response: RawResponse, held: CachedAnswer | None
+    ) -> CachedAnswer:
+        """Return the answer in ``response``, or ``held`` if they are the same byte for byte."""
+        digest = sha256(response.body).digest() if self._digests else b""
+        if held is not None and held.digest == digest:
+            return held
+        init, deviations = parse(response, self._base_url)
+        if deviations:
+            self._note_repair(account, deviations)
+        return CachedAnswer(init, digest, len(response.body))
+
+    def _note_repair(self, account: Account, deviations: dict[str, str]) -> None:
+        self.repaired += 1
+        for path, found in deviations.items():
+            self._dispatcher.emit(RepairEvent(account=account, path=path, found=found))

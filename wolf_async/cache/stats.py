@@ -1,0 +1,50 @@
+"""Say what a cache has done since it was made."""
+
+from __future__ import annotations
+
+import msgspec
+
+__all__ = ["CacheStats"]
+
+
+class CacheStats(msgspec.Struct, frozen=True, kw_only=True):
+    """What a cache has done since it was made; counts, not rates.
+
+    Each finished call of ``get`` is one of ``hits``, ``stale_hits``, ``error_hits``, ``misses`` or
+    ``joined``, unless it was refused for its arguments. Each load that was begun ends as a value,
+    or is one of ``failures`` or ``abandoned``, or is still ``in_flight``: values = loads - failures
+    - abandoned - in_flight.
+    """
+
+    hits: int
+    """Calls answered at once by a fresh value."""
+    stale_hits: int
+    """Calls answered at once by a stale value."""
+    error_hits: int
+    """Calls refused at once by a remembered failure."""
+    misses: int
+    """Calls that began a load, or that were the first to wait for the next one."""
+    joined: int
+    """Calls that waited for a load which another call had asked for."""
+    loads: int
+    """Loads begun: for a miss, or as a refresh."""
+    refreshes: int
+    """Loads begun in the background."""
+    failures: int
+    """Loads that ended in an error."""
+    abandoned: int
+    """Loads that were cancelled: the last waiter left, the cache was closed, or the loop ended."""
+    superseded: int
+    """Loads that an invalidation overtook, however they ended."""
+    evictions: int
+    """Values and remembered failures that could still serve, and were dropped to make room."""
+    entries: int
+    """Values and remembered failures held now, those included that have expired."""
+    in_flight: int
+    """Loads under way now; also those superseded or abandoned that have not ended yet."""
+
+    def __str__(self) -> str:
+        served = self.hits + self.stale_hits
+        calls = served + self.error_hits + self.misses + self.joined
+        held = f"{self.entries} held, {self.in_flight} in flight"
+        return f"{held}, {served} of {calls} calls served from memory, {self.loads} loads"
