@@ -14,6 +14,7 @@ from wolf_async.account import Account
 from wolf_async.api.response import RawResponse
 from wolf_async.bulk import AccountResult
 from wolf_async.client import ClientStats, WolfClient
+from wolf_async.create import CreatedTask
 from wolf_async.errors import (
     DraftProblem,
     WolfAPIError,
@@ -71,6 +72,7 @@ __all__ = [
     "CachePolicy",
     "ClientStats",
     "Configs",
+    "CreatedTask",
     "DialTimeDay",
     "DraftProblem",
     "EndActions",
