@@ -6,6 +6,7 @@ import logging
 import os
 import time
 import warnings
+from contextlib import AsyncExitStack
 from ssl import SSLContext
 from types import NoneType
 from typing import TYPE_CHECKING, Self, TypeAlias, TypeVar
@@ -338,13 +339,10 @@ class WolfClient:
     async def _close_rest(self) -> None:
         """End what stands beside the cache; only now, so that who wakes finds that closed."""
         self._sleep.close()
-        try:
-            await self._creator.aclose()
-        finally:
-            try:
-                await self._raw.aclose()
-            finally:
-                await self._sender.aclose()
+        async with AsyncExitStack() as steps:  # each of them, whatever becomes of the others
+            steps.push_async_callback(self._sender.aclose)
+            steps.push_async_callback(self._raw.aclose)
+            steps.push_async_callback(self._creator.aclose)
 
     async def __aenter__(self) -> Self:
         return self
