@@ -106,15 +106,11 @@ def run_tests(folder: Path, tests: Collection[str], timeout: float) -> tuple[boo
     if done.returncode not in (0, 1, 2):  # passed, failed, failed on import
         raise RuntimeError(f"pytest came to nothing:\n{done.stdout}\n{done.stderr}")
     found = FIRST_FAILURE.search(done.stdout)
-    return done.returncode == 0, found[1] if found else (
-        done.stdout + done.stderr
-    ).strip()[-300:]
+    return done.returncode == 0, found[1] if found else (done.stdout + done.stderr).strip()[-300:]
 
 
 def tests_of(mutant: Mutant) -> Sequence[str]:
-    return next(
-        tests for folder, tests in TESTS.items() if mutant.file.startswith(folder)
-    )
+    return next(tests for folder, tests in TESTS.items() if mutant.file.startswith(folder))
 
 
 def judge(mutant: Mutant, given: Sequence[str] | None, timeout: float) -> Verdict:
@@ -130,25 +126,15 @@ def judge(mutant: Mutant, given: Sequence[str] | None, timeout: float) -> Verdic
         passed, failure = run_tests(folder, first, timeout) if first else (True, "")
         if passed:
             passed, failure = run_tests(folder, tests, timeout)
-    return Verdict(
-        mutant, not passed, "" if passed else failure, time.monotonic() - began
-    )
+    return Verdict(mutant, not passed, "" if passed else failure, time.monotonic() - began)
 
 
 def misplaced() -> list[str]:
     """List what is wrong with the catalogue, such as texts that do not stand exactly once."""
     names = Counter(mutant.name for mutant in MUTANTS)
-    wrong = [
-        f"{count} mutants are called {name}"
-        for name, count in names.items()
-        if count > 1
-    ]
+    wrong = [f"{count} mutants are called {name}" for name, count in names.items() if count > 1]
     for mutant in MUTANTS:
-        found = (
-            (ROOT / "wolf_async" / mutant.file)
-            .read_text(encoding="utf-8")
-            .count(mutant.old)
-        )
+        found = (ROOT / "wolf_async" / mutant.file).read_text(encoding="utf-8").count(mutant.old)
         if found != 1:
             wrong.append(
                 f"{mutant.name}: its text occurs {found} times in {mutant.file}:\n{mutant.old}"
@@ -168,9 +154,7 @@ def baseline(tests: Collection[str]) -> float:
     with tempfile.TemporaryDirectory(prefix="mutant-none-") as name:
         copy_to(Path(name))
         home = [sys.executable, "-c", "import wolf_async; print(wolf_async.__file__)"]
-        where = subprocess.run(
-            home, cwd=name, capture_output=True, text=True, check=True
-        ).stdout
+        where = subprocess.run(home, cwd=name, capture_output=True, text=True, check=True).stdout
         if not Path(where).resolve().is_relative_to(Path(name).resolve()):
             fail(f"the copy is not what gets imported, but {where}")
         passed, failure = run_tests(Path(name), tests, 1800)
@@ -186,11 +170,7 @@ def fail(message: str) -> None:
 
 def report(verdict: Verdict) -> None:
     state = (
-        "killed  "
-        if verdict.killed
-        else "SURVIVED"
-        if verdict.expected is False
-        else "survived"
+        "killed  " if verdict.killed else "SURVIVED" if verdict.expected is False else "survived"
     )
     mutant = verdict.mutant
     print(
@@ -214,43 +194,28 @@ def main() -> int:
         description="Break the code in many places; see whether the tests notice."
     )
     parser.add_argument("names", nargs="*", help="mutants to try; all unless given")
-    parser.add_argument(
-        "--tests", nargs="+", help="what to run; by default the folder's tests"
-    )
+    parser.add_argument("--tests", nargs="+", help="what to run; by default the folder's tests")
     parser.add_argument(
         "--jobs", "-j", type=int, default=os.cpu_count() or 1, help="how many at once"
     )
     options = parser.parse_args()
     if wrong := misplaced():
         fail("\n".join(wrong))
-    chosen = [
-        mutant
-        for mutant in MUTANTS
-        if not options.names or mutant.name in options.names
-    ]
+    chosen = [mutant for mutant in MUTANTS if not options.names or mutant.name in options.names]
     if not chosen:
         fail(f"no mutant is called {' or '.join(options.names)}")
-    seconds = baseline(
-        options.tests or {test for one in chosen for test in tests_of(one)}
-    )
-    print(
-        f"{len(chosen)} mutants; the tests take {seconds:.0f} s without any", flush=True
-    )
+    seconds = baseline(options.tests or {test for one in chosen for test in tests_of(one)})
+    print(f"{len(chosen)} mutants; the tests take {seconds:.0f} s without any", flush=True)
     verdicts: list[Verdict] = []
     with ThreadPoolExecutor(options.jobs) as pool:
-        pending = [
-            pool.submit(judge, mutant, options.tests, 60 + 4 * seconds)
-            for mutant in chosen
-        ]
+        pending = [pool.submit(judge, mutant, options.tests, 60 + 4 * seconds) for mutant in chosen]
         for judged in pending:
             verdict = judged.result()
             report(verdict)
             verdicts.append(verdict)
     killed = sum(verdict.killed for verdict in verdicts)
     explained = sum(not verdict.killed and verdict.expected for verdict in verdicts)
-    print(
-        f"score: {killed} of {len(verdicts)} killed, {explained} survive with an explanation"
-    )
+    print(f"score: {killed} of {len(verdicts)} killed, {explained} survive with an explanation")
     return 0 if all(verdict.expected for verdict in verdicts) else 1
 
 
