@@ -14,7 +14,6 @@ from wolf_async.account import Account
 from wolf_async.api.response import RawResponse
 from wolf_async.bulk import AccountResult
 from wolf_async.client import ClientStats, WolfClient
-from wolf_async.create import CreatedTask
 from wolf_async.errors import (
     DraftProblem,
     WolfAPIError,
@@ -72,7 +71,6 @@ __all__ = [
     "CachePolicy",
     "ClientStats",
     "Configs",
-    "CreatedTask",
     "DialTimeDay",
     "DraftProblem",
     "EndActions",

@@ -6,7 +6,6 @@ import logging
 import os
 import time
 import warnings
-from contextlib import AsyncExitStack
 from ssl import SSLContext
 from types import NoneType
 from typing import TYPE_CHECKING, Self, TypeAlias, TypeVar
@@ -17,21 +16,14 @@ import msgspec
 
 from wolf_async.account import Account
 from wolf_async.answer import AnswerReader, CachedAnswer
-from wolf_async.api.request import (
-    DEFAULT_BASE_URL,
-    check_account,
-    check_base_url,
-    check_ids,
-    request_url,
-)
+from wolf_async.api.request import DEFAULT_BASE_URL, check_base_url, check_ids, request_url
 from wolf_async.api.response import RawResponse, find_api_error
 from wolf_async.bulk import AccountResult, Accounts, check_accounts, results
 from wolf_async.cache import CacheStats, Loaded, LoadingCache
-from wolf_async.create import CreatedTask, TaskCreator
 from wolf_async.errors import WolfConfigError
 from wolf_async.events import Dispatcher, Listener
 from wolf_async.logs import ThrottledLogger
-from wolf_async.models import TaskDraft, TaskInit
+from wolf_async.models import TaskInit
 from wolf_async.policy import (
     BreakerPolicy,
     CachePolicy,
@@ -157,17 +149,11 @@ class WolfClient:
             sizeof=CachedAnswer.sizeof,
             clock=clock,
             is_unwell=self._is_unwell,
+            dispatcher=self._dispatcher,
         )
         # raw answers are shared among those who ask at once, and never kept
         self._raw: LoadingCache[_Key, RawResponse] = LoadingCache(
-            self._load_raw, policy=None, clock=clock
-        )
-        self._creator = TaskCreator(
-            self._sender,
-            self._base,
-            ask=lambda account: self.task_init(*account, max_age=0),
-            invalidate=lambda account: self.invalidate(*account),
-            attempt=timeouts.attempt,
+            self._load_raw, policy=None, clock=clock, dispatcher=self._dispatcher
         )
         self._sleep = Sleep()
 
@@ -280,35 +266,6 @@ class WolfClient:
             ask, every=every, clock=self._clock, sleep=self._sleep, outlives=self._outlives
         )
 
-    async def create_task(
-        self,
-        user_id: str,
-        sub_user_id: str | None = None,
-        *,
-        draft: TaskDraft,
-        check: bool = True,
-    ) -> CreatedTask:
-        """Create a task once, in turn among the creations for the main account.
-
-        The draft is checked against an answer that is asked for when its turn has come, so that the
-        tasks of one client never promise more than what is free of a line together. That rests on
-        the server taking concurrency off when it creates, which is inferred. ``check=False`` leaves
-        out asking and checking, not the turn. The account's answer is forgotten afterwards.
-
-        The request is sent once, on a connection of its own; again only after a 401 or 429, which
-        say that nothing was created. A caller who is cancelled before it is sent leaves; after
-        that it goes to its end, and its outcome is logged.
-
-        Raises `WolfDraftError` with nothing sent if the draft has errors; `WolfUncertainError` if
-        the task may or may not have been created; `WolfAPIError` or a subclass if the server said
-        no, and then nothing was created; and else as `task_init`, with nothing sent.
-
-        Source: the vendor's table for POST /agent-api/new/user/{user_id}/task.
-        """
-        check_type("check", check, bool)
-        account = check_account(user_id, sub_user_id)
-        return await self._creator.create(account, draft, check=check)
-
     def stats(self) -> ClientStats:
         """Return what this client has done since it was made."""
         return ClientStats(
@@ -328,7 +285,6 @@ class WolfClient:
         still open, and closes nothing then.
         """
         self._sender.check_loop()
-        self._creator.refuse()
         try:
             await self._cache.aclose()
         finally:
@@ -339,10 +295,10 @@ class WolfClient:
     async def _close_rest(self) -> None:
         """End what stands beside the cache; only now, so that who wakes finds that closed."""
         self._sleep.close()
-        async with AsyncExitStack() as steps:  # each of them, whatever becomes of the others
-            steps.push_async_callback(self._sender.aclose)
-            steps.push_async_callback(self._raw.aclose)
-            steps.push_async_callback(self._creator.aclose)
+        try:
+            await self._raw.aclose()
+        finally:
+            await self._sender.aclose()
 
     async def __aenter__(self) -> Self:
         return self

@@ -37,15 +37,20 @@ __all__ = [
     "GateEvent",
     "Listener",
     "LoadEvent",
+    "LoadRecord",
     "RepairEvent",
     "RequestEvent",
     "Stopwatch",
     "WaitEvent",
+    "WaitOutcome",
 ]
 
 
 CANCELLED: Final = "CancelledError"
 """The class of error of what was cancelled."""
+
+
+WaitOutcome: TypeAlias = Literal["value", "stale", "failure", "left"]
 
 
 class RequestEvent(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,7 +104,7 @@ class WaitEvent(msgspec.Struct, frozen=True, kw_only=True):
     """When the call began to wait, in seconds since the epoch."""
     seconds: float
     """How long it waited."""
-    outcome: Literal["value", "stale", "failure", "left"]
+    outcome: WaitOutcome
     """``stale``: the load failed, and an older answer stood in; ``left``: it was cancelled."""
     joined: bool
     """Whether another call had asked for the load."""
@@ -226,6 +231,11 @@ class Dispatcher:
                 )
             return None
 
+    def evicted(self, key: Any) -> None:
+        """Tell who listens that the answer of ``key`` was dropped to make room."""
+        if self.listeners:
+            self.emit(EvictionEvent(account=Account(*key)))
+
     def _write(self, event: Event) -> None:
         match event:
             case RequestEvent():
@@ -249,6 +259,74 @@ class Dispatcher:
 
     def __repr__(self) -> str:
         return f"<Dispatcher: {len(self.listeners)} listeners>"
+
+
+class LoadRecord:
+    """What a load gathers for its event, and for the events of those who wait for it.
+
+    Make it in the context of the caller who begins the load, or who waits first for a queued one.
+    """
+
+    __slots__ = (
+        "_account",
+        "_background",
+        "_captured",
+        "_dispatcher",
+        "_first",
+        "_returned",
+        "_stopwatch",
+        "requests",
+    )
+
+    def __init__(self, dispatcher: Dispatcher, key: Any, *, background: bool) -> None:
+        self.requests: list[RequestEvent] = []
+        """The requests of the load so far."""
+        self._dispatcher = dispatcher
+        self._account = Account(*key)
+        self._background = background
+        self._captured = dispatcher.capture()
+        self._stopwatch: Stopwatch | None = None
+        self._first = not background
+        """Whether the next one to wait is the caller for whom this was made."""
+        self._returned: tuple[object, ...] = ()
+        """What the listeners returned for the load's event."""
+
+    def start(self) -> None:
+        """Note that the load begins now."""
+        self._stopwatch = Stopwatch()
+
+    def end(self, error: BaseException | None, *, abandoned: bool) -> None:
+        """Tell who listens that the load has ended, in ``error`` or with a value."""
+        assert self._stopwatch is not None
+        failed = error is not None and not abandoned
+        event = LoadEvent(
+            account=self._account,
+            began_at=self._stopwatch.began_at,
+            seconds=self._stopwatch.seconds,
+            outcome="abandoned" if abandoned else "failure" if failed else "value",
+            error=type(error).__name__ if failed else None,
+            background=self._background,
+            requests=tuple(self.requests),
+        )
+        self._returned = self._dispatcher.emit(event, self._captured)
+
+    def new_wait(self) -> Callable[[WaitOutcome], None]:
+        """Begin a wait for the load, in the caller's context; call what is returned at its end."""
+        joined, self._first = not self._first, False
+        captured = self._dispatcher.capture() if joined else self._captured
+        stopwatch = Stopwatch()
+
+        def end(outcome: WaitOutcome) -> None:
+            event = WaitEvent(
+                account=self._account,
+                began_at=stopwatch.began_at,
+                seconds=stopwatch.seconds,
+                outcome=outcome,
+                joined=joined,
+            )
+            self._dispatcher.emit(event, captured, self._returned)
+
+        return end
 
 
 def _check_listeners(listeners: object) -> tuple[Listener, ...]:

@@ -4,20 +4,42 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
-from typing import TYPE_CHECKING, TypeVar
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
-from wolf_async import BreakerPolicy, WolfCircuitOpenError, WolfError, WolfServerError
-from wolf_async.events import BreakerEvent, Event, GateEvent, RepairEvent, RequestEvent
-from wolf_async.testing import Sandbox, hold, respond
+from wolf_async import (
+    Account,
+    BreakerPolicy,
+    CachePolicy,
+    TaskInit,
+    WolfCircuitOpenError,
+    WolfClient,
+    WolfClosedError,
+    WolfError,
+    WolfServerError,
+    events,
+)
+from wolf_async.events import (
+    BreakerEvent,
+    Event,
+    EvictionEvent,
+    GateEvent,
+    LoadEvent,
+    RepairEvent,
+    RequestEvent,
+    WaitEvent,
+)
+from wolf_async.testing import FakeClock, Sandbox, hold, respond
+from wolf_async.upstream import sender
 
 from .conftest import AT_ONCE, ONCE
 
 if TYPE_CHECKING:
     from .conftest import MakeClient
-
 
 E = TypeVar("E", bound=Event)
 
@@ -120,3 +142,222 @@ async def test_a_listener_that_raises_costs_no_answer(
         await wolf.task_init(user)
     assert len(of(heard, RequestEvent)) == len(box.users)
     assert [record.levelname for record in caplog.records].count("ERROR") == 1
+
+
+# --- loads, and those who wait for them -----------------------------------------------------------
+
+caller: ContextVar[str] = ContextVar("caller", default="nobody")
+
+
+class Tracer:
+    """A listener that captures who calls, and numbers the loads."""
+
+    def __init__(self) -> None:
+        self.loads: list[LoadEvent] = []
+        self.waits: list[WaitEvent] = []
+
+    def capture(self) -> str:
+        return caller.get()
+
+    def __call__(self, event: Event) -> int | None:
+        if isinstance(event, WaitEvent):
+            self.waits.append(event)
+        if isinstance(event, LoadEvent):
+            self.loads.append(event)
+            return len(self.loads)
+        return None
+
+
+async def call(wolf: WolfClient, name: str, user: str, **settings: Any) -> TaskInit:
+    caller.set(name)
+    return await wolf.task_init(user, **settings)
+
+
+async def test_a_load_is_an_event_with_its_caller_and_its_requests(
+    box: Sandbox, client: MakeClient
+) -> None:
+    tracer, user = Tracer(), box.users[0]
+    heard: list[Event] = []
+    wolf = client(box.base_url, retry=AT_ONCE, listeners=[tracer, heard.append])
+    box.script(user, respond(503))
+    began = time.time()
+    await asyncio.create_task(call(wolf, "one", user))
+    (load,) = tracer.loads
+    assert (load.account, load.outcome, load.error) == ((user, None), "value", None)
+    assert (load.captured, load.background) == ("one", False)
+    assert load.requests == tuple(of(heard, RequestEvent))
+    assert [request.status for request in load.requests] == [503, 200]
+    assert began - 1 < load.began_at < time.time() + 1
+    assert load.seconds >= sum(request.seconds for request in load.requests)
+    assert [type(event) for event in heard[-2:]] == [LoadEvent, WaitEvent]
+    assert of(heard, LoadEvent)[0].captured is None
+
+
+async def test_who_begins_a_load_and_who_joins_it_wait_for_the_same_one(
+    box: Sandbox, client: MakeClient
+) -> None:
+    tracer, user, gate = Tracer(), box.users[0], asyncio.Event()
+    wolf = client(box.base_url, listeners=[tracer])
+    box.script(user, hold(gate))
+    calls = [asyncio.create_task(call(wolf, name, user)) for name in ("one", "two", "three")]
+    await box.wait_for_calls(1)
+    gate.set()
+    await asyncio.gather(*calls)
+    assert [(wait.captured, wait.joined, wait.load, wait.outcome) for wait in tracer.waits] == [
+        ("one", False, 1, "value"),
+        ("two", True, 1, "value"),
+        ("three", True, 1, "value"),
+    ]
+    assert len(tracer.loads) == 1
+
+
+async def test_a_load_in_the_queue_belongs_to_its_first_waiter(
+    box: Sandbox, client: MakeClient
+) -> None:
+    tracer, user, gate = Tracer(), box.users[0], asyncio.Event()
+    wolf = client(box.base_url, listeners=[tracer])
+    box.script(user, hold(gate))
+    calls = [asyncio.create_task(call(wolf, "one", user, max_age=0))]
+    await box.wait_for_calls(1)
+    names = ("two", "three")
+    calls += [asyncio.create_task(call(wolf, name, user, max_age=0)) for name in names]
+    await asyncio.sleep(0)
+    gate.set()
+    await asyncio.gather(*calls)
+    assert [load.captured for load in tracer.loads] == ["one", "two"]
+    assert [(wait.captured, wait.joined, wait.load) for wait in tracer.waits] == [
+        ("one", False, 1),
+        ("two", False, 2),
+        ("three", True, 2),
+    ]
+
+
+async def test_a_call_that_leaves_before_the_end_has_no_load_and_the_last_one_ends_it(
+    box: Sandbox, client: MakeClient
+) -> None:
+    tracer, user = Tracer(), box.users[0]
+    wolf = client(box.base_url, listeners=[tracer])
+    box.script(user, hold(asyncio.Event()))
+    calls = [asyncio.create_task(call(wolf, name, user)) for name in ("one", "two")]
+    await box.wait_for_calls(1)
+    for task in calls:
+        task.cancel()
+    await asyncio.wait(calls)
+    await box.wait_until_idle()
+    assert [(wait.outcome, wait.load) for wait in tracer.waits] == [("left", None)] * 2
+    (load,) = tracer.loads
+    assert (load.outcome, load.error, load.captured) == ("abandoned", None, "one")
+    assert [request.error for request in load.requests] == ["CancelledError"]
+
+
+async def test_a_failure_is_one_of_the_load_and_of_each_who_waits(
+    box: Sandbox, client: MakeClient
+) -> None:
+    tracer, user = Tracer(), box.users[0]
+    wolf = client(box.base_url, retry=ONCE, listeners=[tracer])
+    box.always(respond(503))
+    calls = [asyncio.create_task(call(wolf, name, user)) for name in ("one", "two")]
+    await asyncio.wait(calls)
+    assert all(isinstance(task.exception(), WolfServerError) for task in calls)
+    assert [(load.outcome, load.error) for load in tracer.loads] == [("failure", "WolfServerError")]
+    assert [wait.outcome for wait in tracer.waits] == ["failure"] * 2
+
+
+async def test_a_refresh_behind_a_stale_hit_belongs_to_its_caller_who_does_not_wait(
+    box: Sandbox, client: MakeClient
+) -> None:
+    tracer, user, clock = Tracer(), box.users[0], FakeClock()
+    policy = CachePolicy(ttl=1, stale_while_revalidate=100)
+    wolf = client(box.base_url, cache=policy, clock=clock, listeners=[tracer])
+    await asyncio.create_task(call(wolf, "one", user))
+    clock.advance(5)
+    await asyncio.create_task(call(wolf, "two", user))
+    await asyncio.create_task(call(wolf, "three", user, max_age=1))
+    assert [(load.captured, load.background) for load in tracer.loads] == [
+        ("one", False),
+        ("two", True),
+    ]
+    assert [(wait.captured, wait.joined) for wait in tracer.waits] == [
+        ("one", False),
+        ("three", True),
+    ]
+
+
+async def test_a_stale_answer_that_stands_in_is_told(box: Sandbox, client: MakeClient) -> None:
+    tracer, user, clock = Tracer(), box.users[0], FakeClock()
+    policy = CachePolicy(ttl=1, stale_if_error=100)
+    wolf = client(box.base_url, cache=policy, clock=clock, retry=ONCE, listeners=[tracer])
+    await wolf.task_init(user)
+    clock.advance(5)
+    box.always(respond(503))
+    await wolf.task_init(user)
+    assert [load.outcome for load in tracer.loads] == ["value", "failure"]
+    assert [wait.outcome for wait in tracer.waits] == ["value", "stale"]
+
+
+async def test_a_hit_is_no_event(box: Sandbox, client: MakeClient) -> None:
+    heard: list[Event] = []
+    wolf = client(box.base_url, listeners=[heard.append])
+    await wolf.task_init(box.users[0])
+    seen = len(heard)
+    for _ in range(3):
+        await wolf.task_init(box.users[0])
+        wolf.peek(box.users[0])
+    assert len(heard) == seen
+
+
+async def test_closing_tells_how_each_load_and_each_wait_ended(
+    box: Sandbox, client: MakeClient
+) -> None:
+    tracer, user = Tracer(), box.users[0]
+    wolf = client(box.base_url, listeners=[tracer])
+    box.script(user, hold(asyncio.Event()))
+    task = asyncio.create_task(wolf.task_init(user))
+    await box.wait_for_calls(1)
+    await wolf.aclose()
+    with pytest.raises(WolfClosedError):
+        await task
+    assert [load.outcome for load in tracer.loads] == ["abandoned"]
+    assert [wait.outcome for wait in tracer.waits] == ["failure"]
+
+
+async def test_a_raw_call_is_a_load_too(box: Sandbox, client: MakeClient) -> None:
+    tracer = Tracer()
+    await client(box.base_url, listeners=[tracer]).raw_task_init(box.users[0])
+    assert [load.account for load in tracer.loads] == [(box.users[0], None)]
+    assert [wait.outcome for wait in tracer.waits] == ["value"]
+
+
+async def test_an_eviction_is_an_event_with_its_account(box: Sandbox, client: MakeClient) -> None:
+    heard: list[Event] = []
+    wolf = client(box.base_url, cache=CachePolicy(max_entries=2), listeners=[heard.append])
+    for user in box.users[:3]:
+        await wolf.task_init(user)
+    assert of(heard, EvictionEvent) == [EvictionEvent(account=Account(box.users[0]))]
+
+
+async def test_nothing_is_made_where_nobody_listens(
+    box: Sandbox, client: MakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*args: object, **settings: object) -> None:
+        raise AssertionError("made for nobody")
+
+    logging.getLogger("wolf_async").setLevel(logging.INFO)
+    for name in ("RequestEvent", "LoadEvent", "WaitEvent", "EvictionEvent", "Stopwatch"):
+        for module in (events, sender):
+            monkeypatch.setattr(module, name, refuse, raising=False)
+    wolf = client(box.base_url, cache=CachePolicy(max_entries=1))
+    for user in box.users[:3]:
+        await asyncio.gather(wolf.task_init(user), wolf.task_init(user))
+
+
+async def test_a_listener_may_use_the_client(box: Sandbox, client: MakeClient) -> None:
+    def forget(event: Event) -> None:
+        if isinstance(event, LoadEvent):
+            wolf.invalidate(*event.account)
+            wolf.stats()
+
+    wolf = client(box.base_url, listeners=[forget])
+    for _ in range(2):
+        await asyncio.gather(*[wolf.task_init(box.users[0]) for _ in range(3)])
+    assert len(box.calls) == 2

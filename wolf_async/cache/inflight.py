@@ -21,6 +21,8 @@ from wolf_async.errors import WolfError
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
+    from wolf_async.events import LoadRecord
+
 __all__ = ["InFlightLoad", "LoadOutcome", "LoadOwner", "Served", "current_load", "own_copy"]
 
 K = TypeVar("K")
@@ -80,6 +82,7 @@ class InFlightLoad(Generic[K, V]):
         "cancelled",
         "ended",
         "key",
+        "record",
         "sent_at",
         "waited_for_by",
     )
@@ -101,6 +104,8 @@ class InFlightLoad(Generic[K, V]):
         """Whether the load has ended."""
         self.sent_at: float | None = None
         """When the load began to run, on the clock that `start` was given; ``None`` before that."""
+        self.record: LoadRecord | None = None
+        """What is gathered of it, where somebody listens."""
         self.waited_for_by: list[InFlightLoad[Any, Any]] = []
         """The loads that wait for this one: from within, or to start when it ends."""
         self._owner: LoadOwner | None = owner
@@ -152,11 +157,14 @@ class InFlightLoad(Generic[K, V]):
         parent = current_load.get()
         if parent is not None:
             self.waited_for_by.append(parent)
+        end = None if self.record is None else self.record.new_wait()
         waiter = self.add_waiter()
         try:
             outcome = await waiter
         except BaseException:
             self.remove_waiter(waiter)
+            if end is not None:
+                end("left")
             raise
         finally:
             if parent is not None:
@@ -164,6 +172,8 @@ class InFlightLoad(Generic[K, V]):
         served = outcome.served
         if served is None and max_age is None:
             served = outcome.stale
+        if end is not None:
+            end("failure" if served is None else "stale" if served.is_stale else "value")
         if served is not None:
             return served
         template, original = outcome.template, outcome.error

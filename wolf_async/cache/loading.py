@@ -31,10 +31,13 @@ from wolf_async.cache.inflight import InFlightLoad, Served, current_load, own_co
 from wolf_async.cache.stats import CacheStats
 from wolf_async.cache.store import Entry, EntryStore
 from wolf_async.errors import WolfClosedError, WolfConfigError, WolfConnectionError
+from wolf_async.events import LoadRecord
 from wolf_async.policy import CachePolicy, check_count, check_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable
+
+    from wolf_async.events import Dispatcher
 
 __all__ = ["Loaded", "LoadingCache", "check_ended"]
 
@@ -69,7 +72,8 @@ class LoadingCache(Generic[K, V]):
     bytes, for ``max_bytes``. ``clock`` gives seconds and never goes back. ``is_unwell(error)``
     tells whether a failed load means that the upstream is unwell, so that a stale value may stand
     in; otherwise the failure is the upstream's answer, and drops what is held. By default every
-    failure means unwell.
+    failure means unwell. ``dispatcher`` is told of loads, waits and evictions; keys are then the
+    ids of accounts.
 
     The cache belongs to the event loop of its first load. Used from another one, it raises
     `WolfConfigError` as long as the first is open, and moves over, with its values, once that is
@@ -85,6 +89,7 @@ class LoadingCache(Generic[K, V]):
         sizeof: Callable[[V], int] | None = None,
         clock: Callable[[], float] = time.monotonic,
         is_unwell: Callable[[BaseException], bool] = lambda error: True,
+        dispatcher: Dispatcher | None = None,
     ) -> None:
         if policy is not None and not isinstance(policy, CachePolicy):
             raise WolfConfigError(f"policy must be a CachePolicy or None, not {policy!r}")
@@ -100,7 +105,9 @@ class LoadingCache(Generic[K, V]):
         self._store: EntryStore[K, V] = EntryStore(
             policy.max_entries if policy else 0,
             policy.max_bytes if policy else None,
+            on_evict=None if dispatcher is None else dispatcher.evicted,
         )
+        self._dispatcher = dispatcher
         self._current: dict[K, InFlightLoad[K, V]] = {}
         """The load of each key that new callers may find."""
         self._queued: dict[K, InFlightLoad[K, V]] = {}
@@ -383,12 +390,17 @@ class LoadingCache(Generic[K, V]):
 
     def _new_load(self, key: K, *, background: bool = False) -> InFlightLoad[K, V]:
         assert self._loop is not None
-        return InFlightLoad(self, self._loop, key, background=background)
+        load: InFlightLoad[K, V] = InFlightLoad(self, self._loop, key, background=background)
+        if self._dispatcher is not None and self._dispatcher.listeners:
+            load.record = LoadRecord(self._dispatcher, key, background=background)
+        return load
 
     def _start(self, load: InFlightLoad[K, V]) -> None:
         self._current[load.key] = load
         self._running.add(load)
         self._loads += 1
+        if load.record is not None:
+            load.record.start()
         try:
             load.start(self._load, self._clock)
         except BaseException:
@@ -445,6 +457,8 @@ class LoadingCache(Generic[K, V]):
             self._fail(load, error, keep=current)
         if current:
             self._start_queued(load)
+        if load.record is not None:
+            load.record.end(error, abandoned=load.cancelled or from_outside)
 
     def _succeed(self, load: InFlightLoad[K, V], result: V | Loaded[V], *, keep: bool) -> None:
         assert load.sent_at is not None

@@ -15,7 +15,7 @@ from cachetools import FIFOCache
 from wolf_async.errors import WolfConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections.abc import Callable, Hashable
 
 __all__ = ["Entry", "EntryStore"]
 
@@ -71,8 +71,15 @@ class EntryStore(FIFOCache[K, Entry[V]]):
     chance keeps the accounts that many ask for when a bulk run passes through.
     """
 
-    def __init__(self, max_entries: int, max_bytes: int | None = None) -> None:
+    def __init__(
+        self,
+        max_entries: int,
+        max_bytes: int | None = None,
+        *,
+        on_evict: Callable[[K], object] | None = None,
+    ) -> None:
         super().__init__(max_entries)
+        self._on_evict = on_evict
         self._max_bytes = float("inf") if max_bytes is None else max_bytes
         # counted here, since `getsizeof` would evict in an unbounded loop
         self._bytes = 0
@@ -117,9 +124,12 @@ class EntryStore(FIFOCache[K, Entry[V]]):
         for _ in range(MAX_EVICTIONS):
             if len(self) < self.maxsize and self._bytes + size <= self._max_bytes:
                 return True
-            _, evicted = self.popitem()
+            key, evicted = self.popitem()
             self._bytes -= evicted.size
-            self.evictions += evicted.has_use(now)
+            if evicted.has_use(now):
+                self.evictions += 1
+                if self._on_evict is not None:
+                    self._on_evict(key)
         return len(self) < self.maxsize and self._bytes + size <= self._max_bytes
 
     def popitem(self) -> tuple[K, Entry[V]]:

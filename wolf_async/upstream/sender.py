@@ -22,7 +22,7 @@ from wolf_async.logs import ThrottledLogger, logger
 from wolf_async.upstream.auth import Credential, TokenProvider, Tokens
 from wolf_async.upstream.breaker import Breaker
 from wolf_async.upstream.deadline import Deadline
-from wolf_async.upstream.failures import is_local, is_outage, is_transient
+from wolf_async.upstream.failures import is_local, is_outage
 from wolf_async.upstream.limits import Limits, RateLimit
 from wolf_async.upstream.retry import Retry
 from wolf_async.upstream.signals import Signal, loop_time
@@ -30,7 +30,7 @@ from wolf_async.upstream.throttle import Pacer, Throttle
 from wolf_async.upstream.transport import Transport
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
     from ssl import SSLContext
     from urllib.parse import SplitResult
 
@@ -38,22 +38,9 @@ if TYPE_CHECKING:
 
     from wolf_async.policy import BreakerPolicy, RetryPolicy, Timeouts
 
-__all__ = ["Post", "Sender"]
+__all__ = ["Sender"]
 
 T = TypeVar("T")
-
-
-class Post(msgspec.Struct, frozen=True):
-    """What a request that creates something takes beside its URL."""
-
-    body: bytes
-    """Its body, JSON."""
-    ready: Callable[[], Awaitable[None]]
-    """Awaited each time that it may go; raises if it is not to go after all."""
-    about_to_send: Callable[[], None]
-    """Called when its connection is there and no byte has left; raises likewise."""
-    may_repeat: Callable[[Exception], bool]
-    """Whether it may be sent again after that error."""
 
 
 class _Load(msgspec.Struct):
@@ -62,7 +49,6 @@ class _Load(msgspec.Struct):
     account: Account
     url: SplitResult
     deadline: Deadline
-    post: Post | None = None
     attempts: int = 0
     sent_at: float = 0.0
     """When its last request was sent: `loop_time`."""
@@ -131,12 +117,7 @@ class Sender:
         self._wiring: _Wiring | None = None
 
     async def send(
-        self,
-        account: Account,
-        url: SplitResult,
-        read: Callable[[RawResponse], T],
-        *,
-        post: Post | None = None,
+        self, account: Account, url: SplitResult, read: Callable[[RawResponse], T]
     ) -> tuple[RawResponse, T]:
         """Ask ``url`` for ``account`` until there is an answer, or an error that no other attempt would mend.
 
@@ -144,12 +125,9 @@ class Sender:
         Raise any `WolfError`, with its ``account`` and ``attempts``; this is the one way up for all of them.
         """
         wiring = self._wire()
-        load = _Load(account, url, Deadline(wiring.loop, self._timeouts.total), post)
-        may_repeat = is_transient if post is None else post.may_repeat
+        load = _Load(account, url, Deadline(wiring.loop, self._timeouts.total))
         try:
-            return await self._retry.call(
-                lambda: self._attempt(wiring, load, read), load.deadline, may_repeat
-            )
+            return await self._retry.call(lambda: self._attempt(wiring, load, read), load.deadline)
         except WolfError as error:
             error.account = account
             error.attempts = load.attempts
@@ -257,8 +235,6 @@ class Sender:
         self, transport: Transport, load: _Load, credential: Credential
     ) -> RawResponse:
         """Send one request that may go, and return its response, whatever its status."""
-        if load.post is not None:
-            await load.post.ready()
         load.attempts += 1
         load.sent_at = loop_time()
         self.requests += 1
@@ -270,7 +246,7 @@ class Sender:
         # the load, and may ask for the same account. And a kept connection keeps the context that it was opened in.
         within = current_load.set(None)
         try:
-            response = await self._send_one(transport, load, credential)
+            response = await transport.get(load.url, credential.headers, load.deadline)
             status, failure = response.status, None
         except WolfError as error:
             failure = type(error).__name__
@@ -293,7 +269,7 @@ class Sender:
         """Tell who listens that a request has ended; ``failure`` is the class of its error."""
         event = RequestEvent(
             account=load.account,
-            method="GET" if load.post is None else "POST",
+            method="GET",
             base_url=self._base_url,
             began_at=stopwatch.began_at,
             seconds=stopwatch.seconds,
@@ -301,16 +277,10 @@ class Sender:
             status=status,
             error=failure,
         )
+        in_flight = current_load.get()
+        if in_flight is not None and in_flight.record is not None:
+            in_flight.record.requests.append(event)
         self._dispatcher.emit(event)
-
-    async def _send_one(
-        self, transport: Transport, load: _Load, credential: Credential
-    ) -> RawResponse:
-        if load.post is None:
-            return await transport.get(load.url, credential.headers, load.deadline)
-        return await transport.post(
-            load.url, credential.headers, load.post.body, load.post.about_to_send
-        )
 
     def _wire(self) -> _Wiring:
         """Return the transport and the limits of the running loop; made without a pause, so that there is one of each."""
