@@ -307,8 +307,9 @@ class WolfClient:
         await self.aclose()
 
     def __repr__(self) -> str:
-        sent = f"{self._sender.requests} requests sent"
-        return f"<WolfClient for {self._base_url}: {sent}, {self.stats()}>"
+        shut = self._sender.describe()
+        told = f"{self._sender.requests} requests sent, {self.stats()}"
+        return f"<WolfClient for {self._base_url}: {told}{shut and ', '}{shut}>"
 
     def __del__(self) -> None:
         sender = getattr(self, "_sender", None)

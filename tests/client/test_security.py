@@ -145,9 +145,12 @@ async def test_an_unknown_certificate_is_refused(
     serve: Serve, client: MakeClient, certified: ssl.SSLContext
 ) -> None:
     server = await serve(in_turn(http(success())), ssl=certified)
-    with pytest.raises(WolfConnectionError, match="CERTIFICATE_VERIFY_FAILED"):
-        await client(server.base_url, retry=ONCE).task_init("u")
+    with pytest.raises(WolfConnectionError, match="CERTIFICATE_VERIFY_FAILED") as caught:
+        await client(server.base_url).task_init("u")
     assert not server.requests
+    # another attempt would see the same certificate
+    assert (caught.value.attempts, server.connections) == (1, 1)
+    assert "ssl:" not in str(caught.value)
 
 
 async def test_a_context_of_the_users_own_is_used(
@@ -168,9 +171,11 @@ async def test_a_certificate_for_another_host_is_refused(
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("example.com").configure_cert(context)
     server = await serve(in_turn(http(success())), ssl=context)
-    with pytest.raises(WolfConnectionError, match=r"(?i)certificate"):
-        await client(server.base_url, ssl=trusting, retry=ONCE).task_init("u")
+    with pytest.raises(WolfConnectionError, match=r"(?i)certificate") as caught:
+        await client(server.base_url, ssl=trusting).task_init("u")
     assert not server.requests
+    assert caught.value.attempts == 1
+    assert "SSLContext" not in str(caught.value)
 
 
 async def test_plain_http_where_tls_is_expected_is_a_named_error(
@@ -180,8 +185,22 @@ async def test_plain_http_where_tls_is_expected_is_a_named_error(
         await line.send(http(success()))
 
     server = await serve(script)
-    with pytest.raises(WolfConnectionError, match="SSL"):
-        await client(server.base_url.replace("http:", "https:"), retry=ONCE).task_init("u")
+    with pytest.raises(WolfConnectionError, match="SSL") as caught:
+        await client(server.base_url.replace("http:", "https:")).task_init("u")
+    assert caught.value.attempts == 1
+
+
+@pytest.mark.usefixtures("quiet")
+async def test_a_connection_that_is_lost_within_the_handshake_is_tried_again(
+    serve: Serve, client: MakeClient
+) -> None:
+    async def script(line: Line) -> None:
+        line.reset()
+
+    server = await serve(script)
+    with pytest.raises(WolfConnectionError) as caught:
+        await client(server.base_url.replace("http:", "https:")).task_init("u")
+    assert caught.value.attempts == 3
 
 
 # --- the environment ---------------------------------------------------------------------------------------------

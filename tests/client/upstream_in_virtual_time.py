@@ -13,7 +13,7 @@ from .raw_server import Line, RawServer, http, success
 from .virtual_time import run
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 
 __all__ = ["OK", "Scene", "ask_all", "play", "refused", "unavailable"]
 
@@ -66,7 +66,7 @@ class Scene:
             await line.send(reply)
 
     @asynccontextmanager
-    async def client(self, **settings: Any) -> AsyncIterator[WolfClient]:
+    async def client(self, **settings: Any) -> AsyncGenerator[WolfClient]:
         settings = {"retry": RetryPolicy(backoff=0), "cache": None, **settings}
         async with (
             RawServer(self.serve) as server,

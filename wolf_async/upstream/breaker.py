@@ -145,7 +145,6 @@ class Breaker:
         """Forget a probe whose event loop has ended."""
         self._probe = None
 
-    def __repr__(self) -> str:
-        if self.is_open:
-            return f"<Breaker: open for {self.opens_in():.1f} s more>"
-        return f"<Breaker: closed, {self.row} failures in a row>"
+    def describe(self) -> str:
+        """Return for how long the breaker is open; empty if it is closed."""
+        return f"breaker open for {self.opens_in():.1f} s more" if self.is_open else ""

@@ -45,6 +45,7 @@ __all__ = [
 ]
 
 GARBLED: Final = "the answer's compression is broken, or none that was asked for"
+_LOCAL: Final = "lower max_concurrency, or raise ulimit -n"
 _NO_ANSWER: Final = "the server closed the connection without an answer"
 _NO_HEADERS: Final[CIMultiDict[str]] = CIMultiDict()
 _TRANSIENT: Final = frozenset({408, 429, 500, 502, 503, 504})
@@ -164,11 +165,29 @@ def _map_response_error(error: aiohttp.ClientResponseError) -> WolfError:
 
 
 def _describe(error: Exception) -> str:
-    if isinstance(error, aiohttp.ServerDisconnectedError):
-        return _NO_ANSWER
+    """Return what went wrong, without what only aiohttp's own objects say (``ssl:default``)."""
     kind = type(error).__name__
-    is_told = isinstance(error, (aiohttp.ClientError, OSError))
-    return f"no answer: {kind}: {error}" if is_told else f"no answer: {kind}"
+    if is_local(error):
+        return f"this machine has too little for a connection ({_LOCAL}): {_reason(error)}"
+    match error:
+        case aiohttp.ServerDisconnectedError():
+            return _NO_ANSWER
+        case aiohttp.ClientConnectorCertificateError():
+            where = f"{error.host}:{error.port}"
+            return f"the certificate of {where} is not accepted: {_reason(error.certificate_error)}"
+        case aiohttp.ClientConnectorError():
+            through = "the proxy " if isinstance(error, aiohttp.ClientProxyConnectionError) else ""
+            return f"no connection to {through}{error.host}:{error.port}: {_reason(error)}"
+        case aiohttp.ClientError() | OSError():
+            return f"no answer: {kind}: {error}"
+        case _:
+            return f"no answer: {kind}"
+
+
+def _reason(error: BaseException) -> str:
+    """Return the system's or OpenSSL's own words."""
+    cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+    return (isinstance(cause, OSError) and cause.strerror) or str(cause)
 
 
 def is_garbled(error: BaseException) -> bool:

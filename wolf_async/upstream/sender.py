@@ -7,7 +7,7 @@ import logging
 import math
 import traceback
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import msgspec
 
@@ -41,6 +41,9 @@ if TYPE_CHECKING:
 __all__ = ["Sender"]
 
 T = TypeVar("T")
+
+_COURTESY: Final = 0.005
+"""Seconds by which a load lets others go first for each attempt it had, or it would use up all alone."""
 
 
 class _Load(msgspec.Struct):
@@ -203,7 +206,8 @@ class Sender:
             self._throttle.check(load.deadline)
             if remaining <= 0:
                 raise load.deadline.timeout_error("waiting for the server to take requests again")
-            await self._signal.wait(min(max(wait, self._throttle.wait_time(load)), remaining))
+            wait = max(wait, self._throttle.wait_time(load)) + load.attempts * _COURTESY
+            await self._signal.wait(min(wait, remaining))
         if load.deadline.remaining() <= 0:
             raise load.deadline.timeout_error("waiting to send a request")
 
@@ -287,9 +291,8 @@ class Sender:
         loop = asyncio.get_running_loop()
         if self._wiring is None or self._wiring.loop is not loop:
             self.check_loop()
-            self._signal.forget()
-            self._throttle.start_over()
-            self._breaker.start_over()
+            if self._wiring is not None:
+                self._start_over()
             transport = Transport(
                 self._base_url,
                 self._timeouts,
@@ -301,6 +304,12 @@ class Sender:
             )
             self._wiring = _Wiring(loop, transport, Limits(self._max_concurrency, self._throttle))
         return self._wiring
+
+    def _start_over(self) -> None:
+        """Forget who waited on an event loop that has ended; the gate and the breaker stay as they are."""
+        self._signal.forget()
+        self._throttle.start_over()
+        self._breaker.start_over()
 
     # --- what the client, its cache and a bulk run ask ------------------------------------------------------
 
@@ -328,6 +337,11 @@ class Sender:
         Also 0 while one request goes first, or probes: what comes of it, nobody knows.
         """
         return max(self._throttle.opens_in(), self._breaker.opens_in())
+
+    def describe(self) -> str:
+        """Return what is shut and for how long, as in ``gate closed for 2.0 s more``; empty if nothing is."""
+        shut = (self._throttle.describe(), self._breaker.describe())
+        return ", ".join(filter(None, shut))
 
     @property
     def is_failing(self) -> bool:

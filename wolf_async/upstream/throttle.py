@@ -215,10 +215,10 @@ class Throttle:
         self._first = None
         self.pacer.start_over()
 
-    def __repr__(self) -> str:
-        if self.is_closed:
-            return f"<Throttle: closed for {self.opens_in():.1f} s more, {self.pacer!r}>"
-        return f"<Throttle: open, {self.pacer!r}>"
+    def describe(self) -> str:
+        """Return for how long the gate is closed, and the learned pace; empty if there is neither."""
+        gate = f"gate closed for {self.opens_in():.1f} s more" if self.is_closed else ""
+        return ", ".join(filter(None, (gate, self.pacer.describe())))
 
 
 class Pacer:
@@ -327,5 +327,7 @@ class Pacer:
         self._line = asyncio.Lock()
         self._waiting = 0
 
-    def __repr__(self) -> str:
-        return "no pace" if self.is_idle else f"{1 / self.interval:.3g} requests per second"
+    def describe(self) -> str:
+        """Return the learned pace; empty if there is none."""
+        is_learned = 1 / self._pace > self._interval
+        return f"at most {self._pace:.3g} requests per second" if is_learned else ""

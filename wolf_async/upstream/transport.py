@@ -42,6 +42,8 @@ _HEADERS: Final = {
     "Content-Type": "application/json",
     "User-Agent": f"wolf-async/{__version__}",
 }
+_MAX_HEADER: Final = 2**16 + 2**10
+"""Bytes of a single header, its name included, that are read; aiohttp's default is an eighth."""
 _NEVER: Final = math.inf
 
 
@@ -115,6 +117,7 @@ class Transport:
                     proxy=self._proxy,
                     ssl=self._ssl,
                     auto_decompress=True,
+                    max_field_size=_MAX_HEADER,
                 )
                 body = await self._read(response)
         except WolfError:
