@@ -70,7 +70,6 @@ FAULTS = (
     respond(500),
     respond(200, "{" + '"a": 1,' * 9),
     quirks("list_as_map", "ints_as_text"),
-    respond(429, headers={"Retry-After": "99"}),
     truncate(0),
     error(503),
 )
