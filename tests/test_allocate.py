@@ -107,6 +107,13 @@ def test_the_roomiest_lines_come_first_and_of_equal_ones_the_earlier() -> None:
     assert [each.id for each in init.allocate(20)] == ["d", "b", "c", "a"]
 
 
+def test_of_lines_with_one_id_the_first_counts() -> None:
+    init = outbound(line("a", 2), line("b", 1), line("a", 9))
+    assert limits(init.allocate(3)) == {"a": 2, "b": 1}
+    with pytest.raises(WolfDraftError, match="3 are free on 2 lines"):
+        init.allocate(4)
+
+
 def test_inbound_lines_are_taken_where_they_are_asked_for() -> None:
     init = TaskInit(caller_line_list=(line("out", 5),), call_in_line_list=(line("in", 5),))
     assert limits(init.allocate(3)) == {"out": 3}

@@ -355,6 +355,11 @@ def test_a_struct_of_ones_own_is_checked_alike(changes: Any, path: str) -> None:
     assert [problem.path for problem in caught.value.problems] == [path]
 
 
+def test_a_zone_that_is_none_is_refused() -> None:
+    with pytest.raises(WolfConfigError, match="zone must be"):
+        fields(zone="Mars")
+
+
 BAD_SETTINGS: list[tuple[Any, str]] = [
     ({"line": "abc"}, "$.task_extras.line"),
     ({"line": [LINE]}, "$.task_extras.line[0]"),

@@ -11,9 +11,11 @@ for a while::
 
 from wolf_async._version import __version__
 from wolf_async.account import Account
+from wolf_async.answer import Answer
 from wolf_async.api.response import RawResponse
 from wolf_async.bulk import AccountResult
 from wolf_async.client import ClientStats, WolfClient
+from wolf_async.create import CreatedTask
 from wolf_async.errors import (
     DraftProblem,
     WolfAPIError,
@@ -62,6 +64,7 @@ from wolf_async.policy import BreakerPolicy, CachePolicy, RetryPolicy, Timeouts
 __all__ = [
     "Account",
     "AccountResult",
+    "Answer",
     "AutoRecycleDetail",
     "AutoRecycleRule",
     "Background",
@@ -71,6 +74,7 @@ __all__ = [
     "CachePolicy",
     "ClientStats",
     "Configs",
+    "CreatedTask",
     "DialTimeDay",
     "DraftProblem",
     "EndActions",

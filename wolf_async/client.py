@@ -6,6 +6,7 @@ import logging
 import os
 import time
 import warnings
+from contextlib import AsyncExitStack
 from ssl import SSLContext
 from types import NoneType
 from typing import TYPE_CHECKING, Self, TypeAlias, TypeVar
@@ -15,15 +16,22 @@ import aiohttp
 import msgspec
 
 from wolf_async.account import Account
-from wolf_async.answer import AnswerReader, CachedAnswer
-from wolf_async.api.request import DEFAULT_BASE_URL, check_base_url, check_ids, request_url
+from wolf_async.answer import Answer, AnswerReader, CachedAnswer
+from wolf_async.api.request import (
+    DEFAULT_BASE_URL,
+    check_account,
+    check_base_url,
+    check_ids,
+    request_url,
+)
 from wolf_async.api.response import RawResponse, find_api_error
 from wolf_async.bulk import AccountResult, Accounts, check_accounts, results
 from wolf_async.cache import CacheStats, Loaded, LoadingCache
+from wolf_async.create import CreatedTask, TaskCreator
 from wolf_async.errors import WolfConfigError
 from wolf_async.events import Dispatcher, Listener
 from wolf_async.logs import ThrottledLogger
-from wolf_async.models import TaskInit
+from wolf_async.models import TaskDraft, TaskInit
 from wolf_async.policy import (
     BreakerPolicy,
     CachePolicy,
@@ -141,7 +149,7 @@ class WolfClient:
             dispatcher=self._dispatcher,
         )
         self._reader = AnswerReader(
-            self._dispatcher, base_url=self._base_url, digests=cache is not None
+            self._dispatcher, base_url=self._base_url, digests=cache is not None, clock=clock
         )
         self._cache: LoadingCache[_Key, CachedAnswer] = LoadingCache(
             self._load,
@@ -149,11 +157,20 @@ class WolfClient:
             sizeof=CachedAnswer.sizeof,
             clock=clock,
             is_unwell=self._is_unwell,
+            is_shut=self._sender.is_shut,
             dispatcher=self._dispatcher,
+            marks_sent=True,
         )
         # raw answers are shared among those who ask at once, and never kept
         self._raw: LoadingCache[_Key, RawResponse] = LoadingCache(
-            self._load_raw, policy=None, clock=clock, dispatcher=self._dispatcher
+            self._load_raw, policy=None, clock=clock, marks_sent=True, dispatcher=self._dispatcher
+        )
+        self._creator = TaskCreator(
+            self._sender,
+            self._base,
+            ask=lambda account: self.task_init(*account, max_age=0),
+            invalidate=lambda account: self.invalidate(*account),
+            attempt=timeouts.attempt,
         )
         self._sleep = Sleep()
 
@@ -181,6 +198,19 @@ class WolfClient:
         found = self._cache.find(check_ids(user_id, sub_user_id), max_age)
         return (await found.wait(max_age)).value.init
 
+    async def answer(
+        self, user_id: str, sub_user_id: str | None = None, *, max_age: float | None = None
+    ) -> Answer:
+        """Return what `task_init` returns, with when it was asked for and whether it is stale.
+
+        Arguments and errors are those of `task_init`; it never costs a request more.
+        """
+        key = check_ids(user_id, sub_user_id)
+        served = await self._cache.find(key, max_age).wait(max_age)
+        cached = served.value
+        age = max(0.0, self._clock() - served.sent_at)
+        return Answer(cached.init, cached.fetched_at, age, served.is_stale)
+
     async def raw_task_init(self, user_id: str, sub_user_id: str | None = None) -> RawResponse:
         """Return the response as it came: never an older one than this call; nothing is kept.
 
@@ -190,15 +220,21 @@ class WolfClient:
         return await self._raw.get(check_ids(user_id, sub_user_id), max_age=0)
 
     def peek(
-        self, user_id: str, sub_user_id: str | None = None, *, max_age: float | None = None
+        self,
+        user_id: str,
+        sub_user_id: str | None = None,
+        *,
+        max_age: float | None = None,
+        stale: bool = False,
     ) -> TaskInit | None:
         """Return the answer that is held, if it is fresh or within ``stale_while_revalidate``.
 
         Never asks the upstream, never suspends, and counts nothing. With ``max_age`` (seconds)
-        only a fresh answer of at most that age. Raises `WolfConfigError` for an id that cannot be
+        only a fresh answer of at most that age; with ``stale`` also one within ``stale_if_error``,
+        for who gives up early and takes the old. Raises `WolfConfigError` for an id that cannot be
         one.
         """
-        answer = self._cache.peek((user_id, sub_user_id), max_age=max_age)
+        answer = self._cache.peek((user_id, sub_user_id), max_age=max_age, stale=stale)
         if answer is None:
             check_ids(user_id, sub_user_id)
             return None
@@ -266,6 +302,35 @@ class WolfClient:
             ask, every=every, clock=self._clock, sleep=self._sleep, outlives=self._outlives
         )
 
+    async def create_task(
+        self,
+        user_id: str,
+        sub_user_id: str | None = None,
+        *,
+        draft: TaskDraft,
+        check: bool = True,
+    ) -> CreatedTask:
+        """Create a task once, in turn among the creations for the main account.
+
+        The draft is checked against an answer that is asked for when its turn has come, so that the
+        tasks of one client never promise more than what is free of a line together. That rests on
+        the server taking concurrency off when it creates, which is inferred. ``check=False`` leaves
+        out asking and checking, not the turn. The account's answer is forgotten afterwards.
+
+        The request is sent once, on a connection of its own; again only after a 401 or 429, which
+        say that nothing was created. A caller who is cancelled before it is sent leaves; after
+        that it goes to its end, and its outcome is logged.
+
+        Raises `WolfDraftError` with nothing sent if the draft has errors; `WolfUncertainError` if
+        the task may or may not have been created; `WolfAPIError` or a subclass if the server said
+        no, and then nothing was created; and else as `task_init`, with nothing sent.
+
+        Source: the vendor's table for POST /agent-api/new/user/{user_id}/task.
+        """
+        check_type("check", check, bool)
+        account = check_account(user_id, sub_user_id)
+        return await self._creator.create(account, draft, check=check)
+
     def stats(self) -> ClientStats:
         """Return what this client has done since it was made."""
         return ClientStats(
@@ -285,6 +350,7 @@ class WolfClient:
         still open, and closes nothing then.
         """
         self._sender.check_loop()
+        self._creator.refuse()
         try:
             await self._cache.aclose()
         finally:
@@ -295,10 +361,10 @@ class WolfClient:
     async def _close_rest(self) -> None:
         """End what stands beside the cache; only now, so that who wakes finds that closed."""
         self._sleep.close()
-        try:
-            await self._raw.aclose()
-        finally:
-            await self._sender.aclose()
+        async with AsyncExitStack() as steps:  # each of them, whatever becomes of the others
+            steps.push_async_callback(self._sender.aclose)
+            steps.push_async_callback(self._raw.aclose)
+            steps.push_async_callback(self._creator.aclose)
 
     async def __aenter__(self) -> Self:
         return self

@@ -91,9 +91,9 @@ def canary(monkeypatch: pytest.MonkeyPatch) -> Iterator[Canary]:
     bird = Canary()
     send = Sender.send
 
-    async def noted(*args: Any) -> Any:
+    async def noted(*args: Any, **kwargs: Any) -> Any:
         try:
-            return await send(*args)
+            return await send(*args, **kwargs)
         except WolfError as error:
             if len(bird.errors) < HELD_ERRORS:
                 bird.errors.append(error)

@@ -21,6 +21,7 @@ from wolf_async import (
     WolfConfigError,
     WolfConnectionError,
 )
+from wolf_async.cache import mark_sent
 from wolf_async.testing import FakeClock
 
 from .conftest import TOKEN, run
@@ -54,6 +55,7 @@ class GatedClient(WolfClient):
         self, account: Account, read: Callable[[RawResponse], T]
     ) -> tuple[RawResponse, T]:
         sent_at = self._clock()
+        mark_sent(sent_at)
         self.gates.append(asyncio.get_running_loop().create_future())
         response = RawResponse(200, {}, await self.gates[-1], sent_at)
         return response, read(response)

@@ -7,8 +7,11 @@ import re
 from typing import Final
 from urllib.parse import SplitResult, quote, urlsplit
 
+import msgspec
+
 from wolf_async.account import Account
 from wolf_async.errors import WolfConfigError
+from wolf_async.models import TaskDraft
 
 __all__ = [
     "DEFAULT_BASE_URL",
@@ -17,6 +20,7 @@ __all__ = [
     "check_ids",
     "is_loopback",
     "request_url",
+    "task_request",
 ]
 
 DEFAULT_BASE_URL: Final = "https://api.wolfsmartcloud.com"
@@ -105,6 +109,21 @@ def request_url(base: SplitResult, account: Account) -> SplitResult:
     path = f"{base.path}/agent-api/new/user/{_quote(user_id)}/task/create"
     query = "" if sub_user_id is None else f"sub_user_id={_quote(sub_user_id)}"
     return SplitResult(base.scheme, base.netloc, path, query, "")
+
+
+def task_request(
+    base: SplitResult, account: Account, draft: TaskDraft
+) -> tuple[SplitResult, bytes]:
+    """Return the URL and the body that create a task for ``account``.
+
+    Source: the vendor's table for POST /agent-api/new/user/{user_id}/task, where the sub-account is
+    a field of the body.
+    """
+    path = f"{base.path}/agent-api/new/user/{_quote(account.user_id)}/task"
+    body = draft.body()
+    if account.sub_user_id is not None:
+        body["sub_user_id"] = account.sub_user_id
+    return SplitResult(base.scheme, base.netloc, path, "", ""), msgspec.json.encode(body)
 
 
 def _quote(id: str) -> str:

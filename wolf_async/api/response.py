@@ -36,6 +36,7 @@ __all__ = [
     "find_api_error",
     "parse",
     "parse_retry_after",
+    "read_data",
     "unreadable_error",
 ]
 
@@ -105,6 +106,23 @@ def find_api_error(response: RawResponse, base_url: str = _SOME_URL) -> WolfAPIE
     """
     document, _ = _read(response)
     return _api_error(response, document, base_url)
+
+
+def read_data(response: RawResponse, base_url: str) -> Any:
+    """Return `data` of a success as plain JSON, for an answer that is documented nowhere.
+
+    Raises as `parse`: `WolfAPIError` if the server said no, and `WolfDecodeError` for what says
+    neither yes nor no.
+    """
+    document, undecodable = _read(response)
+    api_error = _api_error(response, document, base_url)
+    if api_error is not None:
+        raise api_error
+    if undecodable is not None:
+        raise undecodable
+    if not _is_envelope(document):
+        raise _deviation(response, "$", "no envelope with code and status")
+    return document.get("data")
 
 
 def unreadable_error(response: RawResponse, reason: str, base_url: str = _SOME_URL) -> WolfError:

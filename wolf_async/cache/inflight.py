@@ -23,7 +23,15 @@ if TYPE_CHECKING:
 
     from wolf_async.events import LoadRecord
 
-__all__ = ["InFlightLoad", "LoadOutcome", "LoadOwner", "Served", "current_load", "own_copy"]
+__all__ = [
+    "InFlightLoad",
+    "LoadOutcome",
+    "LoadOwner",
+    "Served",
+    "current_load",
+    "mark_sent",
+    "own_copy",
+]
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -79,6 +87,7 @@ class InFlightLoad(Generic[K, V]):
         "_task",
         "_waiters",
         "background",
+        "begun",
         "cancelled",
         "ended",
         "key",
@@ -98,12 +107,14 @@ class InFlightLoad(Generic[K, V]):
         self.key = key
         self.background = background
         """Whether the load goes on when nobody waits for it."""
+        self.begun = False
+        """Whether the load has begun to run."""
         self.cancelled = False
         """Whether the load was asked to end; nobody waits for it any more."""
         self.ended = False
         """Whether the load has ended."""
         self.sent_at: float | None = None
-        """When the load began to run, on the clock that `start` was given; ``None`` before that."""
+        """When its request was first sent, on the cache's clock; ``None`` before that."""
         self.record: LoadRecord | None = None
         """What is gathered of it, where somebody listens."""
         self.waited_for_by: list[InFlightLoad[Any, Any]] = []
@@ -114,9 +125,12 @@ class InFlightLoad(Generic[K, V]):
         self._waiters: dict[asyncio.Future[LoadOutcome[V]], None] = {}
         """In the order in which they came, and are told."""
 
-    def start(self, load: Callable[[K], Awaitable[object]], clock: Callable[[], float]) -> None:
+    def start(
+        self, load: Callable[[K], Awaitable[object]], clock: Callable[[], float] | None
+    ) -> None:
         """Begin the load in a task of its own, which sees no caller's context variables.
 
+        It counts as sent when it begins, by ``clock``; without that, when it calls `mark_sent`.
         Raises what a task factory of the program's own raises; nothing has begun then.
         """
         context = Context()
@@ -133,9 +147,11 @@ class InFlightLoad(Generic[K, V]):
             task.cancel()
 
     async def _run(
-        self, load: Callable[[K], Awaitable[object]], clock: Callable[[], float]
+        self, load: Callable[[K], Awaitable[object]], clock: Callable[[], float] | None
     ) -> object:
-        self.sent_at = clock()
+        self.begun = True
+        if clock is not None:
+            self.sent_at = clock()
         return await load(self.key)
 
     def _on_done(self, task: asyncio.Task[Any]) -> None:
@@ -235,9 +251,8 @@ class InFlightLoad(Generic[K, V]):
     def may_be_joined(self, began: float, max_age: float) -> bool:
         """Tell whether a call that began then, and accepts ``max_age`` seconds, may wait for it.
 
-        Order decides before the clock does: a load that has not begun to run was not sent before
-        the call began, and for ``max_age=0`` one that has begun was, even within one tick of the
-        clock.
+        Order decides before the clock does: a load that has sent nothing was not sent before the
+        call began, and for ``max_age=0`` one that has was, even within one tick of the clock.
         """
         return self.sent_at is None or (max_age > 0 and began - self.sent_at <= max_age)
 
@@ -264,12 +279,20 @@ class InFlightLoad(Generic[K, V]):
     @property
     def under_way(self) -> bool:
         """Whether the load has begun and not ended."""
-        return self.sent_at is not None and not self.ended
+        return self.begun and not self.ended
 
     def __repr__(self) -> str:
         state = "ended" if self.ended else "under way" if self.under_way else "queued"
         kind = "background, " if self.background else ""
         return f"<InFlightLoad {self.key!r}: {kind}{state}, {len(self._waiters)} waiting>"
+
+
+def mark_sent(now: float) -> None:
+    """Note that the load in which this runs sends its request now, on the cache's clock."""
+    load = current_load.get()
+    # only the first request counts: who joins later may get what that one says
+    if load is not None and load.sent_at is None:
+        load.sent_at = now
 
 
 def own_copy(error: BaseException, cause: BaseException | None) -> BaseException:

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
 from wolf_async.cache.inflight import InFlightLoad, Served, current_load, own_copy
 from wolf_async.cache.stats import CacheStats
-from wolf_async.cache.store import Entry, EntryStore
+from wolf_async.cache.store import LONG_AGO, Entry, EntryStore
 from wolf_async.errors import WolfClosedError, WolfConfigError, WolfConnectionError
 from wolf_async.events import LoadRecord
 from wolf_async.policy import CachePolicy, check_count, check_seconds
@@ -72,8 +72,11 @@ class LoadingCache(Generic[K, V]):
     bytes, for ``max_bytes``. ``clock`` gives seconds and never goes back. ``is_unwell(error)``
     tells whether a failed load means that the upstream is unwell, so that a stale value may stand
     in; otherwise the failure is the upstream's answer, and drops what is held. By default every
-    failure means unwell. ``dispatcher`` is told of loads, waits and evictions; keys are then the
-    ids of accounts.
+    failure means unwell. ``is_shut()`` tells that no load can succeed now: callers without
+    ``max_age`` get a stale value that may stand in at once, and no load begins for them. With
+    ``marks_sent`` the loader calls `mark_sent` when it sends its request; else a load counts as
+    sent when it begins. ``dispatcher`` is told of loads, waits and
+    evictions; keys are then the ids of accounts.
 
     The cache belongs to the event loop of its first load. Used from another one, it raises
     `WolfConfigError` as long as the first is open, and moves over, with its values, once that is
@@ -90,6 +93,8 @@ class LoadingCache(Generic[K, V]):
         clock: Callable[[], float] = time.monotonic,
         is_unwell: Callable[[BaseException], bool] = lambda error: True,
         dispatcher: Dispatcher | None = None,
+        is_shut: Callable[[], bool] = lambda: False,
+        marks_sent: bool = False,
     ) -> None:
         if policy is not None and not isinstance(policy, CachePolicy):
             raise WolfConfigError(f"policy must be a CachePolicy or None, not {policy!r}")
@@ -100,6 +105,8 @@ class LoadingCache(Generic[K, V]):
         self._sizeof = sizeof
         self._clock = clock
         self._is_unwell = is_unwell
+        self._is_shut = is_shut
+        self._marks_sent = marks_sent
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
         self._store: EntryStore[K, V] = EntryStore(
@@ -176,11 +183,11 @@ class LoadingCache(Generic[K, V]):
             raise WolfClosedError(_CLOSED_MEANWHILE)
         return load
 
-    def peek(self, key: K, *, max_age: float | None = None) -> V | None:
+    def peek(self, key: K, *, max_age: float | None = None, stale: bool = False) -> V | None:
         """Return the value of ``key`` if it is fresh, or within ``stale_while_revalidate``.
 
         Loads nothing and counts nothing. With ``max_age`` (seconds) only a fresh value of at most
-        that age.
+        that age; with ``stale`` also one within ``stale_if_error``.
         """
         if max_age is not None:
             check_seconds("max_age", max_age)
@@ -188,7 +195,8 @@ class LoadingCache(Generic[K, V]):
         if entry is None or entry.error is not None:
             return None
         now = self._clock()
-        if entry.is_fresh_for(max_age, now) or (max_age is None and now <= entry.revalidate_until):
+        until = max(entry.revalidate_until, entry.stand_in_until if stale else LONG_AGO)
+        if entry.is_fresh_for(max_age, now) or (max_age is None and now <= until):
             return entry.value
         return None
 
@@ -275,7 +283,7 @@ class LoadingCache(Generic[K, V]):
             return False
         if max_age is not None:
             return False
-        backs_off = now < entry.retry_at
+        backs_off = now < entry.retry_at or self._is_shut()
         if now <= entry.revalidate_until:
             if not backs_off and key not in self._current:
                 self._begin(key, background=True)
@@ -332,10 +340,9 @@ class LoadingCache(Generic[K, V]):
 
     def _remember(self, load: InFlightLoad[K, V], error: BaseException, now: float) -> None:
         assert self._policy is not None
-        assert load.sent_at is not None
         entry: Entry[V] = Entry(
             cast("V", None),
-            load.sent_at,
+            now if load.sent_at is None else load.sent_at,
             retry_at=now + self._policy.error_ttl,
             # without traceback and cause, which would keep the frames of the whole load alive
             error=own_copy(error, None),
@@ -402,7 +409,7 @@ class LoadingCache(Generic[K, V]):
         if load.record is not None:
             load.record.start()
         try:
-            load.start(self._load, self._clock)
+            load.start(self._load, None if self._marks_sent else self._clock)
         except BaseException:
             # nobody may join what will never end
             del self._current[load.key]
@@ -461,12 +468,11 @@ class LoadingCache(Generic[K, V]):
             load.record.end(error, abandoned=load.cancelled or from_outside)
 
     def _succeed(self, load: InFlightLoad[K, V], result: V | Loaded[V], *, keep: bool) -> None:
-        assert load.sent_at is not None
         if isinstance(result, Loaded):
             loaded = cast("Loaded[V]", result)
             served = Served(loaded.value, loaded.sent_at)
         else:
-            served = Served(result, load.sent_at)
+            served = Served(result, self._clock() if load.sent_at is None else load.sent_at)
         if keep and self._policy is not None:
             try:
                 self._store_value(load, served)

@@ -67,8 +67,16 @@ class Retry:
         self._sleep = sleep
         self._budget = RetryBudget(policy.budget)
 
-    async def call(self, attempt: Callable[[], Awaitable[T]], deadline: Deadline) -> T:
-        """Return what ``attempt`` returns in the end, or raise the error of its last try."""
+    async def call(
+        self,
+        attempt: Callable[[], Awaitable[T]],
+        deadline: Deadline,
+        may_repeat: Callable[[Exception], bool] = is_transient,
+    ) -> T:
+        """Return what ``attempt`` returns in the end, or raise the error of its last try.
+
+        ``may_repeat`` tells of a transient error whether the attempt may be made again at all.
+        """
         self._budget.earn()
         attempts = 0
         while True:
@@ -77,7 +85,9 @@ class Retry:
                 return await attempt()
             except Exception as error:
                 pause = self._pause(error, attempts)
-                if attempts >= self._policy.attempts or not self._may_help(error, pause, deadline):
+                if attempts >= self._policy.attempts or not may_repeat(error):
+                    raise
+                if not self._may_help(error, pause, deadline):
                     raise
                 # a 429 is waited for at the gate, by all alike
                 is_refused = isinstance(error, WolfRateLimitError)

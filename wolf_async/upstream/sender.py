@@ -14,7 +14,7 @@ import msgspec
 from wolf_async.account import Account
 from wolf_async.api.redact import read_redacted, redact_error
 from wolf_async.api.response import RawResponse
-from wolf_async.cache.inflight import current_load
+from wolf_async.cache.inflight import current_load, mark_sent
 from wolf_async.cache.loading import check_ended
 from wolf_async.errors import WolfAuthError, WolfCircuitOpenError, WolfError, WolfRateLimitError
 from wolf_async.events import CANCELLED, Dispatcher, RequestEvent, Stopwatch
@@ -22,7 +22,7 @@ from wolf_async.logs import ThrottledLogger, logger
 from wolf_async.upstream.auth import Credential, TokenProvider, Tokens
 from wolf_async.upstream.breaker import Breaker
 from wolf_async.upstream.deadline import Deadline
-from wolf_async.upstream.failures import is_local, is_outage
+from wolf_async.upstream.failures import is_local, is_outage, is_transient
 from wolf_async.upstream.limits import Limits, RateLimit
 from wolf_async.upstream.retry import Retry
 from wolf_async.upstream.signals import Signal, loop_time
@@ -30,7 +30,7 @@ from wolf_async.upstream.throttle import Pacer, Throttle
 from wolf_async.upstream.transport import Transport
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
     from ssl import SSLContext
     from urllib.parse import SplitResult
 
@@ -38,12 +38,25 @@ if TYPE_CHECKING:
 
     from wolf_async.policy import BreakerPolicy, RetryPolicy, Timeouts
 
-__all__ = ["Sender"]
+__all__ = ["Post", "Sender"]
 
 T = TypeVar("T")
 
 _COURTESY: Final = 0.005
 """Seconds by which a load lets others go first for each attempt it had, or it would use up all alone."""
+
+
+class Post(msgspec.Struct, frozen=True):
+    """What a request that creates something takes beside its URL."""
+
+    body: bytes
+    """Its body, JSON."""
+    ready: Callable[[], Awaitable[None]]
+    """Awaited each time that it may go; raises if it is not to go after all."""
+    about_to_send: Callable[[], None]
+    """Called when its connection is there and no byte has left; raises likewise."""
+    may_repeat: Callable[[Exception], bool]
+    """Whether it may be sent again after that error."""
 
 
 class _Load(msgspec.Struct):
@@ -52,6 +65,7 @@ class _Load(msgspec.Struct):
     account: Account
     url: SplitResult
     deadline: Deadline
+    post: Post | None = None
     attempts: int = 0
     sent_at: float = 0.0
     """When its last request was sent: `loop_time`."""
@@ -120,7 +134,12 @@ class Sender:
         self._wiring: _Wiring | None = None
 
     async def send(
-        self, account: Account, url: SplitResult, read: Callable[[RawResponse], T]
+        self,
+        account: Account,
+        url: SplitResult,
+        read: Callable[[RawResponse], T],
+        *,
+        post: Post | None = None,
     ) -> tuple[RawResponse, T]:
         """Ask ``url`` for ``account`` until there is an answer, or an error that no other attempt would mend.
 
@@ -128,9 +147,12 @@ class Sender:
         Raise any `WolfError`, with its ``account`` and ``attempts``; this is the one way up for all of them.
         """
         wiring = self._wire()
-        load = _Load(account, url, Deadline(wiring.loop, self._timeouts.total))
+        load = _Load(account, url, Deadline(wiring.loop, self._timeouts.total), post)
+        may_repeat = is_transient if post is None else post.may_repeat
         try:
-            return await self._retry.call(lambda: self._attempt(wiring, load, read), load.deadline)
+            return await self._retry.call(
+                lambda: self._attempt(wiring, load, read), load.deadline, may_repeat
+            )
         except WolfError as error:
             error.account = account
             error.attempts = load.attempts
@@ -239,8 +261,11 @@ class Sender:
         self, transport: Transport, load: _Load, credential: Credential
     ) -> RawResponse:
         """Send one request that may go, and return its response, whatever its status."""
+        if load.post is not None:
+            await load.post.ready()
         load.attempts += 1
         load.sent_at = loop_time()
+        mark_sent(self._clock())
         self.requests += 1
         self.retries += load.attempts > 1
         stopwatch = Stopwatch() if self._is_heard() else None
@@ -250,7 +275,7 @@ class Sender:
         # the load, and may ask for the same account. And a kept connection keeps the context that it was opened in.
         within = current_load.set(None)
         try:
-            response = await transport.get(load.url, credential.headers, load.deadline)
+            response = await self._send_one(transport, load, credential)
             status, failure = response.status, None
         except WolfError as error:
             failure = type(error).__name__
@@ -273,7 +298,7 @@ class Sender:
         """Tell who listens that a request has ended; ``failure`` is the class of its error."""
         event = RequestEvent(
             account=load.account,
-            method="GET",
+            method="GET" if load.post is None else "POST",
             base_url=self._base_url,
             began_at=stopwatch.began_at,
             seconds=stopwatch.seconds,
@@ -285,6 +310,15 @@ class Sender:
         if in_flight is not None and in_flight.record is not None:
             in_flight.record.requests.append(event)
         self._dispatcher.emit(event)
+
+    async def _send_one(
+        self, transport: Transport, load: _Load, credential: Credential
+    ) -> RawResponse:
+        if load.post is None:
+            return await transport.get(load.url, credential.headers, load.deadline)
+        return await transport.post(
+            load.url, credential.headers, load.post.body, load.post.about_to_send
+        )
 
     def _wire(self) -> _Wiring:
         """Return the transport and the limits of the running loop; made without a pause, so that there is one of each."""

@@ -24,9 +24,10 @@ from wolf_async.errors import (
     WolfError,
 )
 from wolf_async.upstream.failures import GARBLED, bare, clear_frames, is_garbled, map_error
+from wolf_async.upstream.one_shot import OneShotBody, open_one_shot_session
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable
     from urllib.parse import SplitResult
 
     from wolf_async.policy import Timeouts
@@ -103,14 +104,40 @@ class Transport:
         Raises `WolfTimeoutError`, `WolfConnectionError`, `WolfClosedError` if the session is closed; and for a body that
         is too large or whose compression is broken a `WolfAPIError` by its status, or `WolfDecodeError`.
         """
-        attempt = self._timeouts.attempt
-        bound = min(deadline.remaining(), attempt)
-        sent_at = self._clock()
-        try:
-            async with asyncio.timeout(None if math.isinf(bound) else bound):
-                response = await self._session.get(
+        return await self._exchange(
+            lambda: self._session.get(
+                URL(url, encoded=True),
+                headers=headers if self._owned else {**_HEADERS, **headers},
+                timeout=self._connect_within,
+                allow_redirects=False,
+                raise_for_status=False,
+                proxy=self._proxy,
+                ssl=self._ssl,
+                auto_decompress=True,
+            ),
+            deadline,
+        )
+
+    async def post(
+        self,
+        url: SplitResult,
+        headers: CIMultiDictProxy[str],
+        body: bytes,
+        about_to_send: Callable[[], None],
+    ) -> RawResponse:
+        """Return the answer to one POST, whatever its status, on a connection of its own.
+
+        ``about_to_send`` is called when the connection is there, before the first byte. The request
+        has the whole time of an attempt, since one that is out is not to be cut off by an earlier
+        deadline. Raises as `get`.
+        """
+        like = None if self._owned else self._session
+        async with open_one_shot_session(like, _Response) as session:
+            return await self._exchange(
+                lambda: session.post(
                     URL(url, encoded=True),
-                    headers=headers if self._owned else {**_HEADERS, **headers},
+                    data=OneShotBody(body, about_to_send),
+                    headers={**_HEADERS, **headers, "Connection": "close"},
                     timeout=self._connect_within,
                     allow_redirects=False,
                     raise_for_status=False,
@@ -118,7 +145,20 @@ class Transport:
                     ssl=self._ssl,
                     auto_decompress=True,
                     max_field_size=_MAX_HEADER,
-                )
+                ),
+                None,
+            )
+
+    async def _exchange(
+        self, request: Callable[[], Awaitable[aiohttp.ClientResponse]], deadline: Deadline | None
+    ) -> RawResponse:
+        """Return the response to one request, within the attempt's time and the deadline."""
+        attempt = self._timeouts.attempt
+        bound = attempt if deadline is None else min(deadline.remaining(), attempt)
+        sent_at = self._clock()
+        try:
+            async with asyncio.timeout(None if math.isinf(bound) else bound):
+                response = await request()
                 body = await self._read(response)
         except WolfError:
             raise

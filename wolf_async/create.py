@@ -1,0 +1,384 @@
+"""Create tasks: in turn, checked, and each at most once.
+
+The state is the set of creations under way. A creation runs in a task of its own, so that a request
+that is out goes to its end whatever becomes of its caller. `Creation.is_out` decides everything
+about leaving and closing: before that, nothing was sent, and after it, only an answer tells.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, Protocol
+from urllib.parse import SplitResult
+
+import msgspec
+
+from wolf_async.account import Account
+from wolf_async.api.request import task_request
+from wolf_async.api.response import RawResponse, read_data
+from wolf_async.errors import (
+    WolfAPIError,
+    WolfClosedError,
+    WolfConfigError,
+    WolfDraftError,
+    WolfError,
+    WolfUncertainError,
+    deciding,
+)
+from wolf_async.logs import logger
+from wolf_async.models import TaskDraft, TaskInit
+from wolf_async.models.frozen import FrozenDict, freeze
+from wolf_async.upstream.sender import Post, Sender
+
+__all__ = ["CreatedTask", "LocalTurns", "TaskCreator", "Turn", "Turns"]
+
+_REQUEST_TIMEOUT: Final = 408
+_CUT_OFF: Final = {
+    True: "the client was closed before there was an answer",
+    False: "its request was cancelled before there was an answer",
+}
+
+
+class CreatedTask(msgspec.Struct, frozen=True, kw_only=True):
+    """A task that was created, as far as the answer tells; what it holds is documented nowhere."""
+
+    data: Any
+    """`data` of the answer as it came, deeply read-only."""
+    response: RawResponse
+    """The whole response."""
+
+    @property
+    def uuid(self) -> str | None:
+        """The task's id where the answer has one: `uuid`, by analogy with the lists of tasks."""
+        data: Any = self.data
+        uuid = data.get("uuid") if isinstance(data, FrozenDict) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+        return uuid if isinstance(uuid, str) else None
+
+
+# --- turns ----------------------------------------------------------------------------------------
+
+
+class Turn(Protocol):
+    """The right to create for one main account, for one creation at a time."""
+
+    async def acquire(self) -> None:
+        """Wait for the turn; first come, first served."""
+        ...
+
+    async def still_mine(self) -> bool:
+        """Tell whether nobody else has got the turn meanwhile."""
+        ...
+
+    async def release(self) -> None:
+        """Give the turn on; who has not got it gives nothing."""
+        ...
+
+
+class Turns(Protocol):
+    """Where turns come from: this process, or a tier that several processes share."""
+
+    def turn(self, user_id: str) -> Turn:
+        """Return a turn, not acquired yet, for a main account and all its sub-accounts."""
+        ...
+
+
+class LocalTurns:
+    """Turns among the callers of one client."""
+
+    __slots__ = ("_locks", "_loop")
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._locks: dict[str, _SharedLock] = {}
+
+    def turn(self, user_id: str) -> Turn:
+        """Return a turn for a main account and all its sub-accounts."""
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:
+            # on a loop that was closed in the middle of a creation, nobody gives the turn on
+            self._loop, self._locks = loop, {}
+        return _LocalTurn(self._locks, user_id)
+
+
+class _SharedLock:
+    """A lock, kept for as long as somebody has it or waits for it."""
+
+    __slots__ = ("lock", "users")
+
+    def __init__(self) -> None:
+        self.lock = asyncio.Lock()
+        self.users = 0
+
+
+class _LocalTurn:
+    __slots__ = ("_has_it", "_locks", "_user_id")
+
+    def __init__(self, locks: dict[str, _SharedLock], user_id: str) -> None:
+        self._locks = locks
+        self._user_id = user_id
+        self._has_it = False
+
+    async def acquire(self) -> None:
+        shared = self._locks.setdefault(self._user_id, _SharedLock())
+        shared.users += 1
+        try:
+            self._has_it = await shared.lock.acquire()
+        except BaseException:
+            self._forget(shared)
+            raise
+
+    async def still_mine(self) -> bool:
+        return self._has_it
+
+    async def release(self) -> None:
+        if self._has_it:
+            self._has_it = False
+            shared = self._locks[self._user_id]
+            shared.lock.release()
+            self._forget(shared)
+
+    def _forget(self, shared: _SharedLock) -> None:
+        shared.users -= 1
+        if not shared.users:
+            del self._locks[self._user_id]
+
+
+# --- creations ------------------------------------------------------------------------------------
+
+
+class _TurnLostError(Exception):
+    """Somebody else may have got the turn, and nothing was sent yet."""
+
+
+class _Creation:
+    """One task on its way, and how far it is."""
+
+    __slots__ = ("account", "check", "draft", "is_closing", "is_left", "is_out", "task")
+
+    def __init__(self, account: Account, draft: TaskDraft, *, check: bool) -> None:
+        self.account = account
+        self.draft = draft
+        self.check = check
+        self.is_out = False
+        """Whether the first byte may have left, and no answer said yet that nothing was created."""
+        self.is_left = False
+        """Whether its caller was cancelled."""
+        self.is_closing = False
+        """Whether the client that is closed has ended it."""
+        self.task: asyncio.Task[CreatedTask]
+
+    def uncertain_error(self, what: str, **context: Any) -> WolfUncertainError:
+        return WolfUncertainError(
+            f"the task {self.draft.name!r} may or may not have been created: {what}",
+            draft_name=self.draft.name,
+            account=self.account,
+            **context,
+        )
+
+    def closed_error(self) -> WolfClosedError:
+        return WolfClosedError(
+            f"the client was closed before the task {self.draft.name!r} was sent",
+            account=self.account,
+        )
+
+
+class TaskCreator:
+    """Create the tasks of one client, one after the other for each main account.
+
+    ``ask`` gets an answer that is no older than the call, ``invalidate`` forgets the one that is
+    held. ``attempt`` is how many seconds `aclose` waits for requests that are out.
+    """
+
+    def __init__(
+        self,
+        sender: Sender,
+        base: SplitResult,
+        *,
+        ask: Callable[[Account], Awaitable[TaskInit]],
+        invalidate: Callable[[Account], object],
+        attempt: float,
+        turns: Turns | None = None,
+    ) -> None:
+        self._sender = sender
+        self._base = base
+        self._ask = ask
+        self._invalidate = invalidate
+        self._attempt = attempt
+        self._turns: Turns = turns or LocalTurns()
+        self._under_way: set[_Creation] = set()
+        self._is_closed = False
+
+    async def create(self, account: Account, draft: object, *, check: bool) -> CreatedTask:
+        """Create a task once, in turn; see `WolfClient.create_task`."""
+        if not isinstance(draft, TaskDraft):
+            raise WolfConfigError(f"draft must be a TaskDraft, not {draft!r}")
+        self._sender.check_loop()
+        if self._is_closed:
+            raise WolfClosedError("the client is closed", account=account)
+        creation = _Creation(account, draft, check=check)
+        task = creation.task = asyncio.create_task(self._run(creation))
+        self._under_way.add(creation)
+        task.add_done_callback(lambda _: self._under_way.discard(creation))
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError:
+            self._leave(creation)
+            raise
+        return task.result()
+
+    def _leave(self, creation: _Creation) -> None:
+        """Let a caller go who was cancelled: with nothing sent, or with a word in the log."""
+        creation.is_left = True
+        if creation.is_out or creation.task.done():
+            creation.task.add_done_callback(lambda task: _log_outcome(creation, task))
+        else:
+            creation.task.cancel()
+
+    async def _run(self, creation: _Creation) -> CreatedTask:
+        try:
+            while True:
+                try:
+                    return await self._take_turn(creation)
+                except _TurnLostError:
+                    logger.info(
+                        "the turn to create %r was lost: it queues again", creation.draft.name
+                    )
+        except asyncio.CancelledError:
+            if creation.is_out:
+                self._invalidate(creation.account)
+                raise creation.uncertain_error(_CUT_OFF[creation.is_closing]) from None
+            if creation.is_closing:
+                raise creation.closed_error() from None
+            raise
+
+    async def _take_turn(self, creation: _Creation) -> CreatedTask:
+        turn = self._turns.turn(creation.account.user_id)
+        try:
+            await turn.acquire()
+            if creation.check:
+                await self._check(creation)
+            return await self._send(creation, turn)
+        finally:
+            await turn.release()
+
+    async def _check(self, creation: _Creation) -> None:
+        init = await self._ask(creation.account)
+        problems = creation.draft.problems(init)
+        errors = [problem for problem in problems if problem.severity == "error"]
+        if errors:
+            more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+            raise WolfDraftError(
+                f"the task {creation.draft.name!r} cannot be created as it is: "
+                f"{errors[0].path}: {errors[0].message}{more}",
+                problems=problems,
+                account=creation.account,
+            )
+
+    async def _send(self, creation: _Creation, turn: Turn) -> CreatedTask:
+        async def ready() -> None:
+            if not await turn.still_mine():
+                raise _TurnLostError
+
+        def about_to_send() -> None:
+            self._refuse_if_ended(creation)
+            creation.is_out = True
+
+        def may_repeat(error: Exception) -> bool:
+            return not (creation.is_out or creation.is_left or self._is_closed)
+
+        url, body = task_request(self._base, creation.account, creation.draft)
+        post = Post(body, ready, about_to_send, may_repeat)
+        try:
+            _, created = await self._sender.send(
+                creation.account, url, lambda response: self._read(creation, response), post=post
+            )
+        except WolfError as error:
+            if not creation.is_out or _is_certain(error):
+                creation.is_out = False
+                raise
+            self._invalidate(creation.account)
+            creation.is_out = False
+            what = str(error.args[0]) if error.args else type(error).__name__
+            raise creation.uncertain_error(
+                what, attempts=error.attempts, body=error.body
+            ) from error
+        self._invalidate(creation.account)
+        if not await turn.still_mine():
+            logger.warning("the turn to create %r was lost while it was sent", creation.draft.name)
+        return created
+
+    def _refuse_if_ended(self, creation: _Creation) -> None:
+        """Stop a request that nobody waits for any more at the last moment at which that can be."""
+        if creation.is_left:
+            raise asyncio.CancelledError
+        if self._is_closed:
+            raise creation.closed_error()
+
+    def _read(self, creation: _Creation, response: RawResponse) -> CreatedTask:
+        try:
+            data = read_data(response, self._base.geturl())
+        except WolfAPIError as error:
+            # a 401 or 429 is sent again: in between, nothing is out
+            creation.is_out = not _is_certain(error)
+            raise
+        creation.is_out = False
+        return CreatedTask(data=freeze(data), response=response)
+
+    # --- closing ----------------------------------------------------------------------------------
+
+    def refuse(self) -> None:
+        """Refuse new creations from now on."""
+        self._is_closed = True
+
+    async def aclose(self) -> None:
+        """End the creations that have not been sent, and wait for those that are out.
+
+        Whose request was not sent gets `WolfClosedError`. Requests that are out have the seconds of
+        one attempt to end; after that, or if whoever closes is cancelled meanwhile, their callers
+        get `WolfUncertainError`.
+        """
+        self.refuse()
+        loop = asyncio.get_running_loop()
+        # those of a loop that was closed in the middle of them never end
+        self._under_way = {each for each in self._under_way if each.task.get_loop() is loop}
+        tasks = {creation.task for creation in self._under_way}
+        self._end(lambda creation: not creation.is_out)
+        try:
+            if tasks:
+                timeout = None if math.isinf(self._attempt) else self._attempt
+                await asyncio.wait(tasks, timeout=timeout)
+        finally:
+            self._end(lambda creation: True)
+        if tasks:
+            await asyncio.wait(tasks)
+
+    def _end(self, which: Callable[[_Creation], bool]) -> None:
+        for creation in list(filter(which, self._under_way)):
+            creation.is_closing = True
+            creation.task.cancel()
+
+
+def _is_certain(error: Exception) -> bool:
+    """Tell whether an error says that nothing was created: a no that is neither 408 nor 5xx."""
+    if not isinstance(error, WolfAPIError):
+        return False
+    status = deciding(error.code, error.http_status)
+    return status != _REQUEST_TIMEOUT and not 500 <= status < 600
+
+
+def _log_outcome(creation: _Creation, task: asyncio.Task[CreatedTask]) -> None:
+    """Log how a creation ended whose caller is gone: nobody else will tell."""
+    name, account = creation.draft.name, creation.account
+    if task.cancelled():
+        logger.warning("the task %r for %s was not created; its caller had left", name, account)
+        return
+    error = task.exception()
+    if error is None:
+        uuid = task.result().uuid
+        logger.warning(
+            "the task %r for %s was created (%s); its caller had left", name, account, uuid
+        )
+    else:
+        logger.warning("the task %r for %s, whose caller had left: %s", name, account, error)
