@@ -114,6 +114,7 @@ class Transport:
                 proxy=self._proxy,
                 ssl=self._ssl,
                 auto_decompress=True,
+                max_field_size=_MAX_HEADER,
             ),
             deadline,
         )
