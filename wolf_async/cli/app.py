@@ -6,7 +6,7 @@ import contextlib
 import io
 import os
 import sys
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
 import click
 
@@ -82,7 +82,8 @@ def run(args: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:  # a second one, while the first one's end was on its way
         status = INTERRUPTED
     finally:
-        _settle_stdout()
+        _settle(sys.stdout, 1)
+        _settle(sys.stderr, 2)
     return status if signals.received is None else _SIGNALLED + signals.received
 
 
@@ -118,16 +119,19 @@ def _explained(error: Exception) -> tuple[str, int]:
     return f"unexpected {type(error).__name__}: {error}", FAILED
 
 
-def _settle_stdout() -> None:
-    """Flush stdout, or drop what cannot be written.
+def _settle(stream: TextIO | None, fd: int) -> None:
+    """Flush the stream, or drop what cannot be written.
 
-    Otherwise the interpreter would try again at its end, and print why that failed.
+    Otherwise the interpreter would try again at its end, print why that failed, and choose the
+    exit status itself.
     """
+    if stream is None:
+        return
     try:
-        sys.stdout.flush()
+        stream.flush()
     except (OSError, ValueError):
         null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, 1)
+        os.dup2(null, fd)
         os.close(null)
 
 

@@ -5,6 +5,7 @@ What the API sends goes through `plain`: it is never markup, and never commands 
 
 from __future__ import annotations
 
+import os
 from bisect import bisect
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any, Final, NoReturn
@@ -62,7 +63,13 @@ class _Console(Console):
 
 def console(**settings: Any) -> Console:
     """Make a console that takes text literally: no markup, no emoji codes, no highlights."""
-    return _Console(markup=False, emoji=False, highlight=False, **settings)
+    sizes = ("COLUMNS", "LINES")
+    environ = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in sizes or value.strip("0")  # which some shells set while they have no window
+    }
+    return _Console(markup=False, emoji=False, highlight=False, _environ=environ, **settings)
 
 
 def plain(value: object) -> str:
