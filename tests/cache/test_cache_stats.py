@@ -45,7 +45,8 @@ async def test_each_kind_of_call_and_load_is_counted_as_what_it_was() -> None:
     outcome(superseded)
     await b.hold("d")  # miss, load; the oldest one has to leave
     left = await b.waiting("e")  # miss, load, in flight
-    assert msgspec.structs.asdict(b.cache.stats()) == {
+    counts = msgspec.structs.asdict(b.cache.stats())
+    assert {name: n for name, n in counts.items() if not name.startswith("shared_")} == {
         "hits": 2,
         "stale_hits": 1,
         "error_hits": 1,

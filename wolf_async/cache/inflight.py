@@ -90,6 +90,8 @@ class InFlightLoad(Generic[K, V]):
         "begun",
         "cancelled",
         "ended",
+        "failed_at",
+        "floor",
         "key",
         "record",
         "sent_at",
@@ -117,6 +119,10 @@ class InFlightLoad(Generic[K, V]):
         """When its request was first sent, on the cache's clock; ``None`` before that."""
         self.record: LoadRecord | None = None
         """What is gathered of it, where somebody listens."""
+        self.floor = float("-inf")
+        """Its waiters accept only what was sent after this."""
+        self.failed_at: float | None = None
+        """When it failed, if that was in another process, and earlier."""
         self.waited_for_by: list[InFlightLoad[Any, Any]] = []
         """The loads that wait for this one: from within, or to start when it ends."""
         self._owner: LoadOwner | None = owner

@@ -37,24 +37,34 @@ from wolf_async.policy import CachePolicy, check_count, check_seconds
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable
 
+    from wolf_async.cache.tier import Codec, InFlight, SharedLoads, Tier
     from wolf_async.events import Dispatcher
 
-__all__ = ["Loaded", "LoadingCache", "check_ended"]
+__all__ = ["Loaded", "LoadingCache", "as_loaded", "check_ended"]
 
 K = TypeVar("K", bound="Hashable")
 V = TypeVar("V")
 
 MAX_BACKOFF: Final = 60.0
 """Seconds that the pause after failed refreshes is doubled up to."""
+DISTRUSTED: Final = 1000
+"""Entries that are distrusted in one turn of the loop."""
 _CLOSED_MEANWHILE: Final = "closed while a call waited for its answer"
 
 
 class Loaded(Generic[V]):
     """What a loader may return in place of the bare value, to say when its request was sent."""
 
-    __slots__ = ("sent_at", "value")
+    __slots__ = ("body", "jitter", "sent_at", "value")
 
-    def __init__(self, value: V, sent_at: float) -> None:
+    def __init__(
+        self,
+        value: V,
+        sent_at: float,
+        *,
+        body: bytes | None = None,
+        jitter: float | None = None,
+    ) -> None:
         self.value = value
         self.sent_at = sent_at
         """Seconds on the cache's clock; the age counts from there, not from the load's begin.
@@ -62,6 +72,15 @@ class Loaded(Generic[V]):
         Not from before the load's beginning, or whoever waits with a ``max_age`` gets too old a
         value.
         """
+        self.body = body
+        """The bytes of the value, for a shared tier; without them its codec makes some."""
+        self.jitter = jitter
+        """From 0 to 1: how much of the policy's jitter it gets; ``None`` is left to chance."""
+
+
+def as_loaded(result: V | Loaded[V], sent_at: float) -> Loaded[V]:
+    """Return what a loader returned, or wrap the bare value, which was sent then."""
+    return cast("Loaded[V]", result) if isinstance(result, Loaded) else Loaded(result, sent_at)
 
 
 class LoadingCache(Generic[K, V]):
@@ -76,7 +95,8 @@ class LoadingCache(Generic[K, V]):
     ``max_age`` get a stale value that may stand in at once, and no load begins for them. With
     ``marks_sent`` the loader calls `mark_sent` when it sends its request; else a load counts as
     sent when it begins. ``dispatcher`` is told of loads, waits and
-    evictions; keys are then the ids of accounts.
+    evictions; keys are then the ids of accounts. ``shared`` is a tier in which other processes'
+    caches take part, and ``codec`` turns values into bytes for it.
 
     The cache belongs to the event loop of its first load. Used from another one, it raises
     `WolfConfigError` as long as the first is open, and moves over, with its values, once that is
@@ -95,12 +115,15 @@ class LoadingCache(Generic[K, V]):
         dispatcher: Dispatcher | None = None,
         is_shut: Callable[[], bool] = lambda: False,
         marks_sent: bool = False,
+        shared: Tier | None = None,
+        codec: Codec[K, V] | None = None,
     ) -> None:
         if policy is not None and not isinstance(policy, CachePolicy):
             raise WolfConfigError(f"policy must be a CachePolicy or None, not {policy!r}")
         if policy is not None and policy.max_bytes is not None and sizeof is None:
             raise WolfConfigError("max_bytes needs sizeof, which tells the bytes of a value")
-        self._load = load
+        if (shared is None) != (codec is None):
+            raise WolfConfigError("shared and codec are given together, or neither of them")
         self._policy = policy
         self._sizeof = sizeof
         self._clock = clock
@@ -123,6 +146,11 @@ class LoadingCache(Generic[K, V]):
         """All loads whose tasks have not ended; it keeps them alive."""
         self._hits = self._stale_hits = self._error_hits = self._misses = self._joined = 0
         self._loads = self._refreshes = self._failures = self._abandoned = self._superseded = 0
+        self._shared: SharedLoads[K] | None = None
+        self._load = load
+        if shared is not None and codec is not None:
+            self._shared = shared.bind(self, load, codec)
+            self._load = self._shared.load
 
     # --- the callers' side --------------------------------------------------------------------
 
@@ -214,14 +242,22 @@ class LoadingCache(Generic[K, V]):
         Returns whether there was anything to forget: a value, a remembered failure, or a load under
         way.
         """
-        held = self._store.find(key) is not None and self._store.discard(key)
-        return self._supersede(key) or held
+        if self._shared is not None:
+            self._shared.void(key)
+        return self.forget(key)
 
     def clear(self) -> None:
         """Forget everything, as `invalidate` does for one key."""
-        self._store.clear()
-        for key in list(self._current):
-            self._supersede(key)
+        if self._shared is not None:
+            self._shared.void_all()
+        self.forget_all()
+
+    async def settled(self) -> bool:
+        """Wait until the shared tier has all invalidations of this cache; at once without a tier.
+
+        Returns ``False`` if the tier cannot be reached within its timeout.
+        """
+        return self._shared is None or await self._shared.settled()
 
     @property
     def is_closed(self) -> bool:
@@ -244,6 +280,7 @@ class LoadingCache(Generic[K, V]):
             evictions=self._store.evictions,
             entries=len(self._store),
             in_flight=len(self._running),
+            **({} if self._shared is None else self._shared.stats()),
         )
 
     async def aclose(self) -> None:
@@ -268,6 +305,61 @@ class LoadingCache(Generic[K, V]):
         others = [task for task in tasks if task is not asyncio.current_task()]
         if others:
             await asyncio.wait(others)
+        if self._shared is not None:
+            await self._shared.aclose()
+
+    # --- for a shared tier (`wolf_async.cache.tier`) ------------------------------------------
+
+    @property
+    def policy(self) -> CachePolicy | None:
+        """How long values are kept."""
+        return self._policy
+
+    @property
+    def clock(self) -> Callable[[], float]:
+        """What gives seconds, for ages."""
+        return self._clock
+
+    def forget(self, key: K) -> bool:
+        """Do as `invalidate`, for an invalidation that came from elsewhere."""
+        held = self._store.find(key) is not None and self._store.discard(key)
+        return self._supersede(key) or held
+
+    def forget_all(self) -> None:
+        """Do as `clear`, for one that came from elsewhere."""
+        self._store.clear()
+        for key in list(self._current):
+            self._supersede(key)
+
+    def drop(self, key: K) -> None:
+        """Drop what is held for ``key``; a load in flight goes on."""
+        self._store.discard(key)
+
+    async def distrust(self) -> None:
+        """Let nothing that is held be fresh any more; it may only stand in for a failed load."""
+        for number, key in enumerate(list(self._store)):
+            if number % DISTRUSTED == DISTRUSTED - 1:
+                await asyncio.sleep(0)
+            entry = self._store.find(key)
+            if entry is not None:
+                entry.fresh_until = entry.revalidate_until = LONG_AGO
+
+    def has_stand_in(self, key: K) -> bool:
+        """Tell whether a value is held that may still serve somebody."""
+        entry = self._store.find(key)
+        return entry is not None and entry.error is None and entry.has_use(self._clock())
+
+    def adopt(self, load: InFlight, key: K, value: V, sent_at: float, jitter: float) -> None:
+        """Hold an older value, which may stand in for ``load`` unless that was superseded."""
+        held = self._store.find(key)
+        newer = held is not None and held.error is None and held.sent_at >= sent_at
+        if self._current.get(key) is load and not newer:
+            self._store.put(key, self._new_entry(value, sent_at, jitter), self._clock())
+
+    def discard(self, load: InFlight, key: K) -> None:
+        """Supersede ``load``: what it brings is too old already to be stored or joined."""
+        if self._current.get(key) is load:
+            self._supersede(key)
 
     # --- what is held -------------------------------------------------------------------------
 
@@ -293,21 +385,20 @@ class LoadingCache(Generic[K, V]):
         self._stale_hits += 1
         return True
 
-    def _store_value(self, load: InFlightLoad[K, V], served: Served[V]) -> None:
+    def _new_entry(self, value: V, sent_at: float, jitter: float | None) -> Entry[V]:
         assert self._policy is not None
-        size = 0 if self._sizeof is None else self._sizeof(served.value)
+        size = 0 if self._sizeof is None else self._sizeof(value)
         check_count("what sizeof returns", size, least=0)
-        ttl = self._policy.ttl * (1 - self._policy.jitter * random.random())
-        expires = served.sent_at + ttl
-        entry = Entry(
-            served.value,
-            served.sent_at,
+        part = random.random() if jitter is None else jitter
+        expires = sent_at + self._policy.ttl * (1 - self._policy.jitter * part)
+        return Entry(
+            value,
+            sent_at,
             fresh_until=expires,
             revalidate_until=expires + self._policy.stale_while_revalidate,
             stand_in_until=expires + self._policy.stale_if_error,
             size=size,
         )
-        self._store.put(load.key, entry, self._clock())
 
     def _back_off(self, load: InFlightLoad[K, V], error: BaseException) -> Served[V] | None:
         """Return the stale value that stands in for a load that failed, and delay the next one.
@@ -318,17 +409,18 @@ class LoadingCache(Generic[K, V]):
         now = self._clock()
         entry = self._store.find(load.key)
         held = entry is not None and entry.error is None and entry.has_use(now)
-        if entry is None or not held or not self._says_unwell(error):
+        if entry is None or not held or not self.says_unwell(error):
             self._store.discard(load.key)
             if self._policy.error_ttl > 0:
                 self._remember(load, error, now)
             return None
         entry.backoff = max(self._policy.refresh_backoff, min(entry.backoff * 2, MAX_BACKOFF))
-        entry.retry_at = now + entry.backoff
+        entry.retry_at = _failed_at(load, now) + entry.backoff
         stands_in = now <= entry.stand_in_until
         return Served(entry.value, entry.sent_at, is_stale=True) if stands_in else None
 
-    def _says_unwell(self, error: BaseException) -> bool:
+    def says_unwell(self, error: BaseException) -> bool:
+        """Tell whether a failed load means that the upstream is unwell, not that it said no."""
         try:
             return self._is_unwell(error)
         except Exception as broken:
@@ -343,7 +435,7 @@ class LoadingCache(Generic[K, V]):
         entry: Entry[V] = Entry(
             cast("V", None),
             now if load.sent_at is None else load.sent_at,
-            retry_at=now + self._policy.error_ttl,
+            retry_at=_failed_at(load, now) + self._policy.error_ttl,
             # without traceback and cause, which would keep the frames of the whole load alive
             error=own_copy(error, None),
         )
@@ -373,15 +465,16 @@ class LoadingCache(Generic[K, V]):
     def _join(self, key: K, began: float, max_age: float | None) -> InFlightLoad[K, V]:
         """Return the load whose outcome serves a call that began then; begin one if needed."""
         load = self._current.get(key)
+        joins = load is not None and (max_age is None or load.may_be_joined(began, max_age))
         if load is None:
-            self._misses += 1
-            return self._begin(key)
-        if max_age is not None and not load.may_be_joined(began, max_age):
-            if key not in self._queued:
-                self._misses += 1
-                return self._queue(key)
-            load = self._queued[key]
-        self._joined += 1
+            load = self._begin(key)
+        elif not joins:
+            joins = key in self._queued
+            load = self._queued[key] if joins else self._queue(key)
+        if max_age is not None:
+            load.floor = max(load.floor, began - max_age)
+        self._joined += joins
+        self._misses += not joins
         return load
 
     def _begin(self, key: K, *, background: bool = False) -> InFlightLoad[K, V]:
@@ -468,18 +561,16 @@ class LoadingCache(Generic[K, V]):
             load.record.end(error, abandoned=load.cancelled or from_outside)
 
     def _succeed(self, load: InFlightLoad[K, V], result: V | Loaded[V], *, keep: bool) -> None:
-        if isinstance(result, Loaded):
-            loaded = cast("Loaded[V]", result)
-            served = Served(loaded.value, loaded.sent_at)
-        else:
-            served = Served(result, self._clock() if load.sent_at is None else load.sent_at)
+        sent_at = self._clock() if load.sent_at is None else load.sent_at
+        loaded = as_loaded(result, sent_at)
         if keep and self._policy is not None:
             try:
-                self._store_value(load, served)
+                entry = self._new_entry(loaded.value, loaded.sent_at, loaded.jitter)
             except Exception as error:  # sizeof is not ours
                 self._fail(load, error, keep=keep)
                 return
-        load.resolve(served)
+            self._store.put(load.key, entry, self._clock())
+        load.resolve(Served(loaded.value, loaded.sent_at))
 
     def _fail(self, load: InFlightLoad[K, V], error: BaseException, *, keep: bool) -> None:
         self._failures += 1
@@ -496,6 +587,10 @@ def check_ended(loop: asyncio.AbstractEventLoop | None) -> None:
         raise WolfConfigError(
             "in use on another event loop that is still open: make one for each loop"
         )
+
+
+def _failed_at(load: InFlightLoad[Any, Any], now: float) -> float:
+    return now if load.failed_at is None else load.failed_at
 
 
 def _failure(load: InFlightLoad[Any, Any], task: asyncio.Task[Any]) -> BaseException | None:

@@ -42,6 +42,18 @@ class CacheStats(msgspec.Struct, frozen=True, kw_only=True):
     """Values and remembered failures held now, those included that have expired."""
     in_flight: int
     """Loads under way now; also those superseded or abandoned that have not ended yet."""
+    shared_hits: int = 0
+    """Loads that another process's answer served; this and what follows is 0 without a tier."""
+    shared_waits: int = 0
+    """Loads that waited for another process's load."""
+    shared_bypassed: int = 0
+    """Loads made without the tier: it was down, or had not heard of an invalidation yet."""
+    shared_stores_refused: int = 0
+    """Values that the tier refused, because an invalidation or another load overtook them."""
+    shared_invalidations: int = 0
+    """Invalidations that came from other processes."""
+    shared_reconnects: int = 0
+    """Times that the connection to the tier was lost, and made again."""
 
     def __str__(self) -> str:
         served = self.hits + self.stale_hits
