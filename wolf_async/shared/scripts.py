@@ -1,0 +1,179 @@
+"""The six steps of the protocol, each one atomic script on one key of the server.
+
+An account is one hash: the value (``v`` body, ``s`` when it was sent, ``r`` its jitter), the lease of the process
+that loads it (``l`` token, ``ls`` start, ``le`` end, ``w`` somebody waits) and the last failure (``f`` error, ``fa``
+when it came, ``fs`` when its lease began, ``fb`` how many in a row said "unwell", ``ft`` token of its lease).
+Times are microseconds of the server's ``TIME``, so no process's clock matters. A message on the channel is one
+letter, the sender's id and the account's key.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha1
+from typing import Final
+
+import msgspec
+
+__all__ = ["CLEAR", "FAIL", "HELLO", "PUT", "RENEW", "SCRIPTS", "TAKE", "VOID", "Script"]
+
+
+class Script(msgspec.Struct, frozen=True):
+    """A Lua script of one key, and the hash by which the server knows it."""
+
+    name: str
+    text: str
+
+    @property
+    def sha(self) -> str:
+        """SHA-1 of the text, as ``EVALSHA`` wants it."""
+        return sha1(self.text.encode(), usedforsecurity=False).hexdigest()
+
+
+_NOW: Final = """
+local t = redis.call('TIME')
+local now = t[1] * 1000000 + t[2]
+local function num(x) return tonumber(x or '') end
+local function int(x) return string.format('%.0f', x) end
+local function live(least)
+  if redis.call('PTTL', KEYS[1]) < tonumber(least) then redis.call('PEXPIRE', KEYS[1], least) end
+end
+"""
+
+TAKE: Final = Script(
+    "take",
+    _NOW
+    + """
+local accept, ttl, jitter = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local token, lease, stale, own = ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7] == '1'
+local error_ttl, backoff, after = tonumber(ARGV[8]), tonumber(ARGV[9]), ARGV[10]
+local h = redis.call('HMGET', KEYS[1], 's', 'r', 'l', 'ls', 'le', 'fa', 'fs', 'fb', 'ft')
+local age, r = num(h[1]) and now - num(h[1]), num(h[2]) or 0
+if age and age < 0 then age = nil end
+if age and age < accept and age < ttl * (1 - jitter * r) then
+  return {'value', age, h[2] or '0', redis.call('HGET', KEYS[1], 'v') or ''}
+end
+local old = age and age <= stale
+local function with_old(reply)
+  if old then
+    reply[#reply + 1], reply[#reply + 2] = age, h[2] or '0'
+    reply[#reply + 1] = redis.call('HGET', KEYS[1], 'v') or ''
+  end
+  return reply
+end
+local failed = num(h[6])
+if failed then
+  local since, began = now - failed, now - (num(h[7]) or failed)
+  local pause = began < accept and error_ttl or 0
+  local row = math.min(num(h[8]) or 0, 32)
+  if row > 0 and (old or own) then
+    pause = math.max(backoff, math.min(backoff * 2 ^ (row - 1), 60000000))
+  end
+  if (after ~= '' and h[9] == after) or (since >= 0 and since < pause) then
+    return with_old({'error', since, began, redis.call('HGET', KEYS[1], 'f') or ''})
+  end
+end
+local began, ends = num(h[4]) or 0, num(h[5]) or 0
+if h[3] and ends > now and began <= now then
+  redis.call('HSET', KEYS[1], 'w', '1')
+  return {'wait', now - began, ends - now, h[3]}
+end
+redis.call('HSET', KEYS[1], 'l', token, 'ls', int(now), 'le', int(now + lease * 1000))
+redis.call('HDEL', KEYS[1], 'w')
+live(2 * lease)
+return with_old({'grant', now})
+""",
+)
+"""Ask for a value: ``value``, ``error``, ``wait`` for another's lease, or the ``grant`` of one."""
+
+PUT: Final = Script(
+    "put",
+    """
+local token, body, sent, px, r, channel, message = unpack(ARGV)
+local h = redis.call('HMGET', KEYS[1], 'l', 'w')
+if h[1] ~= token then
+  redis.call('PUBLISH', channel, 'd' .. message)
+  return 0
+end
+redis.call('HDEL', KEYS[1], 'l', 'ls', 'le', 'w', 'f', 'fa', 'fs', 'fb', 'ft')
+redis.call('HSET', KEYS[1], 'v', body, 's', sent, 'r', r)
+redis.call('PEXPIRE', KEYS[1], px)
+if h[2] then redis.call('PUBLISH', channel, 'd' .. message) end
+return 1
+""",
+)
+"""Store what a lease has brought; 0 if the lease is no longer ours."""
+
+FAIL: Final = Script(
+    "fail",
+    _NOW
+    + """
+local token, err, kind, px, channel, message = unpack(ARGV)
+local h = redis.call('HMGET', KEYS[1], 'l', 'ls', 'fb', 'w')
+if h[1] ~= token then return 0 end
+redis.call('HDEL', KEYS[1], 'l', 'ls', 'le', 'w')
+local row = 0
+if kind == 'unwell' then row = (num(h[3]) or 0) + 1 end
+if kind ~= 'release' then
+  redis.call('HSET', KEYS[1], 'f', err, 'fa', int(now), 'fs', h[2], 'fb', row, 'ft', token)
+  live(px)
+end
+if kind == 'no' then
+  redis.call('HDEL', KEYS[1], 'v', 's', 'r')
+  redis.call('PUBLISH', channel, 'x' .. message)
+elseif h[4] then
+  redis.call('PUBLISH', channel, 'd' .. message)
+end
+return 1
+""",
+)
+"""Give a lease back, as ``release``, or with the failure: ``unwell``, or a ``no`` that drops the value."""
+
+RENEW: Final = Script(
+    "renew",
+    _NOW
+    + """
+local token, lease = ARGV[1], tonumber(ARGV[2])
+if redis.call('HGET', KEYS[1], 'l') ~= token then return 0 end
+redis.call('HSET', KEYS[1], 'le', int(now + lease * 1000))
+live(2 * lease)
+return 1
+""",
+)
+"""Make a lease last longer; 0 if it is no longer ours."""
+
+VOID: Final = Script(
+    "void",
+    """
+local channel, message = unpack(ARGV)
+redis.call('DEL', KEYS[1])
+redis.call('PUBLISH', channel, 'i' .. message)
+return 1
+""",
+)
+"""Forget an account everywhere: its value, its failure, and the lease of whoever loads it."""
+
+CLEAR: Final = Script(
+    "clear",
+    """
+local epoch, channel, sender = unpack(ARGV)
+redis.call('SET', KEYS[1], epoch)
+redis.call('PUBLISH', channel, 'c' .. sender .. epoch)
+return 1
+""",
+)
+"""Forget all accounts everywhere, by giving the namespace a new epoch."""
+
+HELLO: Final = Script(
+    "hello",
+    """
+local epoch, channel = unpack(ARGV)
+if channel ~= '' then redis.call('PUBLISH', channel, 'h') end
+local known = redis.call('GET', KEYS[1])
+if known then return known end
+redis.call('SET', KEYS[1], epoch)
+return epoch
+""",
+)
+"""Return the namespace's epoch, which is made where there is none; with a channel, try out that one may publish."""
+
+SCRIPTS: Final = (TAKE, PUT, FAIL, RENEW, VOID, CLEAR, HELLO)

@@ -1,0 +1,194 @@
+"""What a user makes: a tier on a Redis or Valkey server."""
+
+from __future__ import annotations
+
+import copy
+import weakref
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+from urllib.parse import urlsplit
+
+from wolf_async.errors import WolfConfigError
+from wolf_async.logs import ThrottledLogger
+from wolf_async.shared.codec import Names
+from wolf_async.shared.link import Link, LinkOwner
+from wolf_async.shared.loads import RedisLoads
+from wolf_async.shared.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Hashable
+
+    from wolf_async.cache.tier import Codec, SharingCache
+
+__all__ = ["RedisTier"]
+
+K = TypeVar("K", bound="Hashable")
+V = TypeVar("V")
+
+_SCHEMES: Final = ("redis", "rediss", "unix")
+_METHODS: Final = ("pipeline", "pubsub", "ping", "get_encoder", "aclose")
+
+
+class RedisTier:
+    """Share answers and loads with all processes of the same server, base URL and credential.
+
+    ``url`` names the server: ``redis://``, ``rediss://`` (TLS) or ``unix://``. In its place, ``client`` is an asyncio
+    client of redis-py or valkey-py, for a cluster or Sentinel; it is not closed. ``namespace`` keeps apart
+    what would be shared otherwise, and is needed where no fixed token tells whose answers these are.
+
+    All times are in seconds. ``timeout`` bounds each operation, and ``connect_timeout`` the first load's wait for a
+    connection. After ``lease`` the load of a process that has died is begun by another. Within two
+    ``heartbeat`` a lost connection is noticed. Bodies are compressed from ``compress_from`` bytes on.
+    ``max_connections`` is for each process that uses ``url``.
+
+    Raises `WolfConfigError` for settings that make no sense, and if the package redis is missing.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        client: Any = None,
+        namespace: str | None = None,
+        timeout: float = 0.25,
+        connect_timeout: float = 0.5,
+        lease: float = 3.0,
+        heartbeat: float = 1.0,
+        compress_from: int = 2048,
+        max_connections: int = 3,
+    ) -> None:
+        if (url is None) == (client is None):
+            raise WolfConfigError("a shared tier needs either a url or a client")
+        self._settings = Settings(
+            namespace=namespace,
+            timeout=timeout,
+            connect_timeout=connect_timeout,
+            lease=lease,
+            heartbeat=heartbeat,
+            compress_from=compress_from,
+            max_connections=max_connections,
+        )
+        self._owns_client = client is None
+        if url is None:
+            _check_client(client)
+            self._connect: Callable[[], Any] = lambda: client
+            self._where = type(client).__name__
+        else:
+            self._where = _without_password(url)
+            self._connect = _connector(url, self._settings)
+        self._identity: tuple[str, str | None] = ("", None)
+        self._is_unwell: Callable[[BaseException], bool] | None = None
+        self._log = ThrottledLogger()
+        self._links: weakref.WeakSet[Link] = weakref.WeakSet()
+
+    def scoped_to(
+        self,
+        base_url: str,
+        token: object,
+        is_unwell: Callable[[BaseException], bool] | None = None,
+    ) -> RedisTier:
+        """Return this tier for one deployment and credential, which is a token or a provider of tokens.
+
+        ``is_unwell`` tells whether a failure means that the upstream is unwell; without it the
+        cache is asked. Raises `WolfConfigError` if there is neither a token nor a namespace.
+        """
+        scoped = copy.copy(self)
+        scoped._identity = (base_url, token if isinstance(token, str) else None)  # noqa: SLF001
+        scoped._is_unwell = is_unwell  # noqa: SLF001 - of this class, as the others
+        scoped._names()  # noqa: SLF001
+        return scoped
+
+    def bind(
+        self,
+        cache: SharingCache[K, V],
+        load: Callable[[K], Awaitable[Any]],
+        codec: Codec[K, V],
+    ) -> RedisLoads[K, V]:
+        """Serve ``cache``, whose loads are made by ``load``; touches no event loop."""
+        return RedisLoads(
+            cache,
+            load,
+            codec,
+            is_unwell=self._is_unwell or cache.says_unwell,
+            settings=self._settings,
+            names=self._names(),
+            log=self._log,
+            connect=self._link,
+        )
+
+    def _names(self) -> Names:
+        base_url, token = self._identity
+        namespace = self._settings.namespace
+        if token is None and namespace is None:
+            raise WolfConfigError(
+                "a shared tier needs namespace= where no fixed token tells whose answers it holds"
+            )
+        return Names(base_url, namespace or "", token or "")
+
+    def _link(self, owner: LinkOwner, names: Names) -> Link:
+        link = Link(
+            owner,
+            self._connect(),
+            self._settings,
+            names,
+            log=self._log,
+            owns_client=self._owns_client,
+        )
+        self._links.add(link)
+        return link
+
+    def __repr__(self) -> str:
+        states = [link.up for link in self._links]
+        state = "not in use" if not states else "up" if all(states) else "down"
+        return f"<RedisTier {self._where}: {state}>"
+
+
+def _connector(url: str, settings: Settings) -> Callable[[], Any]:
+    """Return what makes a client for the running loop; a url that is none is refused here and now."""
+    try:
+        from redis.asyncio import Redis  # noqa: PLC0415 - who gives a client may have valkey-py alone
+        from redis.asyncio.retry import Retry  # noqa: PLC0415
+        from redis.backoff import NoBackoff  # noqa: PLC0415
+    except ImportError as error:
+        raise WolfConfigError(
+            'a shared tier needs the package redis: pip install "wolf-async[redis]"'
+        ) from error
+
+    def connect() -> Any:
+        return cast("Any", Redis).from_url(
+            url,
+            # by default it tries ten times, and waits five seconds
+            retry=Retry(NoBackoff(), 0),
+            # longer than our own: a late reply is still read, to give a lease back
+            socket_timeout=2 * settings.timeout,
+            socket_connect_timeout=settings.timeout,
+            max_connections=settings.max_connections,
+        )
+
+    try:
+        connect()
+    except ValueError as error:
+        # neither its text nor its cause, which may hold the password
+        raise WolfConfigError(
+            f"{_without_password(url)} is no url of a server: {type(error).__name__}"
+        ) from None
+    return connect
+
+
+def _check_client(client: Any) -> None:
+    if any(not callable(getattr(client, name, None)) for name in _METHODS):
+        kind = type(client).__name__
+        raise WolfConfigError(
+            f"client must be an asyncio client of redis-py or valkey-py, not a {kind}"
+        )
+    if client.get_encoder().decode_responses:
+        raise WolfConfigError("the client must return bytes: make it with decode_responses=False")
+
+
+def _without_password(url: object) -> str:
+    """Return ``url`` without user, password and query; raises `WolfConfigError` for what is none."""
+    parts = urlsplit(url) if isinstance(url, str) else None
+    if parts is None or parts.scheme not in _SCHEMES:
+        came = type(url).__name__ if parts is None else f"{parts.scheme or 'nothing'}://"
+        expected = ", ".join(f"{scheme}://" for scheme in _SCHEMES)
+        raise WolfConfigError(f"a shared tier's url begins with one of {expected}, not with {came}")
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
