@@ -8,17 +8,15 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from wolf_async.api.response import parse
+from wolf_async.account import Account
+from wolf_async.api.response import RawResponse, parse
 from wolf_async.events import Dispatcher, RepairEvent
 from wolf_async.models import TaskInit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from wolf_async.account import Account
-    from wolf_async.api.response import RawResponse
-
-__all__ = ["Answer", "AnswerReader", "CachedAnswer"]
+__all__ = ["Answer", "AnswerCodec", "AnswerReader", "CachedAnswer"]
 
 _BYTES_PER_BODY_BYTE: Final = 3
 """Structs and texts hold two to three times as many bytes as the body that they come from."""
@@ -98,3 +96,26 @@ class AnswerReader:
         self.repaired += 1
         for path, found in deviations.items():
             self._dispatcher.emit(RepairEvent(account=account, path=path, found=found))
+
+
+class AnswerCodec:
+    """What a shared tier holds of an answer: its body, which each process decodes for itself."""
+
+    __slots__ = ("_held", "_reader")
+
+    def __init__(
+        self,
+        reader: AnswerReader,
+        held: Callable[[tuple[str, str | None]], CachedAnswer | None],
+    ) -> None:
+        self._reader = reader
+        self._held = held
+
+    def encode(self, value: CachedAnswer) -> bytes:
+        """Refuse: an answer does not keep its body, which each load brings along instead."""
+        raise TypeError(f"no body came with {value!r}")
+
+    def decode(self, key: tuple[str, str | None], body: bytes) -> CachedAnswer:
+        """Return the answer in ``body``, or the one that is held if they are the same."""
+        response = RawResponse(status=200, headers={}, body=body)
+        return self._reader.read(Account(*key), response, self._held(key))

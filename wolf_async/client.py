@@ -16,7 +16,7 @@ import aiohttp
 import msgspec
 
 from wolf_async.account import Account
-from wolf_async.answer import Answer, AnswerReader, CachedAnswer
+from wolf_async.answer import Answer, AnswerCodec, AnswerReader, CachedAnswer
 from wolf_async.api.request import (
     DEFAULT_BASE_URL,
     check_account,
@@ -49,6 +49,8 @@ from wolf_async.watch import Sleep, watch
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+
+    from wolf_async.shared import RedisTier
 
 __all__ = ["ClientStats", "WolfClient"]
 
@@ -85,7 +87,8 @@ class WolfClient:
     session to use; it is not closed. ``allow_http`` permits plain http to hosts other than
     loopback. ``ssl`` is a context for TLS in place of the default one. ``trust_env`` takes the
     proxy from the environment, read once; ``.netrc`` is never read. ``max_body`` bounds a response
-    in bytes, after decompression. ``clock`` gives seconds for the ages of answers.
+    in bytes, after decompression. ``clock`` gives seconds for the ages of answers. ``shared``
+    is a `wolf_async.shared.RedisTier`, by which processes share answers and requests.
 
     A client belongs to the event loop of its first request. Once that loop is closed it starts
     over on the next one, keeping its answers; while it is open, a call from another loop that
@@ -111,6 +114,7 @@ class WolfClient:
         trust_env: bool = False,
         max_body: int = 16 * 2**20,
         clock: Callable[[], float] = time.monotonic,
+        shared: RedisTier | None = None,
         listeners: Iterable[Listener] = (),
     ) -> None:
         check_limits(max_concurrency, rate_limit)
@@ -125,16 +129,20 @@ class WolfClient:
         check_type("trust_env", trust_env, bool)
         if not callable(clock):
             raise WolfConfigError(f"clock must be a function that gives seconds, not {clock!r}")
+        if shared is not None:
+            check_shared(shared, cache)
         self._base_url = _check_base_url(base_url, allow_http)
         self._base = urlsplit(self._base_url)
         self._policy = cache
+        self._shares = shared is not None
         self._max_concurrency = max_concurrency
         self._clock = clock
         self._log = ThrottledLogger()
         self._dispatcher = Dispatcher(listeners, self._log)
+        credential = _token(token)
         self._sender = Sender(
             self._base_url,
-            _token(token),
+            credential,
             retry=retry,
             breaker=breaker,
             timeouts=timeouts,
@@ -160,6 +168,8 @@ class WolfClient:
             is_shut=self._sender.is_shut,
             dispatcher=self._dispatcher,
             marks_sent=True,
+            shared=shared and shared.scoped_to(self._base_url, credential, is_unwell),
+            codec=AnswerCodec(self._reader, self._held) if shared else None,
         )
         # raw answers are shared among those who ask at once, and never kept
         self._raw: LoadingCache[_Key, RawResponse] = LoadingCache(
@@ -251,6 +261,13 @@ class WolfClient:
     def clear(self) -> None:
         """Forget all answers, as `invalidate` does for one account."""
         self._cache.clear()
+
+    async def settled(self) -> bool:
+        """Wait until the shared tier has all invalidations of this client; at once without a tier.
+
+        Returns ``False`` if the tier cannot be reached within its timeout.
+        """
+        return await self._cache.settled()
 
     def task_init_many(
         self, accounts: Accounts, *, concurrency: int | None = None, max_age: float | None = None
@@ -389,7 +406,11 @@ class WolfClient:
             return self._reader.read(account, response, self._cache.held(key))
 
         response, answer = await self._ask(account, read)
-        return Loaded(answer, response.sent_at)
+        body = self._sender.redact(response).body if self._shares else None
+        return Loaded(answer, response.sent_at, body=body)
+
+    def _held(self, key: _Key) -> CachedAnswer | None:
+        return self._cache.held(key)
 
     async def _load_raw(self, key: _Key) -> RawResponse:
         def read(response: RawResponse) -> None:
@@ -419,6 +440,14 @@ class WolfClient:
         policy = self._policy
         window = max(policy.stale_while_revalidate, policy.stale_if_error) if policy else 0.0
         return policy is not None and is_unwell(error) and age <= policy.ttl + window
+
+
+def check_shared(shared: object, cache: CachePolicy | None) -> None:
+    """Refuse a tier that is none, or that has nothing to share."""
+    if not callable(getattr(shared, "scoped_to", None)):
+        raise WolfConfigError(f"shared must be a RedisTier or None, not {shared!r}")
+    if cache is None:
+        raise WolfConfigError("shared= shares the answers that are kept, and cache=None keeps none")
 
 
 def _check_base_url(given: str | None, allow_http: bool) -> str:

@@ -76,10 +76,12 @@ class LinkLike(Protocol):
 class Asking(Generic[K]):
     """A load in flight that asks the tier."""
 
-    __slots__ = ("after", "key", "load", "name", "token", "trusting", "wire", "woken")
+    __slots__ = ("after", "key", "load", "marks_sent", "name", "token", "trusting", "wire", "woken")
 
     def __init__(self, load: InFlight, key: K, wire: bytes) -> None:
         self.load = load
+        self.marks_sent = load.sent_at is None
+        """Whether the loader tells when it sends its request."""
         self.key = key
         self.wire = wire
         """The key as bytes."""
@@ -143,20 +145,19 @@ class RedisLoads(Generic[K, V]):
         """Bring the value of ``key`` from the tier, or load it for all."""
         load = cast("InFlight | None", current_load.get())
         assert load is not None, "only the cache calls this, in the task of a load"
+        asking = Asking(load, key, encode_key(key))
         load.sent_at = None
-        wire = encode_key(key)
-        if not await self._may_share(wire):
-            return await self._load_alone(load, key)
-        asking = Asking(load, key, wire)
+        if not await self._may_share(asking.wire):
+            return await self._load_alone(asking)
         # before the tier is asked, since a message may overtake the reply
-        self._asking.setdefault(wire, set()).add(asking)
+        self._asking.setdefault(asking.wire, set()).add(asking)
         try:
             return await self._share(asking)
         finally:
-            others = self._asking[wire]
+            others = self._asking[asking.wire]
             others.discard(asking)
             if not others:
-                del self._asking[wire]
+                del self._asking[asking.wire]
 
     async def _may_share(self, wire: bytes) -> bool:
         """Tell whether the tier works, and has heard of this process's invalidations of the account."""
@@ -171,10 +172,16 @@ class RedisLoads(Generic[K, V]):
             await asyncio.wait((reply,), timeout=self._settings.timeout)
         return wire not in self._pending
 
-    async def _load_alone(self, load: InFlight, key: K) -> Any:
+    async def _load_alone(self, asking: Asking[K]) -> Any:
         self._count("shared_bypassed")
-        load.sent_at = self._clock()
-        return await self._load(key)
+        self._begin(asking)
+        return await self._load(asking.key)
+
+    def _begin(self, asking: Asking[K]) -> float:
+        """Note that the loader is called now, and return when that is."""
+        now = self._clock()
+        asking.load.sent_at = None if asking.marks_sent else now
+        return now
 
     async def _share(self, asking: Asking[K]) -> Any:
         """Ask until there is a value, an error, or a lease for a load of one's own."""
@@ -195,7 +202,7 @@ class RedisLoads(Generic[K, V]):
                 return await self._load_for_all(asking, asked, *reply)
             else:
                 await self._wait(asking, asked, *reply)
-        return await self._load_alone(asking.load, asking.key)
+        return await self._load_alone(asking)
 
     async def _take(self, asking: Asking[K], asked: float) -> Any:
         asking.name = self._names.key(self.epoch, asking.wire)
@@ -303,7 +310,7 @@ class RedisLoads(Generic[K, V]):
         """Load with a lease, and store what comes of it, or why nothing did."""
         heard = self._clock()
         self._adopt(asking, asked, *stale)
-        asking.load.sent_at = sent_at = self._clock()
+        sent_at = self._begin(asking)
         renewing = self._enter().spawn(self._renew(asking))
         try:
             result = await self._load(asking.key)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import msgspec
 
 from wolf_async.account import Account
-from wolf_async.api.redact import read_redacted, redact_error
+from wolf_async.api.redact import read_redacted, redact_error, redact_response
 from wolf_async.api.response import RawResponse
 from wolf_async.cache.inflight import current_load, mark_sent
 from wolf_async.cache.loading import check_ended
@@ -319,6 +319,11 @@ class Sender:
         return await transport.post(
             load.url, credential.headers, load.post.body, load.post.about_to_send
         )
+
+    def redact(self, response: RawResponse) -> RawResponse:
+        """Return ``response`` without the token, even where the server echoed it."""
+        credential = self._tokens.at_hand()
+        return response if credential is None else redact_response(credential.token, response)
 
     def _wire(self) -> _Wiring:
         """Return the transport and the limits of the running loop; made without a pause, so that there is one of each."""
