@@ -1,20 +1,45 @@
-"""Many accounts in one stream: results as they complete, in memory that does not grow with their number."""
+"""Ask for many accounts in one stream, in memory that does not grow with their number.
+
+A run goes on through an outage. A failure that may be the upstream's fault is no result: the
+account is held back, and asked for again when that is over. `_Run._is_its_own` tells the two
+apart, and `_Patience` how long this may go on.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Sized
-from typing import Any, NamedTuple, Self, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, Self, TypeAlias, cast
 
 from wolf_async.account import Account
-from wolf_async.errors import WolfClosedError, WolfConfigError, WolfError
-from wolf_async.models import TaskInit
+from wolf_async.errors import (
+    WolfAuthError,
+    WolfCircuitOpenError,
+    WolfClosedError,
+    WolfConfigError,
+    WolfEndpointError,
+    WolfError,
+    WolfRateLimitError,
+)
+from wolf_async.upstream.failures import is_answer, is_local
 
-__all__ = ["AccountLike", "AccountResult", "Accounts", "as_account", "results"]
+if TYPE_CHECKING:
+    from wolf_async.models import TaskInit
+
+__all__ = ["AccountLike", "AccountResult", "Accounts", "Upstream", "as_account", "results"]
 
 AccountLike: TypeAlias = Account | tuple[str, str | None] | str
 """An account, a pair of ids, or the id of a main account."""
 Accounts: TypeAlias = Iterable[AccountLike] | AsyncIterable[AccountLike]
+
+_PAUSE: Final = 1.0
+"""Seconds to the next try where neither gate nor breaker says how long to wait."""
+_NOBODYS: Final = (WolfCircuitOpenError, WolfRateLimitError)
+"""Failures that say nothing of the account, nor that its request has failed."""
+_NO_API: Final = 3
+"""Accounts without a success after which the base URL is wrong, not the accounts."""
 
 
 class AccountResult(NamedTuple):
@@ -28,28 +53,89 @@ class AccountResult(NamedTuple):
     """What went wrong instead."""
 
 
+Ask: TypeAlias = Callable[[Account, float | None], Awaitable[tuple["TaskInit", bool]]]
+"""Gives the answer of an account, of a ``max_age``, and whether a request was sent for it."""
+
+
+class Upstream(Protocol):
+    """What a run asks about all requests of the client."""
+
+    def is_shut(self) -> bool:
+        """Tell whether the gate that a 429 closes, or the breaker, holds requests back."""
+        ...
+
+    def opens_in(self) -> float:
+        """Return the seconds that this lasts, or 0 if nobody knows."""
+        ...
+
+    def refusal(self) -> WolfError:
+        """Return what a request would raise now."""
+        ...
+
+    async def wait_for_change(self, seconds: float) -> None:
+        """Wait until this may have changed, but no longer than ``seconds``."""
+        ...
+
+    @property
+    def is_failing(self) -> bool:
+        """Whether the last requests have failed in a row."""
+        ...
+
+    @property
+    def breaker_opened(self) -> int:
+        """How often such a row has opened the breaker."""
+        ...
+
+    def is_held_up(self, error: BaseException) -> bool:
+        """Tell whether a load that has failed so may say nothing about its account."""
+        ...
+
+
 class _End(NamedTuple):
     """A worker has no more to do."""
 
     error: BaseException | None
 
 
+class _Job(NamedTuple):
+    """An account to ask for."""
+
+    item: AccountLike
+    is_probe: bool = False
+    """Whether it was answered before, and is asked for only to see whether anything is."""
+    failure: AccountResult | None = None
+    """What came of it the last time, if that was in a row of failures."""
+    failures: int = 0
+    """How often that was so, and the row ended without having opened the breaker."""
+    answers: int = -1
+    """How many answers the run had then: more mean that the row has ended."""
+    opened: int = -1
+    """How often the breaker had opened then: more mean that the row was an outage."""
+
+
 async def results(
-    accounts: Accounts, ask: Callable[[Account], Awaitable[TaskInit]], concurrency: int
+    accounts: Accounts,
+    ask: Ask,
+    *,
+    concurrency: int,
+    max_age: float | None,
+    patience: float,
+    upstream: Upstream,
 ) -> AsyncGenerator[AccountResult, None]:
-    """What ``ask`` gives for each of ``accounts``, as it completes, with that many workers.
+    """Yield what ``ask`` gives for each of ``accounts``, as it completes.
 
-    The workers are all the tasks there are, however many accounts come. What they have ready and nobody has taken
-    yet is bounded, so that a slow reader slows them down; and since they wait for room, a long run of answers
-    that need no waiting still lets the loop do other work.
+    As many workers as ``concurrency`` are all the tasks there are, however many accounts come. What they have ready and
+    nobody has taken yet is bounded, so that a slow reader slows them down; and since they wait for
+    room, a long run of answers that need no waiting still lets the loop do other work.
 
-    An error of the source is raised after the results of what was under way. `WolfClosedError` ends the stream.
+    An error of the source, and what ends the run, is raised after the results of what was under
+    way. `WolfClosedError` ends the run.
     """
-    feed = _Feed(accounts)
+    run = _Run(accounts, ask, max_age, _Patience(patience, upstream), upstream)
     ready: asyncio.Queue[AccountResult | _End] = asyncio.Queue()
     room = asyncio.Semaphore(concurrency)
     left = min(concurrency, len(accounts)) if isinstance(accounts, Sized) else concurrency
-    workers = [asyncio.create_task(_work(feed, ask, ready, room)) for _ in range(left)]
+    workers = [asyncio.create_task(_work(run, ready, room)) for _ in range(left)]
     result: AccountResult | _End | None = None
     failure: BaseException | None = None
     try:
@@ -63,6 +149,8 @@ async def results(
                 failure = failure or result.error
         if failure is not None:
             raise failure
+        for result in run.rest():
+            yield result
     finally:
         result = failure = None  # or they would hold this frame, which holds them
         for worker in workers:
@@ -71,48 +159,274 @@ async def results(
 
 
 async def _work(
-    feed: _Feed,
-    ask: Callable[[Account], Awaitable[TaskInit]],
-    ready: asyncio.Queue[AccountResult | _End],
-    room: asyncio.Semaphore,
+    run: _Run, ready: asyncio.Queue[AccountResult | _End], room: asyncio.Semaphore
 ) -> None:
-    """Ask for what the feed gives. Results wait for room; the end does not, so that it is told however it comes."""
+    """Ask for what the run gives.
+
+    Results wait for room; the end does not, so that it is told however it comes.
+    """
     try:
-        async for item in feed:
-            result = await _result(item, ask)
-            await room.acquire()
-            ready.put_nowait(result)
+        async for job in run:
+            for result in await run.results_of(job):
+                await room.acquire()
+                ready.put_nowait(result)
     except BaseException as error:
-        # also where this task was cancelled: a timeout or a group within the source knows no other task to cancel
-        ready.put_nowait(_End(_as_the_sources(error)))
+        # also where this task was cancelled: a timeout or a group within the source knows no other
+        # task to cancel
+        ready.put_nowait(_End(run.reason_of(error)))
         if not isinstance(error, Exception):
             raise
     else:
         ready.put_nowait(_End(None))
 
 
-def _as_the_sources(error: BaseException) -> BaseException:
-    if not isinstance(error, asyncio.CancelledError):
-        return error
-    # raised as it is, it would look as if whoever reads the results had been cancelled
-    ours = WolfError("the source of the accounts was cancelled, not by who reads the results")
-    ours.__cause__ = error
-    return ours
+class _Run:
+    """The accounts of a run, to whichever worker asks next, and what their failures mean."""
+
+    def __init__(
+        self,
+        accounts: Accounts,
+        ask: Ask,
+        max_age: float | None,
+        patience: _Patience,
+        upstream: Upstream,
+    ) -> None:
+        self._source = _Feed(accounts)
+        self._ask = ask
+        self._max_age = max_age
+        self._patience = patience
+        self._upstream = upstream
+        self._held_back: deque[_Job] = deque()
+        self._no_api: list[AccountResult] = []
+        """Failures that are results only if some other account succeeds."""
+        self._asking = 0
+        """Workers that wait for an answer."""
+        self._waiting: set[asyncio.Task[Any] | None] = set()
+        """Workers that wait for an account, or until it may be asked for."""
+        self._answers = self._given = 0
+        self._witness: _Job | None = None
+        """An account that was answered."""
+        self._has_ended = False
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> _Job:
+        if self._has_ended:
+            raise StopAsyncIteration
+        task = asyncio.current_task()
+        self._waiting.add(task)
+        try:
+            had_to_wait = await self._wait_until_open()
+            job = await self._next(is_over=had_to_wait)
+            await self._wait_until_open()  # the source may have taken its time
+        finally:
+            self._waiting.discard(task)
+        return job
+
+    async def _wait_until_open(self) -> bool:
+        try:
+            return await self._patience.wait_until_open()
+        except WolfError:
+            self._end()
+            raise
+
+    async def _next(self, *, is_over: bool) -> _Job:
+        """Return the next account, or one that was held back if what did so is over.
+
+        While a row of failures lasts, new accounts show whether the upstream is at fault. Where
+        none can come before those held back have their results, it is shown by asking once more
+        for one that was answered.
+        """
+        while self._held_back and not (is_over or self._row_has_ended()):
+            if not self._asking and self._source.is_of_no_help:
+                return self._probe()
+            if self._source.has_ended:  # others are asking
+                await self._upstream.wait_for_change(_PAUSE)
+                continue
+            with contextlib.suppress(StopAsyncIteration):
+                return _Job(await anext(self._source))
+        if not self._held_back:
+            return _Job(await anext(self._source))
+        return self._probe() if self._upstream.is_failing else self._release()
+
+    def _row_has_ended(self) -> bool:
+        return not self._upstream.is_failing or self._held_back[0].answers < self._answers
+
+    def _probe(self) -> _Job:
+        return self._witness or self._release()
+
+    def _release(self) -> _Job:
+        job = self._held_back.popleft()
+        was_outage = job.opened < self._upstream.breaker_opened
+        return job._replace(failures=0) if was_outage else job
+
+    async def results_of(self, job: _Job) -> list[AccountResult]:
+        """Ask for an account; return what is a result now, of it or of earlier ones.
+
+        Raises what ends the run.
+        """
+        if job.failure is not None and job.failures > 1:
+            return [job.failure]
+        self._asking += 1
+        try:
+            result, is_new = await self._ask_for(job)
+            if is_new or (result.error is not None and is_answer(result.error)):
+                self._answers += 1
+                self._patience.renew()
+            found = self._judge(job, result)
+        except WolfError:
+            self._end()
+            raise
+        finally:
+            self._asking -= 1
+        self._given += len(found)
+        if not found and _ends_unannounced(result.error):
+            await asyncio.sleep(min(_PAUSE, self._patience.left()))
+        return found
+
+    async def _ask_for(self, job: _Job) -> tuple[AccountResult, bool]:
+        account = Account(cast("str", job.item))
+        try:
+            account = as_account(job.item)
+            init, is_new = await self._ask(account, 0 if job.is_probe else self._max_age)
+            return AccountResult(account, init, None), is_new
+        except WolfClosedError:
+            raise
+        except WolfError as error:
+            if error.account is None:
+                error.account = account
+            return AccountResult(account, None, error), False
+
+    def _judge(self, job: _Job, result: AccountResult) -> list[AccountResult]:
+        """Return what is a result now; hold the account back, or raise what ends the run."""
+        error = result.error
+        if error is None:
+            self._witness = _Job(job.item, is_probe=True)
+            found, self._no_api = [*self._no_api, result], []
+            return [] if job.is_probe else found
+        if isinstance(error, WolfAuthError) and not _is_the_providers(error):
+            raise error  # the token is refused, whatever the account
+        if isinstance(error, WolfEndpointError) and self._witness is None:
+            self._no_api.append(result)
+            if len(self._no_api) == _NO_API:
+                raise error
+            return []
+        if self._is_its_own(error):
+            return [] if job.is_probe else [result]
+        self._hold_back(job, result, error)
+        return []
+
+    def _is_its_own(self, error: WolfError) -> bool:
+        """Tell whether a failure is the account's own, not the upstream's or this machine's."""
+        if self._patience.is_none or _is_the_providers(error):
+            return self._patience.is_none
+        return not self._upstream.is_held_up(error)
+
+    def _hold_back(self, job: _Job, result: AccountResult, error: WolfError) -> None:
+        self._patience.use(error)
+        if job.is_probe:
+            return
+        if isinstance(error, _NOBODYS) or is_local(error) or _is_the_providers(error):
+            # to be asked for as soon as requests may be sent
+            self._held_back.appendleft(job._replace(answers=-1))
+            return
+        is_outage = self._upstream.is_shut()
+        self._held_back.append(
+            _Job(
+                job.item,
+                failure=result,
+                failures=job.failures if is_outage else job.failures + 1,
+                answers=self._answers,
+                opened=self._upstream.breaker_opened,
+            )
+        )
+
+    def rest(self) -> list[AccountResult]:
+        """Return the results that are left at the end; raise what was wrong with all accounts."""
+        if self._no_api and not self._given:
+            error = self._no_api[-1].error
+            assert error is not None
+            raise error
+        return self._no_api
+
+    def reason_of(self, error: BaseException) -> BaseException | None:
+        """Return what to tell the reader of a worker that ended in ``error``."""
+        if not isinstance(error, asyncio.CancelledError):
+            return error
+        if self._has_ended:
+            return None  # the worker that has ended the run tells why
+        # raised as it is, it would look as if whoever reads the results had been cancelled
+        ours = WolfError("the source of the accounts was cancelled, not by who reads the results")
+        ours.__cause__ = error
+        return ours
+
+    def _end(self) -> None:
+        """Let no worker ask for more, also none that waits to."""
+        self._has_ended = True
+        for task in self._waiting - {asyncio.current_task()}:
+            if task is not None:
+                task.cancel()
 
 
-async def _result(
-    item: AccountLike, ask: Callable[[Account], Awaitable[TaskInit]]
-) -> AccountResult:
-    account = Account(cast("str", item))
-    try:
-        account = as_account(item)
-        return AccountResult(account, await ask(account), None)
-    except WolfClosedError:
-        raise
-    except WolfError as error:
-        if error.account is None:
-            error.account = account
-        return AccountResult(account, None, error)
+def _is_the_providers(error: WolfError) -> bool:
+    """Tell whether there was no token, in contrast to one that the server refused."""
+    return isinstance(error, WolfAuthError) and not error.http_status
+
+
+def _ends_unannounced(error: WolfError | None) -> bool:
+    """Tell whether neither gate nor breaker says when asking again makes sense."""
+    return error is not None and (is_local(error) or _is_the_providers(error))
+
+
+class _Patience:
+    """How long a run waits for an upstream that answers nothing: since its last answer."""
+
+    def __init__(self, seconds: float, upstream: Upstream) -> None:
+        self._seconds = seconds
+        self._upstream = upstream
+        self._since: float | None = None
+        """When the first failure came after the last answer."""
+        self._error: WolfError | None = None
+
+    @property
+    def is_none(self) -> bool:
+        """Whether every failure is a result at once."""
+        return self._seconds == 0
+
+    def left(self) -> float:
+        """Return the seconds that are left, counted from now if it was not in use."""
+        now = asyncio.get_running_loop().time()
+        if self._since is None:
+            self._since = now
+        return self._since + self._seconds - now
+
+    def use(self, error: WolfError) -> None:
+        """Note a failure that is no account's; raise it if no patience is left."""
+        if self._error is None or not isinstance(error, WolfCircuitOpenError):
+            self._error = error  # which request failed says more than that none was sent
+        if self.left() <= 0:
+            raise self._error
+
+    def renew(self) -> None:
+        """Start anew, since a request was answered."""
+        self._since = self._error = None
+
+    async def wait_until_open(self) -> bool:
+        """Wait while no request is let through; tell whether there was anything to wait for.
+
+        Raises what is wrong if that lasts longer than the patience.
+        """
+        had_to_wait = False
+        while self._upstream.is_shut() and not self.is_none:
+            had_to_wait = True
+            left, opens_in = self.left(), self._upstream.opens_in()
+            refusal = self._upstream.refusal()
+            is_gate = isinstance(refusal, WolfRateLimitError)
+            if left <= 0 or (is_gate and opens_in > left):
+                raise refusal if is_gate else self._error or refusal
+            await self._upstream.wait_for_change(min(left, opens_in or _PAUSE))
+        return had_to_wait
 
 
 def as_account(item: Any) -> Account:
@@ -127,25 +441,31 @@ def as_account(item: Any) -> Account:
 
 
 class _Feed:
-    """The accounts, one at a time, to whichever worker asks next."""
+    """The accounts of the source, one at a time, to whichever worker asks next."""
 
     def __init__(self, accounts: Accounts) -> None:
         self._next = _aiter(accounts).__anext__
         # an async source must not be asked for its next item while it is still at the last one
         self._turn = asyncio.Lock()
-        self._ended = False
+        self._may_wait = isinstance(accounts, AsyncIterable)
+        self.has_ended = False
+
+    @property
+    def is_of_no_help(self) -> bool:
+        """Whether the next account may come only after some result, or never."""
+        return self.has_ended or self._may_wait or self._turn.locked()
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> AccountLike:
         async with self._turn:
-            if self._ended:
+            if self.has_ended:
                 raise StopAsyncIteration
             try:
                 return await self._next()
             except BaseException:
-                self._ended = True
+                self.has_ended = True
                 raise
 
 

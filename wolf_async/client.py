@@ -48,7 +48,7 @@ from wolf_async.upstream.sender import Sender
 from wolf_async.watch import Sleep, watch
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+    from collections.abc import AsyncGenerator, Callable, Iterable
 
     from wolf_async.shared import RedisTier
 
@@ -270,19 +270,30 @@ class WolfClient:
         return await self._cache.settled()
 
     def task_init_many(
-        self, accounts: Accounts, *, concurrency: int | None = None, max_age: float | None = None
+        self,
+        accounts: Accounts,
+        *,
+        concurrency: int | None = None,
+        max_age: float | None = None,
+        patience: float = 60.0,
     ) -> AsyncGenerator[AccountResult, None]:
         """Yield a result for each of any number of accounts, as it completes.
 
         ``accounts`` is an iterable or an asynchronous one, of accounts, pairs of ids, or ids of
         main accounts; it is read as results are taken, and never held. At most ``concurrency``
-        accounts (``max_concurrency`` by default) are asked for at once. ``max_age`` is that of
-        `task_init`. Accounts that are named twice share what can be shared. Leaving early ends
-        everything that was begun; use `contextlib.aclosing` to have that happen at once.
+        accounts (nine tenths of ``max_concurrency`` by default) are asked for at once. ``max_age``
+        is that of `task_init`. Accounts that are named twice share what can be shared. Leaving
+        early ends everything that was begun; use `contextlib.aclosing` to have that happen at once.
 
-        Raises `WolfConfigError` for arguments that make no sense, `WolfClosedError` if the client
-        is or gets closed, and whatever ``accounts`` raises, after the results of what was under
-        way. All else is in the results.
+        For up to ``patience`` seconds without an answer the run goes on through an outage: what
+        fails by it (no connection, timeout, 5xx, 429) is asked for again, and is no result. 0
+        makes each failure a result at once.
+
+        Raises `WolfConfigError` for arguments that make no sense, and after the results of what
+        was under way what says nothing about any account: whatever ``accounts`` raises, an outage
+        that outlasts the patience, `WolfAuthError` if the token is refused, `WolfEndpointError` if
+        three accounts get it before one succeeds, and `WolfClosedError` if the client is or gets
+        closed. All else is in the results.
         """
         check_accounts(accounts)
         if concurrency is not None:
@@ -290,10 +301,22 @@ class WolfClient:
         if max_age is not None:
             check_seconds("max_age", max_age)
 
-        def ask(account: Account) -> Awaitable[TaskInit]:
-            return self.task_init(*account, max_age=max_age)
+        check_seconds("patience", patience)
 
-        return results(accounts, ask, concurrency or self._max_concurrency)
+        async def ask(account: Account, max_age: float | None) -> tuple[TaskInit, bool]:
+            began = self._clock()
+            served = await self._cache.find(check_ids(*account), max_age).wait(max_age)
+            return served.value.init, served.sent_at >= began
+
+        return results(
+            accounts,
+            ask,
+            # a tenth of the places is left to other callers
+            concurrency=concurrency or max(1, self._max_concurrency * 9 // 10),
+            max_age=max_age,
+            patience=patience,
+            upstream=self._sender,
+        )
 
     def watch(
         self, user_id: str, sub_user_id: str | None = None, *, every: float

@@ -25,13 +25,48 @@ from wolf_async.bulk import results
 from wolf_async.testing import hold
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 
+    from wolf_async.bulk import Accounts, Ask
     from wolf_async.testing import Sandbox
 
     from .conftest import MakeClient
 
 INIT = TaskInit()
+
+
+class Calm:
+    """An upstream with which nothing is ever wrong."""
+
+    is_failing = False
+    breaker_opened = 0
+
+    def is_shut(self) -> bool:
+        return False
+
+    def opens_in(self) -> float:
+        return 0.0
+
+    def refusal(self) -> WolfError:
+        raise AssertionError("nothing is shut")
+
+    async def wait_for_change(self, seconds: float) -> None:
+        await asyncio.sleep(0)
+
+    def is_held_up(self, error: BaseException) -> bool:
+        return False
+
+
+async def ask_at_once(account: Account, max_age: float | None) -> tuple[TaskInit, bool]:
+    return INIT, True
+
+
+def stream(
+    accounts: Accounts, concurrency: int, ask: Ask = ask_at_once
+) -> AsyncGenerator[AccountResult, None]:
+    return results(
+        accounts, ask, concurrency=concurrency, max_age=None, patience=60, upstream=Calm()
+    )
 
 
 async def test_every_account_has_one_result_with_its_own_answer(
@@ -218,12 +253,12 @@ async def test_a_source_that_cancels_who_reads_it_ends_the_stream(kind: str) -> 
             fail.set()
             yield "c"
 
-    async def ask(account: Account) -> TaskInit:
+    async def ask(account: Account, max_age: float | None) -> tuple[TaskInit, bool]:
         await gate.wait()
-        return INIT
+        return INIT, True
 
     async def collect() -> None:
-        async for result in results(timed() if kind == "timeout" else grouped(), ask, 3):
+        async for result in stream(timed() if kind == "timeout" else grouped(), 3, ask):
             found.append(result.account.user_id)
 
     found: list[str] = []
@@ -289,7 +324,9 @@ async def test_what_is_no_collection_of_accounts_is_refused_at_once(
         client("http://127.0.0.1:9").task_init_many(accounts)
 
 
-@pytest.mark.parametrize("settings", [{"concurrency": 0}, {"concurrency": True}, {"max_age": -1}])
+@pytest.mark.parametrize(
+    "settings", [{"concurrency": 0}, {"concurrency": True}, {"max_age": -1}, {"patience": -1}]
+)
 async def test_settings_that_make_no_sense_are_refused_at_once(
     client: MakeClient, settings: Any
 ) -> None:
@@ -307,9 +344,6 @@ async def test_cached_accounts_cost_no_task_and_no_memory() -> None:
         made += 1
         return make(*args, **kwargs)
 
-    async def ask(account: Account) -> TaskInit:
-        return INIT
-
     loop.create_task = counted  # type: ignore[method-assign]
     tracemalloc.start()
     try:
@@ -318,7 +352,7 @@ async def test_cached_accounts_cost_no_task_and_no_memory() -> None:
             tracemalloc.reset_peak()
             base = tracemalloc.get_traced_memory()[0]
             seen = 0
-            async for result in results((f"user-{n}" for n in range(count)), ask, 8):
+            async for result in stream((f"user-{n}" for n in range(count)), 8):
                 seen += result.init is INIT
             assert seen == count
             peaks.append(tracemalloc.get_traced_memory()[1] - base)
@@ -338,11 +372,8 @@ async def test_a_long_run_of_hits_lets_other_tasks_run() -> None:
             turns += 1
             await asyncio.sleep(0)
 
-    async def ask(account: Account) -> TaskInit:
-        return INIT
-
     task = asyncio.create_task(other())
-    async for _ in results((f"user-{n}" for n in range(1_000)), ask, 10):
+    async for _ in stream((f"user-{n}" for n in range(1_000)), 10):
         pass
     task.cancel()
     await asyncio.wait([task])

@@ -123,6 +123,11 @@ class Breaker:
         self._emit(BreakerEvent(is_open=True, seconds=pause, failures=self.row))
         self._signal.wake()
 
+    @property
+    def is_on(self) -> bool:
+        """Whether it counts failures at all."""
+        return self._policy is not None
+
     def is_shut(self) -> bool:
         """Tell whether a request would be refused now; unlike `is_open`, not once a probe is due."""
         return self.is_open and (self._probe is not None or self._until > loop_time())

@@ -382,6 +382,12 @@ class Sender:
         shut = (self._throttle.describe(), self._breaker.describe())
         return ", ".join(filter(None, shut))
 
+    def refusal(self) -> WolfError:
+        """Return the error of a request that is not sent, since the gate or the breaker is shut."""
+        if self._throttle.is_shut():
+            return self._throttle.error(self._throttle.opens_in())
+        return self._breaker.error()
+
     @property
     def is_failing(self) -> bool:
         """Whether requests fail in a row (no connection, timeout, 5xx), the breaker open or not yet.
@@ -391,14 +397,14 @@ class Sender:
         return self._breaker.row > 0
 
     def is_held_up(self, error: BaseException) -> bool:
-        """Tell whether a failed load says nothing about its account; to be asked right after it failed.
+        """Tell whether a failed load may say nothing about its account.
 
-        It failed of the row of failures that lasts, of the breaker, of the gate or its pace, or of what
-        this machine lacks. So a bulk run may keep the account and ask again when that is over.
+        It failed in a row of failures, of the breaker, of the gate or its pace, or of what this
+        machine lacks. So a bulk run may keep the account and ask again when that is over.
         """
         if isinstance(error, (WolfCircuitOpenError, WolfRateLimitError)) or is_local(error):
             return True
-        return self.is_failing and is_outage(error)
+        return self._breaker.is_on and is_outage(error)
 
     async def wait_for_change(self, seconds: float = math.inf) -> None:
         """Wait until the gate or the breaker opens, shuts or lets one request go, or a row of failures ends.
