@@ -286,7 +286,7 @@ class TaskCreator:
             creation.is_out = True
 
         def may_repeat(error: Exception) -> bool:
-            return not (creation.is_out or creation.is_left or self._is_closed)
+            return not (creation.is_out or self._is_closed)
 
         url, body = task_request(self._base, creation.account, creation.draft)
         post = Post(body, ready, about_to_send, may_repeat)

@@ -9,8 +9,10 @@ import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
+import msgspec
 import pytest
 
 from wolf_async import (
@@ -40,6 +42,7 @@ from wolf_async import (
     WolfUncertainError,
 )
 from wolf_async.create import LocalTurns, TaskCreator, Turn
+from wolf_async.models import dec_hook
 from wolf_async.testing import (
     Call,
     Sandbox,
@@ -54,7 +57,9 @@ from wolf_async.testing import (
     respond,
     serve,
     truncate,
+    unauthorized,
 )
+from wolf_async.upstream.sender import Sender
 
 from . import virtual_time
 from .conftest import AT_ONCE, TOKEN, Canary, MakeClient, Serve
@@ -702,7 +707,78 @@ async def test_one_that_was_left_is_not_sent_again_after_a_refusal(
     assert len(box.tasks) == 1
 
 
+def refusing(box: Sandbox) -> tuple[asyncio.Event, Callable[[], Awaitable[str]]]:
+    """A gate before a 401 for the next request, and a provider of the token that is good then."""
+    gate, tokens = asyncio.Event(), [TOKEN]
+    box.script(None, hold(gate) + unauthorized())
+
+    async def provider() -> str:
+        return tokens[0] if not gate.is_set() else TOKEN
+
+    return gate, provider
+
+
+async def test_one_that_was_left_is_not_sent_again_with_another_token(
+    box: Sandbox, client: MakeClient, canary: Canary
+) -> None:
+    user = user_of(box)
+    draft = await draft_for(client(box.base_url), user)
+    gate, provider = refusing(box)
+    wolf = client(box.base_url, token=provider)
+    creating = asyncio.create_task(wolf.create_task(user, draft=draft, check=False))
+    await box.wait_for_calls(2)
+    creating.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await creating
+    gate.set()
+    await wolf.create_task(user, draft=draft, check=False)
+    assert [call.status for call in posts(box)] == [401, 200]
+    [message] = canary.messages(logging.WARNING)
+    assert "'回访'" in message
+    assert "was not created" in message
+
+
 # Closing
+
+
+async def test_what_is_refused_while_the_client_is_closed_is_not_sent_again(
+    box: Sandbox, client: MakeClient
+) -> None:
+    user = user_of(box)
+    draft = await draft_for(client(box.base_url), user)
+    gate, provider = refusing(box)
+    wolf = client(box.base_url, token=provider)
+    creating = asyncio.create_task(wolf.create_task(user, draft=draft, check=False))
+    await box.wait_for_calls(2)
+    closing = asyncio.create_task(wolf.aclose())
+    await asyncio.sleep(0)
+    gate.set()
+    with pytest.raises(WolfClosedError):
+        await creating
+    await closing
+    assert [call.status for call in posts(box)] == [401]
+
+
+def test_a_429_that_comes_while_the_client_is_closed_is_not_waited_for() -> None:
+    async def main() -> None:
+        async with Sandbox(accounts=1, token=TOKEN) as box:
+            room(box, user_of(box), a=5)
+            wolf = WolfClient(TOKEN, base_url=box.base_url)
+            draft = await draft_for(wolf, user_of(box))
+            gate = asyncio.Event()
+            box.script(None, hold(gate) + respond(429, {"message": "slow"}, {"Retry-After": "5"}))
+            creating = asyncio.create_task(wolf.create_task(user_of(box), draft=draft, check=False))
+            await box.wait_for_calls(2)
+            closing = asyncio.create_task(wolf.aclose())
+            await asyncio.sleep(0)
+            began = asyncio.get_running_loop().time()
+            gate.set()
+            with pytest.raises(WolfRateLimitError):
+                await creating
+            await closing
+            assert asyncio.get_running_loop().time() - began < 1
+
+    virtual_time.run(main())
 
 
 async def test_after_closing_nothing_is_created(box: Sandbox, client: MakeClient) -> None:
@@ -771,8 +847,9 @@ async def test_whoever_closes_and_is_cancelled_leaves_nobody_without_an_answer(
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.05):
             await wolf.aclose()
-    with pytest.raises(WolfUncertainError, match="closed"):
-        await creating
+    async with asyncio.timeout(5):
+        with pytest.raises(WolfUncertainError, match="the client was closed"):
+            await creating
 
 
 def test_a_loop_that_ends_while_it_is_out_tells_its_caller() -> None:
@@ -818,6 +895,56 @@ async def test_a_second_loop_creates_too(box: Sandbox) -> None:
     await asyncio.to_thread(asyncio.run, main())
     await wolf.aclose()
     assert len(box.tasks) == 2
+
+
+class Stuck(Sender):
+    """A sender whose requests are out for as long as the test wants."""
+
+    def __init__(self) -> None:
+        self.is_out = asyncio.Event()
+
+    async def send(self, *args: Any, **kwargs: Any) -> Any:
+        kwargs["post"].about_to_send()
+        self.is_out.set()
+        await asyncio.get_running_loop().create_future()
+
+    def check_loop(self) -> None:
+        """Take any loop: the one before has been closed."""
+
+
+def test_a_loop_that_was_closed_in_the_middle_keeps_no_turn() -> None:
+    """Creations that a closed loop has left are waited for by nobody."""
+    sender, account = Stuck(), Account(ANSWERS.users[0])
+    creator = TaskCreator(
+        sender,
+        urlsplit("http://127.0.0.1:1"),
+        ask=lambda account: asyncio.sleep(0, TaskInit()),
+        invalidate=lambda account: None,
+        attempt=0.0,
+    )
+    draft = make_draft(msgspec.convert(ANSWERS.data_for(account), TaskInit, dec_hook=dec_hook))
+
+    async def begin() -> asyncio.Task[CreatedTask]:
+        creating = asyncio.create_task(creator.create(account, draft, check=False))
+        await sender.is_out.wait()
+        return creating
+
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(begin())
+    left = asyncio.all_tasks(loop)
+    for task in left:  # nothing but this test is to blame for them
+        task._log_destroy_pending = False  # type: ignore[attr-defined]
+    loop.close()
+    sender.is_out = asyncio.Event()
+
+    async def again() -> None:
+        async with asyncio.timeout(5):
+            creating = await begin()
+            await creator.aclose()
+            with pytest.raises(WolfUncertainError):
+                await creating
+
+    asyncio.run(again())
 
 
 # A turn that may be lost
