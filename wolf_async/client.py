@@ -358,8 +358,8 @@ class WolfClient:
         out asking and checking, not the turn. The account's answer is forgotten afterwards.
 
         The request is sent once, on a connection of its own; again only after a 401 or 429, which
-        say that nothing was created. A caller who is cancelled before it is sent leaves; after
-        that it goes to its end, and its outcome is logged.
+        say that nothing was created. Once it is out it has the time of an attempt. A caller who is
+        cancelled before it is sent leaves; after that it goes to its end, and its outcome is logged.
 
         Raises `WolfDraftError` with nothing sent if the draft has errors; `WolfUncertainError` if
         the task may or may not have been created; `WolfAPIError` or a subclass if the server said

@@ -34,6 +34,7 @@ from wolf_async.upstream.sender import Post, Sender
 
 __all__ = ["CreatedTask", "LocalTurns", "TaskCreator", "Turn", "Turns"]
 
+_TASK_NAME: Final = "wolf_async: a task is created"
 _REQUEST_TIMEOUT: Final = 408
 _CUT_OFF: Final = {
     True: "the client was closed before there was an answer",
@@ -218,7 +219,7 @@ class TaskCreator:
         if self._is_closed:
             raise WolfClosedError("the client is closed", account=account)
         creation = _Creation(account, draft, check=check)
-        task = creation.task = asyncio.create_task(self._run(creation))
+        task = creation.task = asyncio.create_task(self._run(creation), name=_TASK_NAME)
         self._under_way.add(creation)
         task.add_done_callback(lambda _: self._under_way.discard(creation))
         try:

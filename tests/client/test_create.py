@@ -578,7 +578,7 @@ async def test_twenty_workers_use_all_that_is_free_and_never_more(
 ) -> None:
     """A sub-account has the lines of its main account here: eight calls at once for each pair."""
     draw = random.Random(seed)
-    wolf = client(box.base_url, timeouts=Timeouts(total=60.0))
+    wolf = client(box.base_url, timeouts=Timeouts(total=60.0), max_concurrency=2)
     promised = 0
 
     async def find_room() -> tuple[Account, TaskInit] | None:
@@ -645,6 +645,29 @@ async def test_who_leaves_while_asking_sends_nothing_and_gives_the_turn_on(
     assert posts(box) == []
     await wolf.create_task(user, draft=draft)
     assert len(box.tasks) == 1
+
+
+async def test_who_leaves_while_a_connection_is_opened_sends_nothing(
+    box: Sandbox, client: MakeClient, serve: Serve, canary: Canary
+) -> None:
+    """A server that never answers the TLS handshake: no byte of a request can have left."""
+    opening = asyncio.Event()
+
+    async def silent(line: Line) -> None:
+        opening.set()
+        await line.gone()
+
+    server = await serve(silent)
+    draft = await draft_for(client(box.base_url), user_of(box))
+    wolf = client(server.base_url.replace("http:", "https:"))
+    creating = asyncio.create_task(wolf.create_task("u", draft=draft, check=False))
+    await opening.wait()
+    creating.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await creating
+    async with asyncio.timeout(5):
+        await wolf.aclose()  # it does not wait: nothing is out
+    assert canary.messages(logging.WARNING) == []
 
 
 async def test_who_leaves_while_it_is_out_does_not_cut_it_off(
@@ -872,8 +895,8 @@ def test_a_loop_that_ends_while_it_is_out_tells_its_caller() -> None:
 
         creating = asyncio.create_task(create())
         await box.wait_for_calls(2)
-        for task in asyncio.all_tasks() - {asyncio.current_task(), creating}:
-            if "_run" in repr(task.get_coro()):
+        for task in asyncio.all_tasks():
+            if task.get_name() == "wolf_async: a task is created":
                 task.cancel()
         with pytest.raises(WolfUncertainError):
             await creating
