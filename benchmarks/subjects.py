@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,6 +9,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from wolf_async import Account, CachePolicy, RawResponse, TaskInit, WolfClient
+from wolf_async.clock import system_clock
 from wolf_async.models import dec_hook
 
 T = TypeVar("T")
@@ -61,7 +61,7 @@ class OfflineClient(WolfClient):
         upstream: Callable[[Account], Awaitable[bytes]],
         *,
         cache: CachePolicy = KEEP,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = system_clock,
     ) -> None:
         super().__init__("token", cache=cache, clock=clock)
         self.read: Callable[[RawResponse], object]
@@ -75,7 +75,7 @@ class OfflineClient(WolfClient):
             response = RawResponse(200, {}, await upstream(account), sent_at)
             return response, read(response)
 
-        self._sender.send = send  # type: ignore[method-assign]
+        self._sender.send = send  # type: ignore[assignment, method-assign]
 
 
 TINY = msgspec.json.encode(

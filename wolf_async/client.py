@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import time
 import warnings
 from contextlib import AsyncExitStack
 from ssl import SSLContext
@@ -27,6 +26,7 @@ from wolf_async.api.request import (
 from wolf_async.api.response import RawResponse, find_api_error
 from wolf_async.bulk import AccountResult, Accounts, check_accounts, results
 from wolf_async.cache import CacheStats, Loaded, LoadingCache
+from wolf_async.clock import system_clock
 from wolf_async.create import CreatedTask, TaskCreator
 from wolf_async.errors import WolfConfigError
 from wolf_async.events import Dispatcher, Listener
@@ -113,7 +113,7 @@ class WolfClient:
         ssl: SSLContext | None = None,
         trust_env: bool = False,
         max_body: int = 16 * 2**20,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = system_clock,
         shared: RedisTier | None = None,
         listeners: Iterable[Listener] = (),
     ) -> None:

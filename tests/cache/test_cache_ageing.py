@@ -145,6 +145,7 @@ async def test_the_wall_clock_is_not_looked_at(monkeypatch: pytest.MonkeyPatch) 
     module: Any = importlib.util.module_from_spec(spec)
     with monkeypatch.context() as patch:
         patch.setattr(time, "monotonic", steady)
+        patch.setattr("wolf_async.clock.system_clock", steady)
         for name in ("time", "perf_counter", "process_time"):
             patch.setattr(time, name, wall)
         spec.loader.exec_module(module)

@@ -24,12 +24,12 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
 from wolf_async.cache.inflight import InFlightLoad, Served, current_load, own_copy
 from wolf_async.cache.stats import CacheStats
 from wolf_async.cache.store import LONG_AGO, Entry, EntryStore
+from wolf_async.clock import system_clock
 from wolf_async.errors import WolfClosedError, WolfConfigError, WolfConnectionError
 from wolf_async.events import LoadRecord
 from wolf_async.policy import CachePolicy, check_count, check_seconds
@@ -110,7 +110,7 @@ class LoadingCache(Generic[K, V]):
         *,
         policy: CachePolicy | None = CachePolicy(),
         sizeof: Callable[[V], int] | None = None,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = system_clock,
         is_unwell: Callable[[BaseException], bool] = lambda error: True,
         dispatcher: Dispatcher | None = None,
         is_shut: Callable[[], bool] = lambda: False,
@@ -177,10 +177,12 @@ class LoadingCache(Generic[K, V]):
         except TypeError:  # `find` refuses a key that cannot be hashed
             return None
         # pyright takes what `__missing__` returns for an entry
-        if entry is None or self._clock() > entry.fresh_until:  # pyright: ignore[reportUnnecessaryComparison]
+        clock = self._clock
+        if entry is None or clock() > entry.fresh_until:  # pyright: ignore[reportUnnecessaryComparison]
             return None
         self._hits += 1
-        entry.used = True
+        if not entry.used:
+            entry.used = True
         return entry
 
     def find(self, key: K, max_age: float | None = None) -> Served[V] | InFlightLoad[K, V]:
