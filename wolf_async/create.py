@@ -250,7 +250,7 @@ class TaskCreator:
             if creation.is_out:
                 self._invalidate(creation.account)
                 raise creation.uncertain_error(_CUT_OFF[creation.is_closing]) from None
-            if creation.is_closing:
+            if creation.is_closing and not creation.is_left:
                 raise creation.closed_error() from None
             raise
 
