@@ -10,7 +10,14 @@ LATER = (
     "rich",
     "zoneinfo",
 )
-NEVER = ("wolf_async.cli", "wolf_async.testing", "pytest", "hypothesis")
+NEVER = (
+    "wolf_async.cli",
+    "wolf_async.otel",
+    "wolf_async.testing",
+    "hypothesis",
+    "opentelemetry",
+    "pytest",
+)
 
 
 def test_what_most_programs_do_not_need_is_not_imported() -> None:

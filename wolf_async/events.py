@@ -157,6 +157,10 @@ Event: TypeAlias = (
 Listener: TypeAlias = "Callable[[Event], object]"
 
 
+_RARE: Final = (RepairEvent, GateEvent, BreakerEvent)
+"""Those that are made, and written into the log, whether anybody listens or not."""
+
+
 class Stopwatch:
     """Tell when something began, and how long it has taken since."""
 
@@ -193,9 +197,13 @@ class Dispatcher:
     def capture(self) -> tuple[object, ...]:
         """Return what each listener captures of the running context."""
         captured: list[object] = []
-        for index, listener in enumerate(self.listeners):
+        for listener in self.listeners:
             capture = getattr(listener, "capture", None)
-            captured.append(None if capture is None else self._call(index, capture))
+            try:
+                captured.append(None if capture is None else capture())
+            except (Exception, CancelledError) as error:
+                self._log_broken(listener, error)
+                captured.append(None)
         return tuple(captured)
 
     def emit(
@@ -206,30 +214,23 @@ class Dispatcher:
         ``captured`` is what `capture` returned for it, ``load`` what this returned for the load
         that it is about; each listener gets its own of them.
         """
-        self._write(event)
+        if isinstance(event, _RARE):
+            self._write(event)
         returned: list[object] = []
         for index, listener in enumerate(self.listeners):
-            own = event
-            # who has come since what was captured gets none of it
-            if index < len(captured):
-                own = msgspec.structs.replace(own, captured=captured[index])
-            if index < len(load):
-                own = msgspec.structs.replace(own, load=load[index])
-            returned.append(self._call(index, listener, own))
+            heard = _own(event, index, captured, load) if captured else event
+            try:
+                returned.append(listener(heard))
+            except (Exception, CancelledError) as error:
+                self._log_broken(listener, error)
+                returned.append(None)
         return tuple(returned)
 
-    def _call(self, index: int, function: Callable[..., object], *args: object) -> object:
-        try:
-            return function(*args)
-        except (Exception, CancelledError) as error:
-            if index not in self._broken:
-                self._broken.add(index)
-                logger.error(
-                    "a listener has raised an error, which is logged this once: %r",
-                    self.listeners[index],
-                    exc_info=error,
-                )
-            return None
+    def _log_broken(self, listener: Listener, error: BaseException) -> None:
+        if id(listener) not in self._broken:
+            self._broken.add(id(listener))
+            message = "a listener has raised an error, which is logged this once: %r"
+            logger.error(message, listener, exc_info=error)
 
     def evicted(self, key: Any) -> None:
         """Tell who listens that the answer of ``key`` was dropped to make room."""
@@ -238,11 +239,6 @@ class Dispatcher:
 
     def _write(self, event: Event) -> None:
         match event:
-            case RequestEvent():
-                outcome = "cancelled" if event.error == CANCELLED else event.status or event.error
-                message = "%s attempt %d: %s in %.1f ms"
-                milliseconds = event.seconds * 1000
-                logger.debug(message, event.account, event.attempt, outcome, milliseconds)
             case RepairEvent(account=account, path=path, found=found):
                 message = "repaired an answer for %s: %s: %s"
                 self._log(logging.WARNING, path, message, account, path, found)
@@ -268,11 +264,11 @@ class LoadRecord:
     """
 
     __slots__ = (
-        "_account",
         "_background",
         "_captured",
         "_dispatcher",
         "_first",
+        "_key",
         "_returned",
         "_stopwatch",
         "requests",
@@ -282,7 +278,7 @@ class LoadRecord:
         self.requests: list[RequestEvent] = []
         """The requests of the load so far."""
         self._dispatcher = dispatcher
-        self._account = Account(*key)
+        self._key = key
         self._background = background
         self._captured = dispatcher.capture()
         self._stopwatch: Stopwatch | None = None
@@ -300,7 +296,7 @@ class LoadRecord:
         assert self._stopwatch is not None
         failed = error is not None and not abandoned
         event = LoadEvent(
-            account=self._account,
+            account=Account(*self._key),
             began_at=self._stopwatch.began_at,
             seconds=self._stopwatch.seconds,
             outcome="abandoned" if abandoned else "failure" if failed else "value",
@@ -318,7 +314,7 @@ class LoadRecord:
 
         def end(outcome: WaitOutcome) -> None:
             event = WaitEvent(
-                account=self._account,
+                account=Account(*self._key),
                 began_at=stopwatch.began_at,
                 seconds=stopwatch.seconds,
                 outcome=outcome,
@@ -327,6 +323,15 @@ class LoadRecord:
             self._dispatcher.emit(event, captured, self._returned)
 
         return end
+
+
+def _own(event: Event, index: int, captured: tuple[object, ...], load: tuple[object, ...]) -> Event:
+    """Return the event as one listener gets it; who has come meanwhile has captured nothing."""
+    if index >= len(captured):
+        return event
+    if index >= len(load):
+        return msgspec.structs.replace(event, captured=captured[index])
+    return msgspec.structs.replace(event, captured=captured[index], load=load[index])
 
 
 def _check_listeners(listeners: object) -> tuple[Listener, ...]:

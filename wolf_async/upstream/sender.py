@@ -310,6 +310,10 @@ class Sender:
         if in_flight is not None and in_flight.record is not None:
             in_flight.record.requests.append(event)
         self._dispatcher.emit(event)
+        if logger.isEnabledFor(logging.DEBUG):
+            outcome = "cancelled" if failure == CANCELLED else status or failure
+            message = "%s attempt %d: %s in %.1f ms"
+            logger.debug(message, load.account, load.attempts, outcome, event.seconds * 1000)
 
     async def _send_one(
         self, transport: Transport, load: _Load, credential: Credential
