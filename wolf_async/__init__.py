@@ -60,10 +60,12 @@ from wolf_async.models import (
     Variable,
 )
 from wolf_async.policy import BreakerPolicy, CachePolicy, RetryPolicy, Timeouts
+from wolf_async.watch import AccountUpdate
 
 __all__ = [
     "Account",
     "AccountResult",
+    "AccountUpdate",
     "Answer",
     "AutoRecycleDetail",
     "AutoRecycleRule",

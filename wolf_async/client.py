@@ -24,11 +24,11 @@ from wolf_async.api.request import (
     request_url,
 )
 from wolf_async.api.response import RawResponse, find_api_error
-from wolf_async.bulk import AccountResult, Accounts, check_accounts, results
+from wolf_async.bulk import AccountLike, AccountResult, Accounts, check_accounts, results
 from wolf_async.cache import CacheStats, Loaded, LoadingCache
 from wolf_async.clock import system_clock
 from wolf_async.create import CreatedTask, TaskCreator
-from wolf_async.errors import WolfConfigError
+from wolf_async.errors import WolfConfigError, WolfError
 from wolf_async.events import Dispatcher, Listener
 from wolf_async.logs import ThrottledLogger
 from wolf_async.models import TaskDraft, TaskInit
@@ -45,11 +45,12 @@ from wolf_async.upstream.auth import TokenProvider, check_token
 from wolf_async.upstream.failures import is_unwell
 from wolf_async.upstream.limits import RateLimit, check_limits
 from wolf_async.upstream.sender import Sender
-from wolf_async.watch import Sleep, watch
+from wolf_async.watch import AccountUpdate, Sleep, check_watched, watch, watch_many
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterable
 
+    from wolf_async.cache.inflight import Served
     from wolf_async.shared import RedisTier
 
 __all__ = ["ClientStats", "WolfClient"]
@@ -135,7 +136,8 @@ class WolfClient:
         self._base = urlsplit(self._base_url)
         self._policy = cache
         self._shares = shared is not None
-        self._max_concurrency = max_concurrency
+        # of the places for requests, that a stream may take: the others are left to single calls
+        self._share = max(1, max_concurrency * 9 // 10)
         self._clock = clock
         self._log = ThrottledLogger()
         self._dispatcher = Dispatcher(listeners, self._log)
@@ -216,10 +218,11 @@ class WolfClient:
         Arguments and errors are those of `task_init`; it never costs a request more.
         """
         key = check_ids(user_id, sub_user_id)
-        served = await self._cache.find(key, max_age).wait(max_age)
-        cached = served.value
+        return self._as_answer(await self._cache.find(key, max_age).wait(max_age))
+
+    def _as_answer(self, served: Served[CachedAnswer]) -> Answer:
         age = max(0.0, self._clock() - served.sent_at)
-        return Answer(cached.init, cached.fetched_at, age, served.is_stale)
+        return Answer(served.value.init, served.value.fetched_at, age, served.is_stale)
 
     async def raw_task_init(self, user_id: str, sub_user_id: str | None = None) -> RawResponse:
         """Return the response as it came: never an older one than this call; nothing is kept.
@@ -311,8 +314,7 @@ class WolfClient:
         return results(
             accounts,
             ask,
-            # a tenth of the places is left to other callers
-            concurrency=concurrency or max(1, self._max_concurrency * 9 // 10),
+            concurrency=concurrency or self._share,
             max_age=max_age,
             patience=patience,
             upstream=self._sender,
@@ -370,6 +372,39 @@ class WolfClient:
         check_type("check", check, bool)
         account = check_account(user_id, sub_user_id)
         return await self._creator.create(account, draft, check=check)
+
+    def watch_many(
+        self, accounts: Iterable[AccountLike], *, every: float, unchanged: bool = False
+    ) -> AsyncGenerator[AccountUpdate, None]:
+        """Yield the first answer or error of each account, then each change of it.
+
+        Each account is asked for once in ``every`` seconds, the first time at once and then spread
+        evenly over that time. Whoever reads slowly gets only the newest update of each account.
+        An answer that becomes stale, or is so no longer, has changed; an error is the same one if
+        class, status, code and message are. ``unchanged=True`` also yields each confirmation.
+
+        It goes on after errors: while an answer is within the policy's stale windows, that stands
+        in for the error, marked as stale. Raises `WolfConfigError` for arguments that make no
+        sense, and `WolfClosedError` when the client is closed.
+        """
+        check_seconds("every", every, above=True, finite=True)
+        return watch_many(
+            check_watched(accounts),
+            self._answer_or_stale,
+            every=every,
+            unchanged=unchanged,
+            concurrency=self._share,
+            sleep=self._sleep,
+        )
+
+    async def _answer_or_stale(self, account: Account, max_age: float) -> Answer:
+        try:
+            return await self.answer(*account, max_age=max_age)
+        except WolfError:
+            stale = self._cache.stand_in((account.user_id, account.sub_user_id))
+            if stale is None:
+                raise
+            return self._as_answer(stale)
 
     def stats(self) -> ClientStats:
         """Return what this client has done since it was made."""

@@ -6,6 +6,7 @@ import asyncio
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
+from datetime import datetime
 from typing import assert_type
 
 import aiohttp
@@ -13,6 +14,9 @@ import aiohttp
 from wolf_async import (
     Account,
     AccountResult,
+    AccountUpdate,
+    Answer,
+    BreakerPolicy,
     CachePolicy,
     ClientStats,
     Line,
@@ -38,6 +42,7 @@ async def clients(session: aiohttp.ClientSession) -> None:
         token="token",
         cache=CachePolicy(ttl=10, stale_if_error=300),
         retry=RetryPolicy(attempts=5),
+        breaker=BreakerPolicy(failures=5, pause=0.5, max_pause=60),
         timeouts=Timeouts(total=20),
         max_concurrency=20,
         rate_limit=50,
@@ -48,7 +53,7 @@ async def clients(session: aiohttp.ClientSession) -> None:
         max_body=2**20,
         clock=FakeClock(),
     )
-    WolfClient("token", rate_limit=(50.0, 10))
+    WolfClient("token", rate_limit=(50.0, 10), breaker=None)
     async with WolfClient("token") as wolf:
         assert_type(wolf, WolfClient)
 
@@ -58,6 +63,9 @@ async def answers(wolf: WolfClient) -> None:
     assert_type(init.caller_line_list, tuple[Line, ...])
     assert_type(await wolf.task_init("user", "sub", max_age=0), TaskInit)
     assert_type(await wolf.task_init(*Account("user", "sub")), TaskInit)
+    answer = assert_type(await wolf.answer("user", "sub", max_age=5), Answer)
+    assert_type((answer.init, answer.fetched_at), tuple[TaskInit, datetime])
+    assert_type((answer.age, answer.is_stale), tuple[float, bool])
     assert_type(await wolf.raw_task_init("user", "sub"), RawResponse)
     assert_type(
         await asyncio.gather(wolf.task_init("a"), wolf.task_init("b")), tuple[TaskInit, TaskInit]
@@ -67,6 +75,7 @@ async def answers(wolf: WolfClient) -> None:
 def at_hand(wolf: WolfClient) -> None:
     assert_type(wolf.peek("user"), TaskInit | None)
     assert_type(wolf.peek("user", "sub", max_age=5.0), TaskInit | None)
+    assert_type(wolf.peek("user", stale=True), TaskInit | None)
     assert_type(wolf.invalidate("user", "sub"), bool)
     assert_type(wolf.clear(), None)
     stats = assert_type(wolf.stats(), ClientStats)
@@ -80,7 +89,7 @@ async def ids() -> AsyncIterator[Account]:
 async def bulk(wolf: WolfClient) -> None:
     wolf.task_init_many(["user", ("user", "sub"), ("user", None), Account("user", "sub")])
     wolf.task_init_many(f"user-{number}" for number in range(10))
-    wolf.task_init_many({Account("user"): 1}, concurrency=5, max_age=60)
+    wolf.task_init_many({Account("user"): 1}, concurrency=5, max_age=60, patience=600)
     stream = wolf.task_init_many(ids())
     assert_type(stream, AsyncGenerator[AccountResult, None])
     async with aclosing(stream):
@@ -94,6 +103,17 @@ async def watching(wolf: WolfClient) -> None:
     async with aclosing(wolf.watch("user", "sub", every=2.5)) as inits:
         async for init in inits:
             assert_type(init, TaskInit)
+
+
+async def watching_many(wolf: WolfClient) -> None:
+    wolf.watch_many(["user", ("user", "sub")], every=60)
+    updates = wolf.watch_many([Account("user")], every=0.5, unchanged=True)
+    assert_type(updates, AsyncGenerator[AccountUpdate, None])
+    async with aclosing(updates):
+        async for account, answer, error in updates:
+            assert_type(account, Account)
+            assert_type(answer, Answer | None)
+            assert_type(error, WolfError | None)
 
 
 async def closing(wolf: WolfClient) -> None:

@@ -346,6 +346,17 @@ class LoadingCache(Generic[K, V]):
             if entry is not None:
                 entry.fresh_until = entry.revalidate_until = LONG_AGO
 
+    def stand_in(self, key: K) -> Served[V] | None:
+        """Return the value that a stale window lets stand in for a load of ``key`` that failed."""
+        entry, policy = self._store.find(key), self._policy
+        if entry is None or entry.error is not None or policy is None:
+            return None
+        has_window = policy.stale_while_revalidate or policy.stale_if_error
+        is_over = self._clock() > max(entry.revalidate_until, entry.stand_in_until)
+        return (
+            None if is_over or not has_window else Served(entry.value, entry.sent_at, is_stale=True)
+        )
+
     def has_stand_in(self, key: K) -> bool:
         """Tell whether a value is held that may still serve somebody."""
         entry = self._store.find(key)
