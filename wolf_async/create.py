@@ -156,7 +156,7 @@ class _TurnLostError(Exception):
 class _Creation:
     """One task on its way, and how far it is."""
 
-    __slots__ = ("account", "check", "draft", "is_closing", "is_left", "is_out", "task")
+    __slots__ = ("account", "check", "draft", "is_closing", "is_left", "is_out", "task", "was_out")
 
     def __init__(self, account: Account, draft: TaskDraft, *, check: bool) -> None:
         self.account = account
@@ -164,6 +164,8 @@ class _Creation:
         self.check = check
         self.is_out = False
         """Whether the first byte may have left, and no answer said yet that nothing was created."""
+        self.was_out = False
+        """Whether that was so at any time."""
         self.is_left = False
         """Whether its caller was cancelled."""
         self.is_closing = False
@@ -232,9 +234,8 @@ class TaskCreator:
     def _leave(self, creation: _Creation) -> None:
         """Let a caller go who was cancelled: with nothing sent, or with a word in the log."""
         creation.is_left = True
-        if creation.is_out or creation.task.done():
-            creation.task.add_done_callback(lambda task: _log_outcome(creation, task))
-        else:
+        creation.task.add_done_callback(lambda task: _log_outcome(creation, task))
+        if not creation.is_out:
             creation.task.cancel()
 
     async def _run(self, creation: _Creation) -> CreatedTask:
@@ -284,7 +285,7 @@ class TaskCreator:
 
         def about_to_send() -> None:
             self._refuse_if_ended(creation)
-            creation.is_out = True
+            creation.is_out = creation.was_out = True
 
         def may_repeat(error: Exception) -> bool:
             return not (creation.is_out or self._is_closed)
@@ -373,7 +374,8 @@ def _log_outcome(creation: _Creation, task: asyncio.Task[CreatedTask]) -> None:
     """Log how a creation ended whose caller is gone: nobody else will tell."""
     name, account = creation.draft.name, creation.account
     if task.cancelled():
-        logger.warning("the task %r for %s was not created; its caller had left", name, account)
+        if creation.was_out:
+            logger.warning("the task %r for %s was not created; its caller had left", name, account)
         return
     error = task.exception()
     if error is None:

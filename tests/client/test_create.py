@@ -1024,6 +1024,37 @@ async def test_who_has_lost_the_turn_before_sending_queues_and_checks_anew(
     assert turns.log == ["acquire", "release"] * 2
 
 
+async def test_what_goes_wrong_after_the_caller_has_left_makes_no_noise(
+    box: Sandbox, client: MakeClient, canary: Canary
+) -> None:
+    """A turn that cannot be given up in good order is told in the log, and nowhere else."""
+    wolf, gate = client(box.base_url), asyncio.Event()
+
+    class Failing(_LosingTurn):
+        async def acquire(self) -> None:
+            try:
+                await gate.wait()
+            except asyncio.CancelledError:
+                raise WolfConnectionError("the server with the turns is gone") from None
+
+    class FailingTurns(Losing):
+        def turn(self, user_id: str) -> Turn:
+            return Failing(self, self.local.turn(user_id))
+
+    draft = await draft_for(wolf, user_of(box))
+    creator = creator_with(wolf, FailingTurns())
+    creating = asyncio.create_task(creator.create(Account(user_of(box)), draft, check=False))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    creating.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await creating
+    await creator.aclose()
+    [message] = canary.messages(logging.WARNING)
+    assert "the server with the turns is gone" in message
+    assert posts(box) == []
+
+
 async def test_who_has_lost_the_turn_while_it_was_out_is_warned(
     box: Sandbox, client: MakeClient, canary: Canary
 ) -> None:
