@@ -6,6 +6,7 @@ import asyncio
 import functools
 import json
 import os
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,9 +19,18 @@ from shell import COMMAND, Process, one_line, service, start
 
 from wolf_async import Account, TaskInit
 from wolf_async.cli.fetch import Tally
-from wolf_async.cli.results_file import Done, Failure, LinesFile, Result, errors_path, note_result
+from wolf_async.cli.results_file import Done, Failure, LinesFile, Result, beside, note_result
 from wolf_async.models import dec_hook
-from wolf_async.testing import Sandbox, answer, error, hold, respond
+from wolf_async.testing import (
+    Sandbox,
+    answer,
+    disconnect,
+    error,
+    hold,
+    html,
+    respond,
+    unauthorized,
+)
 
 if TYPE_CHECKING:
     pass
@@ -52,7 +62,7 @@ async def test_what_fails_is_a_line_of_the_errors_file_and_stops_nothing(
     source = shell.write(
         "a.jsonl", *(json.dumps(user) for user in (*box.users[:4], "nobody")), "[]"
     )
-    ended = await shell.fetch(source)
+    ended = await shell.fetch(source, "--patience", "0")
     assert (ended.status, ended.out) == (1, "")
     total, _, kinds = ended.err.strip().partition(", ")
     assert total == "6 accounts: 2 answered"
@@ -430,7 +440,7 @@ async def test_failures_go_where_it_is_said(box: Sandbox, shell: Shell) -> None:
     ],
 )
 def test_failures_stand_beside_the_answers(out: str, errors: str) -> None:
-    assert errors_path(Path("folder", out)) == Path("folder", errors)
+    assert beside(Path("folder", out), "errors") == Path("folder", errors)
 
 
 async def test_fields_are_the_sections_that_are_kept(box: Sandbox, shell: Shell) -> None:
@@ -499,6 +509,88 @@ async def test_after_a_kill_it_goes_on_without_asking_again(box: Sandbox, shell:
     assert there.isdisjoint(asked)
     assert sorted(account_of(line).user_id for line in shell.lines()) == sorted(box.users)
     assert all("init" in line for line in shell.lines())
+
+
+# --- what ends a run before its end --------------------------------------------------------------
+
+COUNTS = re.compile(r"(\d+) answered, (\d+) failed, (\d+) not asked; continue with --resume$")
+
+
+def counts(line: str) -> list[int]:
+    found = COUNTS.search(line)
+    assert found is not None, line
+    return [int(number) for number in found.groups()]
+
+
+@pytest.mark.parametrize("quiet", [(), ("--quiet",)])
+async def test_a_refused_token_stops_at_once_and_all_accounts_are_counted(
+    quiet: tuple[str, ...], box: Sandbox, shell: Shell
+) -> None:
+    box.script(box.users[1], error(6007))
+    source = shell.write("a.csv", *box.users[:5])
+    assert (await shell.fetch(source)).status == 1
+    box.always(unauthorized())
+    box.reset_calls()
+    # the first three are there, the second failed, and a row stands twice
+    source = shell.write("a.csv", *box.users, box.users[-1])
+    ended = await shell.fetch(source, "--resume", "--concurrency", "3", *quiet)
+    line = one_line(ended, 4)
+    answered, failed, left = counts(line)
+    assert (answered, failed + left) == (4, ACCOUNTS - 4)
+    assert failed == len(shell.failures())
+    assert len(box.calls) <= 6
+    assert box.base_url.removeprefix("http://") in line
+    assert "into WOLF_TOKEN" in line
+    assert len(shell.lines()) == 4
+    box.heal()
+    assert (await shell.fetch(source, "--resume")).status == 0
+    assert len(shell.lines()) == ACCOUNTS
+
+
+async def test_a_base_url_without_the_api_stops_it(box: Sandbox, shell: Shell) -> None:
+    box.always(html(404))
+    source = shell.write("a.csv", *box.users, "x,y")
+    line = one_line(await shell.fetch(source, "--concurrency", "2"), 4)
+    assert "check --base-url or WOLF_BASE_URL" in line
+    assert line.split("; ")[1].startswith("0 answered, ")
+    assert len(box.calls) <= 8
+    found = re.search(r"(\d+) failed, (\d+) not asked, 1 bad row", line)
+    assert found is not None
+    assert sum(map(int, found.groups())) == ACCOUNTS
+
+
+async def test_an_outage_that_outlasts_the_patience_stops_it(box: Sandbox, shell: Shell) -> None:
+    box.always(*[answer()] * 5, *[disconnect()] * 10_000)
+    source = shell.write("a.csv", *box.users)
+    options = ("--concurrency", "1", "--patience", "0.2", "--attempts", "1")
+    line = one_line(await shell.fetch(source, *options), 3)
+    answered, failed, left = counts(line)
+    assert answered + failed + left == ACCOUNTS
+    assert answered == len(shell.lines()) >= 1
+    box.heal()
+    assert (await shell.fetch(source, "--resume")).status == 0
+    assert len(shell.lines()) == ACCOUNTS
+
+
+async def test_an_outage_within_the_patience_costs_no_account(box: Sandbox, shell: Shell) -> None:
+    box.script(None, *[respond(503)] * 6)
+    source = shell.write("a.csv", *box.users)
+    assert (await shell.fetch(source, "--concurrency", "2")).status == 0
+    assert len(shell.lines()) == ACCOUNTS
+
+
+async def test_too_many_requests_name_the_option_that_helps(box: Sandbox, shell: Shell) -> None:
+    box.script(box.users[0], respond(429, b"", {"Retry-After": "600"}))
+    source = shell.write("a.csv", box.users[0])
+    ended = await shell.fetch(source, "--patience", "0")
+    assert ended == (
+        1,
+        "",
+        "1 account: 0 answered, 1 WolfRateLimitError; ask more slowly with --rate\n",
+    )
+    box.script(box.users[0], respond(429, b"", {"Retry-After": "600"}))
+    line = one_line(await shell.fetch(source, "--resume", "--patience", "0.1"), 3)
+    assert "--rate" in line
 
 
 # --- as a process --------------------------------------------------------------------------------

@@ -22,8 +22,9 @@ from wolf_async.cli.results_file import (
     Failure,
     LinesFile,
     Result,
-    errors_path,
+    beside,
     note_result,
+    open_errors,
 )
 from wolf_async.cli.service import Service, service_options
 from wolf_async.errors import (
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     from wolf_async.cli.text_file import TextFile
     from wolf_async.client import WolfClient
 
-__all__ = ["Tally", "fetch"]
+__all__ = ["NoAccessError", "Tally", "failure_of", "fetch"]
 
 _STDOUT: Final = Path("-")
 
@@ -56,7 +57,7 @@ class _GivenUpError(click.ClickException):
     exit_code = 3
 
 
-class _NoAccessError(click.ClickException):
+class NoAccessError(click.ClickException):
     """Say that no account can be asked for: a refused token, or no such API."""
 
     exit_code = 4
@@ -243,7 +244,7 @@ def _stopped(error: WolfError, service: Service, tally: Tally) -> Exception:
     if isinstance(error, (WolfClosedError, WolfConfigError)):
         return error
     is_refused = isinstance(error, (WolfAuthError, WolfEndpointError))
-    stopped = _NoAccessError if is_refused else _GivenUpError
+    stopped = NoAccessError if is_refused else _GivenUpError
     return stopped(f"{service.explain(error)}; {tally.of_all}")
 
 
@@ -306,11 +307,11 @@ class _Output:
             self.answers = stack.enter_context(self._open_answers(options, source))
             path = options.errors
             if path is None and self.answers.is_regular:
-                path = errors_path(options.out)
+                path = beside(options.out, "errors")
             self.errors = (
                 None
                 if path is None
-                else stack.enter_context(_open_errors(path, self.answers, source))
+                else stack.enter_context(open_errors(path, [source.stat, self.answers.stat]))
             )
             if options.fsync:
                 self.answers.sync_folder()
@@ -330,20 +331,6 @@ class _Output:
             resume=options.resume,
             overwrite=options.overwrite,
         )
-
-
-def _open_errors(path: Path, answers: LinesFile, source: TextFile) -> LinesFile:
-    """Begin the file anew, unless there is something else in it than failures of earlier runs."""
-    is_there = path.is_file()
-    file = LinesFile(
-        path,
-        note=functools.partial(note_result, done=Done()),
-        others=[source.stat, answers.stat],
-        resume=is_there,
-        overwrite=not is_there,
-    )
-    file.clear()
-    return file
 
 
 class _Run:
@@ -394,12 +381,12 @@ class _Run:
         return jobs
 
     async def _ask(self, wolf: WolfClient) -> None:
-        async with (
-            aclosing(self._accounts()) as accounts,
-            aclosing(wolf.task_init_many(accounts)) as results,
-        ):
-            async for result in results:
-                await self._write(result)
+        patience, concurrency = self._options.patience, self._options.concurrency
+        async with aclosing(self._accounts()) as accounts:
+            results = wolf.task_init_many(accounts, concurrency=concurrency, patience=patience)
+            async with aclosing(results):
+                async for result in results:
+                    await self._write(result)
 
     async def _accounts(self) -> AsyncGenerator[Account, None]:
         """Give each account of the rows once, but for those that have their answers."""
@@ -426,7 +413,7 @@ class _Run:
     async def _write(self, result: AccountResult) -> None:
         account, init, error = result
         if error is not None:
-            await self._fail(*account, _failure(error))
+            await self._fail(*account, failure_of(error))
         elif init is not None:
             await self._output.answers.append(Result(*account, init=self._chosen(init)))
             self.tally.answered += 1
@@ -448,7 +435,8 @@ async def _end(task: asyncio.Task[None]) -> None:
         raise error
 
 
-def _failure(error: WolfError) -> Failure:
+def failure_of(error: WolfError) -> Failure:
+    """Return what a line says of an error."""
     failure = Failure(type(error).__name__, str(error))
     if isinstance(error, WolfAPIError):
         failure.http_status = error.http_status

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import hashlib
 import os
 import sys
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 if sys.platform != "win32":
     import fcntl
 
-__all__ = ["Done", "Failure", "LinesFile", "Result", "errors_path", "note_result"]
+__all__ = ["Done", "Failure", "LinesFile", "Result", "beside", "note_result", "open_errors"]
 
 _BINARY: Final[int] = getattr(os, "O_BINARY", 0)
 _STDOUT: Final = Path("-")
@@ -137,9 +138,9 @@ def note_result(line: bytes, done: Done) -> bool:
     return True
 
 
-def errors_path(out: Path) -> Path:
-    """Return where the failures stand beside the answers: answers.errors.jsonl for answers.jsonl."""
-    return out.with_name(f"{out.stem}.errors{out.suffix or '.jsonl'}")
+def beside(out: Path, word: str) -> Path:
+    """Return a name beside ``out``: answers.errors.jsonl for answers.jsonl and ``errors``."""
+    return out.with_name(f"{out.stem}.{word}{out.suffix or '.jsonl'}")
 
 
 class LinesFile:
@@ -313,6 +314,20 @@ class LinesFile:
         """
         start = self._start
         return line.startswith(start) or start.startswith(line) or not line.strip(b"\0")
+
+
+def open_errors(path: Path, others: Sequence[os.stat_result]) -> LinesFile:
+    """Begin a file of failures anew, unless something else is in it than those of earlier runs."""
+    is_there = path.is_file()
+    file = LinesFile(
+        path,
+        note=functools.partial(note_result, done=Done()),
+        others=others,
+        resume=is_there,
+        overwrite=not is_there,
+    )
+    file.clear()
+    return file
 
 
 def _reason(error: OSError) -> str:
