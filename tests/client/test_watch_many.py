@@ -442,7 +442,7 @@ def test_the_client_tells_changes_stale_answers_errors_and_recoveries() -> None:
             assert await new(2 * EVERY) == {(0, "WolfServerError"), (1, "WolfServerError")}
             box.heal()
             assert await new(EVERY) == {(0, "False"), (1, "False"), (2, "False")}
-            box.set_data(box.users[1], {"max_recycle_limit": 7})
+            box.set_data(box.users[1], {**box.data_for(box.users[1]), "max_recycle_limit": 7})
             assert await new(EVERY) == {(1, "False")}
             await wolf.aclose()
             await asyncio.wait([reading])
