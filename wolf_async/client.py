@@ -44,6 +44,7 @@ from wolf_async.policy import (
 from wolf_async.upstream.auth import TokenProvider, check_token
 from wolf_async.upstream.failures import is_unwell
 from wolf_async.upstream.limits import RateLimit, check_limits
+from wolf_async.upstream.proxies import choose_proxy
 from wolf_async.upstream.sender import Sender
 from wolf_async.watch import AccountUpdate, Sleep, check_watched, watch, watch_many
 
@@ -83,11 +84,12 @@ class WolfClient:
     after a 401), or ``None`` for the environment's ``WOLF_TOKEN``. ``base_url`` is the deployment
     that the token belongs to; ``None`` means ``WOLF_BASE_URL`` or else
     ``https://api.wolfsmartcloud.com``. ``cache=None`` keeps no answers and still shares requests.
-    ``max_concurrency`` requests at most are under way at once. ``rate_limit`` is requests per
+    ``breaker=None`` sends requests however many have failed. ``max_concurrency`` requests at most are under way at once. ``rate_limit`` is requests per
     second, or a pair of that and how many may be sent in one burst. ``session`` is an aiohttp
     session to use; it is not closed. ``allow_http`` permits plain http to hosts other than
     loopback. ``ssl`` is a context for TLS in place of the default one. ``trust_env`` takes the
-    proxy from the environment, read once; ``.netrc`` is never read. ``max_body`` bounds a response
+    proxy from the environment as curl does, read once; ``.netrc`` is never read. ``proxy`` is one
+    to use instead. ``max_body`` bounds a response
     in bytes, after decompression. ``clock`` gives seconds for the ages of answers. ``shared``
     is a `wolf_async.shared.RedisTier`, by which processes share answers and requests.
 
@@ -113,6 +115,7 @@ class WolfClient:
         allow_http: bool = False,
         ssl: SSLContext | None = None,
         trust_env: bool = False,
+        proxy: str | None = None,
         max_body: int = 16 * 2**20,
         clock: Callable[[], float] = system_clock,
         shared: RedisTier | None = None,
@@ -152,7 +155,7 @@ class WolfClient:
             rate_limit=rate_limit,
             session=session,
             ssl=ssl,
-            trust_env=trust_env,
+            proxy=choose_proxy(self._base_url, proxy, trust_env=trust_env, allow_http=allow_http),
             max_body=max_body,
             clock=clock,
             log=self._log,

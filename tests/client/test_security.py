@@ -25,7 +25,6 @@ from wolf_async import (
 )
 from wolf_async.errors import iter_causes
 from wolf_async.testing import Sandbox, disconnect, redirect, respond
-from wolf_async.upstream.transport import _proxy_for
 
 from .conftest import FORMS, ONCE, TOKEN, Canary
 from .raw_server import Line, http, in_turn, success
@@ -224,51 +223,11 @@ async def test_the_environments_proxy_is_used_only_on_demand(
     assert (len(box.calls), len(proxy.requests)) == (2, 1)
 
 
-@pytest.mark.usefixtures("bare_environment")
-def test_which_proxy_is_taken_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    def chosen(base_url: str, **environment: str) -> str | None:
-        with monkeypatch.context() as patched:
-            for name, value in environment.items():
-                patched.setenv(name, value)
-            proxy = _proxy_for(base_url)
-            return None if proxy is None else str(proxy)
-
-    assert chosen("http://wolf.invalid") is None
-    assert chosen("http://wolf.invalid", https_proxy="http://p:1") is None
-    assert chosen("https://wolf.invalid", https_proxy="http://p:1") == "http://p:1"
-    assert chosen("https://wolf.invalid", https_proxy="p:1") == "http://p:1"
-    assert chosen("https://wolf.invalid", https_proxy="") is None
-    for excepted in ("wolf.invalid", "invalid", "wolf.invalid:8080", "*"):
-        assert (
-            chosen("http://wolf.invalid:8080", http_proxy="http://p:1", no_proxy=excepted) is None
-        )
-    assert chosen("http://wolf.invalid:80", http_proxy="http://p:1", no_proxy="wolf.invalid:8080")
-    # without brackets and port, as others write it
-    assert (
-        chosen("https://[2001:db8::1]:8443", https_proxy="http://p:1", no_proxy="2001:db8::1")
-        is None
-    )
-    # plain http is for loopback, not for whatever stands between
-    for host in ("localhost:5", "127.0.0.1", "[::1]:80"):
-        assert chosen(f"http://{host}", http_proxy="http://p:1") is None
-
-
-@pytest.mark.parametrize(
-    "proxy",
-    [
-        "socks5://us:secret@127.0.0.1:1",
-        "http://us:secret@127.0.0.1:abc",
-        "http://us:secret@[::1",
-        "http://",
-    ],
-)
-async def test_a_proxy_that_cannot_be_used_is_refused_without_its_password(
-    client: MakeClient, monkeypatch: pytest.MonkeyPatch, proxy: str
-) -> None:
-    monkeypatch.setenv("https_proxy", proxy)
-    with pytest.raises(WolfConfigError, match="the environment's proxy must be like") as caught:
-        await client("https://wolf.invalid", trust_env=True).task_init("u")
-    assert "secret" not in "".join(traceback.format_exception(caught.value))
+async def test_a_proxy_that_is_given_is_used(serve: Serve, client: MakeClient) -> None:
+    proxy = await serve(in_turn(http(success("by proxy"))))
+    wolf = client("http://wolf.invalid", allow_http=True, proxy=proxy.base_url)
+    assert (await wolf.task_init("u")).background[0].name == "by proxy"
+    assert proxy.requests[0].startswith(b"GET http://wolf.invalid/agent-api/")
 
 
 async def test_a_proxy_that_breaks_the_connection_leaves_its_password_in_no_error(
@@ -291,7 +250,9 @@ async def test_a_proxy_that_refuses_is_a_named_error_without_its_password(
     with pytest.raises(
         WolfConnectionError, match="the proxy refused to connect: HTTP 407"
     ) as caught:
-        await client("https://wolf.invalid", trust_env=True, retry=ONCE).task_init("u")
+        await client("https://wolf.invalid", trust_env=True).task_init("u")
+    # it would refuse another attempt as well
+    assert caught.value.attempts == len(proxy.requests) == 1
     assert proxy.requests[0].startswith(b"CONNECT wolf.invalid:443 ")
     assert "secret" not in "".join(traceback.format_exception(caught.value))
     assert "secret" not in repr(vars(caught.value.__cause__))

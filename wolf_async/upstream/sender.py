@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from urllib.parse import SplitResult
 
     import aiohttp
+    from yarl import URL
 
     from wolf_async.policy import BreakerPolicy, RetryPolicy, Timeouts
 
@@ -107,7 +108,7 @@ class Sender:
         rate_limit: RateLimit | None,
         session: aiohttp.ClientSession | None,
         ssl: SSLContext | None,
-        trust_env: bool,
+        proxy: URL | None,
         max_body: int,
         clock: Callable[[], float],
         log: ThrottledLogger,
@@ -128,7 +129,7 @@ class Sender:
         self._max_concurrency = max_concurrency
         self._session = session
         self._ssl = ssl
-        self._trust_env = trust_env
+        self._proxy = proxy
         self._max_body = max_body
         self._clock = clock
         self._wiring: _Wiring | None = None
@@ -343,7 +344,7 @@ class Sender:
                 max_body=self._max_body,
                 session=self._session,
                 ssl=self._ssl,
-                trust_env=self._trust_env,
+                proxy=self._proxy,
             )
             self._wiring = _Wiring(loop, transport, Limits(self._max_concurrency, self._throttle))
         return self._wiring

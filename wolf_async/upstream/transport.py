@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import math
 import ssl as ssl_module
-import urllib.request
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlsplit
 
 import aiohttp
 from aiohttp.connector import Connection
@@ -16,11 +14,9 @@ from multidict import CIMultiDictProxy
 from yarl import URL
 
 from wolf_async._version import __version__
-from wolf_async.api.request import is_loopback
 from wolf_async.api.response import RawResponse, unreadable_error
 from wolf_async.errors import (
     WolfClosedError,
-    WolfConfigError,
     WolfError,
 )
 from wolf_async.upstream.failures import GARBLED, bare, clear_frames, is_garbled, map_error
@@ -63,7 +59,7 @@ class Transport:
         max_body: int,
         session: aiohttp.ClientSession | None = None,
         ssl: ssl_module.SSLContext | None = None,
-        trust_env: bool = False,
+        proxy: URL | None = None,
     ) -> None:
         self._base_url = base_url
         self._timeouts = timeouts
@@ -71,7 +67,7 @@ class Transport:
         self._max_body = max_body
         self._ssl: ssl_module.SSLContext | bool = True if ssl is None else ssl
         self._owned = session is None
-        self._proxy = _proxy_for(base_url) if trust_env else None
+        self._proxy = proxy
         self._session = self._new_session() if session is None else session
         connect = None if math.isinf(timeouts.connect) else timeouts.connect
         # the attempt's own time is kept in `get`, which tells it from the deadline's
@@ -214,30 +210,6 @@ class Transport:
     def __repr__(self) -> str:
         whose = "own session" if self._owned else "a session that was handed in"
         return f"<Transport: {whose}{', closed' if self._session.closed else ''}>"
-
-
-def _proxy_for(base_url: str) -> URL | None:
-    """The environment's proxy, read once: aiohttp would read the environment, and .netrc, at each request.
-
-    Raises `WolfConfigError` for one that cannot be used; its text, which may hold a password, is not shown.
-    """
-    parts = urlsplit(base_url)
-    # to loopback the token may go in plain http, which is no reason to show it to a proxy
-    host = parts.hostname or ""
-    # with the port, which may be excepted alone, and without, as an IPv6 address is written there without brackets
-    if is_loopback(host) or any(map(urllib.request.proxy_bypass, (parts.netloc, host))):
-        return None
-    proxy = urllib.request.getproxies().get(parts.scheme)
-    if not proxy:
-        return None
-    expected = "the environment's proxy must be like http://host[:port]"
-    try:
-        url = URL(proxy if "://" in proxy else f"http://{proxy}")
-    except ValueError:
-        raise WolfConfigError(expected) from None
-    if url.scheme not in ("http", "https") or not url.host:
-        raise WolfConfigError(f"{expected}, not {url.scheme}://")
-    return url
 
 
 class _Response(aiohttp.ClientResponse):
