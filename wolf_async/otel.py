@@ -9,7 +9,8 @@ Where a program sets up no SDK, nothing is recorded. No attribute of a metric or
 token, and none an account's id unless it is asked for. No ``traceparent`` is sent to the API.
 
 Spans: ``wolf.load`` under whatever span the caller has who began the load, with a span for each of
-its requests below; ``wolf.wait`` for each call that joined, with a link to the load. A refresh in
+its requests below; ``wolf.wait`` for each call that joined, with a link to the load; the requests
+that create a task under the caller's span. A refresh in
 the background is a trace of its own, with a link to the span of the caller behind whom it began.
 There is no span for a hit.
 
@@ -67,8 +68,9 @@ def instrument(
 
     Besides the two histograms there are, with ``server.address`` and ``server.port``, the counters
     ``wolf.cache.calls`` (by ``outcome``: hit, stale, miss, joined, error), ``wolf.loads`` (value,
-    failure, abandoned), ``wolf.cache.evictions``, ``wolf.repairs``, ``wolf.throttled`` and
-    ``wolf.breaker.opened``, and the gauges ``wolf.cache.entries`` and ``wolf.loads.in_flight``.
+    failure, abandoned), ``wolf.cache.evictions``, ``wolf.repairs``, ``wolf.throttled``,
+    ``wolf.breaker.opened`` and ``wolf.shared.*``, which is each count of the shared tier in
+    `WolfClient.stats`; and the gauges ``wolf.cache.entries`` and ``wolf.loads.in_flight``.
 
     Raises `WolfConfigError` for what is no client, or one that is instrumented already.
     """
@@ -115,6 +117,9 @@ class _Recorder:
         match event:
             case RequestEvent():
                 self._requests.record(event.seconds, _request_attributes(event))
+                # a creation is no load: it runs in its caller's context
+                if event.method == "POST":
+                    self._trace_request(event, otel_context.get_current())
             case LoadEvent():
                 self._loads.record(event.seconds, {"outcome": event.outcome})
                 return self._trace_load(event)
@@ -142,13 +147,13 @@ class _Recorder:
             _end(span, event, event.error)
         return span.get_span_context()
 
-    def _trace_request(self, event: RequestEvent, load: otel_context.Context) -> None:
+    def _trace_request(self, event: RequestEvent, parent: otel_context.Context) -> None:
         attributes = _request_attributes(event) | self._account_attributes(event.account)
         if event.attempt > 1:
             attributes["http.request.resend_count"] = event.attempt - 1
         span = self._tracer.start_span(
             f"{event.method} {attributes['url.template']}",
-            load,
+            parent,
             SpanKind.CLIENT,
             start_time=_nanoseconds(event.began_at),
             attributes=attributes,
@@ -259,6 +264,27 @@ _COUNTERS: Final = (
     _Count("wolf.repairs", "{answer}", "Answers with quirks put right.", _read("repaired")),
     _Count("wolf.throttled", "{request}", "Requests answered by 429.", _read("throttled")),
     _Count("wolf.breaker.opened", "{time}", "Openings of the breaker.", _read("breaker_opened")),
+    _Count("wolf.shared.hits", "{load}", "Answered by another process.", _read("shared_hits")),
+    _Count("wolf.shared.waits", "{load}", "Waited for another process.", _read("shared_waits")),
+    _Count("wolf.shared.bypassed", "{load}", "Without the tier.", _read("shared_bypassed")),
+    _Count(
+        "wolf.shared.stores_refused",
+        "{answer}",
+        "Overtaken by an invalidation or another load.",
+        _read("shared_stores_refused"),
+    ),
+    _Count(
+        "wolf.shared.invalidations",
+        "{invalidation}",
+        "Came from other processes.",
+        _read("shared_invalidations"),
+    ),
+    _Count(
+        "wolf.shared.reconnects",
+        "{connection}",
+        "Connections to the tier made again.",
+        _read("shared_reconnects"),
+    ),
 )
 _GAUGES: Final = (
     _Count("wolf.cache.entries", "{entry}", "Answers held.", _read("entries")),

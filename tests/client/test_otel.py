@@ -6,6 +6,7 @@ import asyncio
 import gc
 import itertools
 import weakref
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import fastapi
@@ -18,7 +19,14 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
-from wolf_async import CachePolicy, WolfClient, WolfConfigError, WolfServerError
+from wolf_async import (
+    CachePolicy,
+    ClientStats,
+    WolfAPIError,
+    WolfClient,
+    WolfConfigError,
+    WolfServerError,
+)
 from wolf_async.otel import instrument
 from wolf_async.testing import FakeClock, Sandbox, hold, respond
 
@@ -144,6 +152,32 @@ async def test_spans_lie_within_each_other_in_time(
         assert inner.end_time is not None
         assert outer.start_time <= inner.start_time + millisecond
         assert inner.start_time <= inner.end_time <= outer.end_time + millisecond
+
+
+async def test_the_request_that_creates_a_task_is_a_span_under_its_caller(
+    box: Sandbox, client: MakeClient, telemetry: Telemetry
+) -> None:
+    wolf, user = client(box.base_url), box.users[0]
+    init = await wolf.task_init(user)
+    telemetry.watch(wolf)
+    year = datetime.now(UTC).year
+    draft = init.draft(
+        name="a task",
+        script=init.outbound_group_v2[0],
+        calls=1,
+        lines=(),
+        start=datetime(year, 1, 1, tzinfo=UTC),
+        stop=datetime(year + 2, 1, 1, tzinfo=UTC),
+    )
+    # the sandbox refuses a task without lines
+    with telemetry.tracer.start_as_current_span("handler"), pytest.raises(WolfAPIError):
+        await wolf.create_task(user, draft=draft, check=False)
+    request = telemetry.span("POST")
+    assert request.name == "POST /agent-api/new/user/{user_id}/task"
+    assert request.attributes is not None
+    assert request.attributes["error.type"] == "422"
+    assert parent_of(request) == id_of(telemetry.span("handler"))
+    assert telemetry.attributes("http.client.request.duration")[0]["http.request.method"] == "POST"
 
 
 async def test_who_joins_has_a_span_with_a_link_to_the_load(
@@ -295,9 +329,13 @@ async def test_the_counts_of_a_client_are_read_when_they_are_collected(
     }
     assert telemetry.points("wolf.loads") == {"value": 1, "failure": 1, "abandoned": 0}
     assert telemetry.points("wolf.cache.entries") == {None: 1}
-    for name in ("evictions", "repairs", "throttled", "breaker.opened", "loads.in_flight"):
-        full = "wolf.cache.evictions" if name == "evictions" else f"wolf.{name}"
-        assert telemetry.points(full) == {None: 0}
+    shared = [name for name in ClientStats.__struct_fields__ if name.startswith("shared_")]
+    assert shared
+    for name in (
+        *("cache.evictions", "repairs", "throttled", "breaker.opened", "loads.in_flight"),
+        *(name.replace("_", ".", 1) for name in shared),
+    ):
+        assert telemetry.points(f"wolf.{name}") == {None: 0}
 
 
 async def test_two_clients_of_one_deployment_are_one_series(
