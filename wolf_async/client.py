@@ -210,8 +210,12 @@ class WolfClient:
             entry = self._cache.fresh((user_id, sub_user_id))
             if entry is not None:
                 return entry.value.init
-        found = self._cache.find(check_ids(user_id, sub_user_id), max_age)
-        return (await found.wait(max_age)).value.init
+        key = check_ids(user_id, sub_user_id)
+        try:
+            return (await self._cache.find(key, max_age).wait(max_age)).value.init
+        except WolfError as error:
+            _name_account(error, key)
+            raise
 
     async def answer(
         self, user_id: str, sub_user_id: str | None = None, *, max_age: float | None = None
@@ -221,7 +225,11 @@ class WolfClient:
         Arguments and errors are those of `task_init`; it never costs a request more.
         """
         key = check_ids(user_id, sub_user_id)
-        return self._as_answer(await self._cache.find(key, max_age).wait(max_age))
+        try:
+            return self._as_answer(await self._cache.find(key, max_age).wait(max_age))
+        except WolfError as error:
+            _name_account(error, key)
+            raise
 
     def _as_answer(self, served: Served[CachedAnswer]) -> Answer:
         age = max(0.0, self._clock() - served.sent_at)
@@ -233,7 +241,12 @@ class WolfClient:
         Raises as `task_init`, but returns a response that is no refusal even if it cannot be
         decoded.
         """
-        return await self._raw.get(check_ids(user_id, sub_user_id), max_age=0)
+        key = check_ids(user_id, sub_user_id)
+        try:
+            return await self._raw.get(key, max_age=0)
+        except WolfError as error:
+            _name_account(error, key)
+            raise
 
     def peek(
         self,
@@ -509,6 +522,12 @@ def check_shared(shared: object, cache: CachePolicy | None) -> None:
         raise WolfConfigError(f"shared must be a RedisTier or None, not {shared!r}")
     if cache is None:
         raise WolfConfigError("shared= shares the answers that are kept, and cache=None keeps none")
+
+
+def _name_account(error: WolfError, key: _Key) -> None:
+    """Name the account in an error of the cache, which knows of none."""
+    if error.account is None:
+        error.account = Account(*key)
 
 
 def _check_base_url(given: str | None, allow_http: bool) -> str:

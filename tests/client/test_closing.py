@@ -356,3 +356,23 @@ def test_building_a_client_touches_no_loop() -> None:
         asyncio.get_running_loop()
     assert wolf.stats().requests == 0
     assert "0 requests" in repr(wolf)
+
+
+async def test_errors_that_no_request_has_caused_name_the_account_too(
+    box: Sandbox, client: MakeClient
+) -> None:
+    wolf, account = client(box.base_url), box.accounts[-1]
+    box.script(account, hold(asyncio.Event()))
+    waiting = asyncio.create_task(wolf.task_init(*account))
+    await box.wait_for_calls(1)
+    await wolf.aclose()
+    calls = (
+        waiting,
+        wolf.task_init(*account),
+        wolf.answer(*account),
+        wolf.raw_task_init(*account),
+    )
+    for call in calls:
+        with pytest.raises(WolfClosedError, match=f"account {account.user_id}, sub-account ") as e:
+            await call
+        assert e.value.account == account
