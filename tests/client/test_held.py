@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
@@ -16,12 +16,13 @@ if TYPE_CHECKING:
 
 def parts_of(value: Any) -> list[Any]:
     """Return a struct and all that it holds, at all depths."""
+    inside: list[Any] = []
     if isinstance(value, msgspec.Struct):
         inside = [getattr(value, name) for name in value.__struct_fields__]
     elif isinstance(value, dict):
-        inside = [*value, *value.values()]
-    else:
-        inside = list(value) if isinstance(value, tuple) else []
+        inside = [*cast("Any", value).items()]
+    elif isinstance(value, tuple):
+        inside += value
     return [value, *(part for item in inside for part in parts_of(item))]
 
 
