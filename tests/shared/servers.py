@@ -20,7 +20,7 @@ import pytest
 import redis
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 
 def find_binary() -> str | None:
@@ -51,6 +51,13 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+async def until(happened: Callable[[], bool], seconds: float = 5.0) -> None:
+    """Wait until ``happened()`` is true, which other processes bring about."""
+    async with asyncio.timeout(seconds):
+        while not happened():  # noqa: ASYNC110 - nothing here tells of it
+            await asyncio.sleep(0.005)
 
 
 class Server:

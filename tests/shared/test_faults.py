@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from shared.servers import Valve
-from shared.test_processes import USERS, forgotten, serials, until
+from shared.servers import Valve, until
+from shared.test_processes import USERS, forgotten, serials
 from shared.upstream import TOKEN
 from shared.worker import Failed
 

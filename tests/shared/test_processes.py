@@ -9,22 +9,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from shared.servers import until
 from shared.worker import Answer, Failed, Worker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from shared.conftest import Fleet
 
 USERS = [f"u{number}" for number in range(10)]
 SHORT = {"lease": 0.6}
-
-
-async def until(happened: Callable[[], bool], seconds: float = 5.0) -> None:
-    """Wait until ``happened()`` is true, which other processes bring about."""
-    async with asyncio.timeout(seconds):
-        while not happened():  # noqa: ASYNC110 - nothing here tells of it
-            await asyncio.sleep(0.005)
 
 
 async def forgotten(worker: Worker, user: str = "u1") -> None:

@@ -298,6 +298,8 @@ class Link:
         pubsub = self._client.pubsub()
         try:
             async with asyncio.timeout(self._settings.connect_timeout):
+                # a cluster's client learns of its nodes by its first command alone
+                await self._client.ping()
                 await pubsub.subscribe(self._names.channel)
                 await self._confirmation(pubsub)
                 epoch = await self._hello()
