@@ -164,6 +164,7 @@ class WolfClient:
         self._reader = AnswerReader(
             self._dispatcher, base_url=self._base_url, digests=cache is not None, clock=clock
         )
+        tier = None if shared is None else self._scope(shared, credential)
         self._cache: LoadingCache[_Key, CachedAnswer] = LoadingCache(
             self._load,
             policy=cache,
@@ -173,8 +174,8 @@ class WolfClient:
             is_shut=self._sender.is_shut,
             dispatcher=self._dispatcher,
             marks_sent=True,
-            shared=shared and shared.scoped_to(self._base_url, credential, is_unwell),
-            codec=AnswerCodec(self._reader, self._held) if shared else None,
+            shared=tier,
+            codec=None if tier is None else AnswerCodec(self._reader, self._held),
         )
         # raw answers are shared among those who ask at once, and never kept
         self._raw: LoadingCache[_Key, RawResponse] = LoadingCache(
@@ -482,6 +483,14 @@ class WolfClient:
         response, answer = await self._ask(account, read)
         body = self._sender.redact(response).body if self._shares else None
         return Loaded(answer, response.sent_at, body=body)
+
+    def _scope(self, shared: RedisTier, credential: str | TokenProvider) -> RedisTier:
+        """Return the tier for this deployment and credential, which also tells of each 429."""
+        tier = shared.scoped_to(
+            self._base_url, credential, is_unwell=is_unwell, on_pause=self._sender.hold
+        )
+        self._sender.announce = tier.announce_pause
+        return tier
 
     def _held(self, key: _Key) -> CachedAnswer | None:
         return self._cache.held(key)

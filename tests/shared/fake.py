@@ -152,6 +152,11 @@ class FakeRedis:
         self.publish(channel, b"c" + sender + epoch)
         return 1
 
+    def pause(self, key: str, *args: bytes) -> int:
+        channel, message = args
+        self.publish(channel, b"t" + message)
+        return 0
+
     def hello(self, key: str, *args: bytes) -> bytes:
         epoch, channel = args
         if channel:
@@ -273,6 +278,8 @@ class FakeTier:
 
     def __init__(self, network: FakeNetwork) -> None:
         self._network = network
+        self.pauses: list[float] = []
+        """What other processes have announced."""
 
     def bind(
         self,
@@ -294,6 +301,7 @@ class FakeTier:
             load,
             codec,
             is_unwell=cache.says_unwell,
+            on_pause=self.pauses.append,
             settings=settings,
             names=Names("", "test", ""),
             log=ThrottledLogger(),

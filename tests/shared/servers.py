@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import time
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -162,7 +163,8 @@ class Valve:
             self._pipes.discard(task)
 
     async def _pipe(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while data := await reader.read(65536):
-            if self._open and not writer.is_closing():
-                writer.write(data)
+        with suppress(OSError):  # one of the two ends has gone
+            while data := await reader.read(65536):
+                if self._open and not writer.is_closing():
+                    writer.write(data)
         writer.close()

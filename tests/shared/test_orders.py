@@ -525,3 +525,19 @@ async def test_a_failure_that_cannot_be_decoded_is_replaced() -> None:
     world.b.loads[-1].set_result("new")
     assert await done(task) == "new"
     await world.close()
+
+
+async def test_messages_that_are_none_are_passed_over(world: World) -> None:
+    await world.both_up()
+    await world.hold(world.a, "v")
+    for rubbish in (
+        b"",
+        b"q",
+        b"i",
+        b"ixxxxxxxx",
+        b"dxxxxxxxx\xff",
+        b"txxxxxxxxsoon",
+        b"c\xff" * 9,
+    ):
+        world.a.link.owner.hear(rubbish)
+    assert await done(world.a.get()) == "v"

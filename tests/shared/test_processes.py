@@ -336,3 +336,21 @@ async def test_bodies_of_a_megabyte_are_shared(fleet: Fleet) -> None:
     await one.get()
     await two.get()
     assert fleet.upstream.calls == 1
+
+
+# --- P13: throttling -------------------------------------------------------------------------------
+
+
+async def test_a_429_in_one_process_holds_the_others_back(fleet: Fleet) -> None:
+    one, two, other = *await fleet.workers(2), await fleet.worker(token="sk-another-secret")
+    await asyncio.gather(*(worker.get(f"u{n}") for n, worker in enumerate((one, two, other))))
+    fleet.upstream.status, fleet.upstream.retry_after = 429, 2
+    refused = time.monotonic()
+    with pytest.raises(Failed, match="WolfRateLimitError"):
+        await one.get("new")
+    fleet.upstream.status = 200
+    answer = await two.get("newer")
+    assert fleet.upstream.arrived[answer.serial - 1] - refused >= 1.8
+    began = time.monotonic()
+    await other.get("newest")
+    assert time.monotonic() - began < 1, "it is about the credential"

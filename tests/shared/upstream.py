@@ -27,6 +27,7 @@ class Upstream:
         """The most requests of one account that were under way together."""
         self.latency = 0.0
         self.status = 200
+        self.retry_after: int | None = None
         self.padding = 0
         """Bytes by which answers are longer than the sample."""
         self.gate = asyncio.Event()
@@ -74,6 +75,7 @@ class Upstream:
     def _response(self, serial: int) -> web.Response:
         if self.status != 200:
             envelope = {"code": self.status, "status": "error", "message": f"no {self.status}"}
-            return web.json_response(envelope, status=self.status)
+            wait = {} if self.retry_after is None else {"Retry-After": f"{self.retry_after}"}
+            return web.json_response(envelope, status=self.status, headers=wait)
         data = self._sample["data"] | {"max_recycle_limit": serial, "padding": "x" * self.padding}
         return web.json_response(self._sample | {"data": data})

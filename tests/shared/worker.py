@@ -105,6 +105,12 @@ class Worker:
         self.signal(signal.SIGKILL)
 
     async def _read(self) -> None:
+        with suppress(OSError):  # it was killed
+            await self._read_all()
+        for reply in self._replies.values():
+            reply.cancel()
+
+    async def _read_all(self) -> None:
         while line := await self._reader.readline():
             number, kind, value = msgspec.json.decode(line)
             reply = self._replies.pop(number)

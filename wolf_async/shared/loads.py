@@ -15,6 +15,8 @@ import secrets
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar, cast
 
+import msgspec
+
 from wolf_async.cache.inflight import current_load
 from wolf_async.cache.loading import Loaded, as_loaded
 from wolf_async.cache.stats import CacheStats
@@ -30,7 +32,7 @@ from wolf_async.shared.codec import (
     encode_key,
 )
 from wolf_async.shared.link import LinkError, LinkOwner
-from wolf_async.shared.scripts import CLEAR, FAIL, PUT, RENEW, TAKE, VOID, Script
+from wolf_async.shared.scripts import CLEAR, FAIL, PAUSE, PUT, RENEW, TAKE, VOID, Script
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterable
@@ -104,6 +106,7 @@ class RedisLoads(Generic[K, V]):
         codec: Codec[K, V],
         *,
         is_unwell: Callable[[BaseException], bool],
+        on_pause: Callable[[float], object],
         settings: Settings,
         names: Names,
         log: ThrottledLogger,
@@ -119,6 +122,7 @@ class RedisLoads(Generic[K, V]):
         self._codec = codec
         self._policy = policy
         self._is_unwell = is_unwell
+        self._on_pause = on_pause
         self._clock = cache.clock
         self._settings = settings
         self._names = names
@@ -449,10 +453,17 @@ class RedisLoads(Generic[K, V]):
 
     def hear(self, message: bytes) -> None:
         """Take a message: somebody's load has ended, or an invalidation."""
-        kind, sender, wire = message[:1], message[1 : 1 + _SENDER], message[1 + _SENDER :]
-        own = sender == self._sender
+        own = message[1 : 1 + _SENDER] == self._sender
+        try:
+            self._hear(message[:1], message[1 + _SENDER :], own=own)
+        except (ValueError, msgspec.MsgspecError) as error:
+            self._log(logging.WARNING, "message", "a message that is none: %s", str(error))
+
+    def _hear(self, kind: bytes, wire: bytes, *, own: bool) -> None:
         if kind == b"c":
             self._hear_of_clear(wire.decode(), own)
+        elif kind == b"t" and not own:
+            self._on_pause(int(wire) / 1000)
         elif kind in (b"d", b"i", b"x"):
             self._wake(self._asking.get(wire, ()))
             if kind != b"d" and not own:
@@ -475,6 +486,12 @@ class RedisLoads(Generic[K, V]):
             self._cache.forget(key)
         else:
             self._cache.drop(key)
+
+    def announce_pause(self, seconds: float) -> None:
+        """Tell all that the upstream wants no request for so long; nobody is told while the link is down."""
+        if self._link is not None and self._link.up:
+            message = self._sender + str(_milli(seconds)).encode()
+            self._submit(PAUSE, self._names.epoch_key, self._names.channel, message)
 
     def _wake(self, asking: Iterable[Asking[K]]) -> None:
         for one in asking:

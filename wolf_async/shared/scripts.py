@@ -1,4 +1,4 @@
-"""The six steps of the protocol, each one atomic script on one key of the server.
+"""The steps of the protocol, each one atomic script on one key of the server.
 
 An account is one hash: the value (``v`` body, ``s`` when it was sent, ``r`` its jitter), the lease of the process
 that loads it (``l`` token, ``ls`` start, ``le`` end, ``w`` somebody waits) and the last failure (``f`` error, ``fa``
@@ -14,7 +14,7 @@ from typing import Final
 
 import msgspec
 
-__all__ = ["CLEAR", "FAIL", "HELLO", "PUT", "RENEW", "SCRIPTS", "TAKE", "VOID", "Script"]
+__all__ = ["CLEAR", "FAIL", "HELLO", "PAUSE", "PUT", "RENEW", "SCRIPTS", "TAKE", "VOID", "Script"]
 
 
 class Script(msgspec.Struct, frozen=True):
@@ -163,6 +163,9 @@ return 1
 )
 """Forget all accounts everywhere, by giving the namespace a new epoch."""
 
+PAUSE: Final = Script("pause", "return redis.call('PUBLISH', ARGV[1], 't' .. ARGV[2])")
+"""Tell all that the upstream wants a pause; the key is the epoch's, which finds the server."""
+
 HELLO: Final = Script(
     "hello",
     """
@@ -176,4 +179,4 @@ return epoch
 )
 """Return the namespace's epoch, which is made where there is none; with a channel, try out that one may publish."""
 
-SCRIPTS: Final = (TAKE, PUT, FAIL, RENEW, VOID, CLEAR, HELLO)
+SCRIPTS: Final = (TAKE, PUT, FAIL, RENEW, VOID, CLEAR, PAUSE, HELLO)

@@ -77,6 +77,8 @@ class RedisTier:
             self._connect = _connector(url, self._settings)
         self._identity: tuple[str, str | None] = ("", None)
         self._is_unwell: Callable[[BaseException], bool] | None = None
+        self._on_pause: Callable[[float], object] = lambda _: None
+        self._loads: weakref.ref[RedisLoads[Any, Any]] | None = None
         self._log = ThrottledLogger()
         self._links: weakref.WeakSet[Link] = weakref.WeakSet()
 
@@ -84,16 +86,20 @@ class RedisTier:
         self,
         base_url: str,
         token: object,
-        is_unwell: Callable[[BaseException], bool] | None = None,
+        *,
+        is_unwell: Callable[[BaseException], bool],
+        on_pause: Callable[[float], object],
     ) -> RedisTier:
         """Return this tier for one deployment and credential, which is a token or a provider of tokens.
 
-        ``is_unwell`` tells whether a failure means that the upstream is unwell; without it the
-        cache is asked. Raises `WolfConfigError` if there is neither a token nor a namespace.
+        ``is_unwell`` tells whether a failure means that the upstream is unwell, in place of the
+        cache's own way to tell; ``on_pause`` is told for how many seconds no request may go when
+        another process got a 429. Raises `WolfConfigError` if there is neither a token nor a namespace.
         """
         scoped = copy.copy(self)
         scoped._identity = (base_url, token if isinstance(token, str) else None)  # noqa: SLF001
         scoped._is_unwell = is_unwell  # noqa: SLF001 - of this class, as the others
+        scoped._on_pause = on_pause  # noqa: SLF001
         scoped._names()  # noqa: SLF001
         return scoped
 
@@ -104,16 +110,25 @@ class RedisTier:
         codec: Codec[K, V],
     ) -> RedisLoads[K, V]:
         """Serve ``cache``, whose loads are made by ``load``; touches no event loop."""
-        return RedisLoads(
+        loads = RedisLoads(
             cache,
             load,
             codec,
             is_unwell=self._is_unwell or cache.says_unwell,
+            on_pause=self._on_pause,
             settings=self._settings,
             names=self._names(),
             log=self._log,
             connect=self._link,
         )
+        self._loads = weakref.ref(loads)
+        return loads
+
+    def announce_pause(self, seconds: float) -> None:
+        """Tell the clients of this credential in other processes that no request may go for so long."""
+        loads = None if self._loads is None else self._loads()
+        if loads is not None:
+            loads.announce_pause(seconds)
 
     def _names(self) -> Names:
         base_url, token = self._identity

@@ -118,6 +118,8 @@ class Sender:
         """Requests sent."""
         self.retries = 0
         """Requests sent because an earlier one of the same load failed; part of ``requests``."""
+        self.announce: Callable[[float], object] | None = None
+        """Told after each 429 for how many seconds the gate is closed, for other processes."""
         self._base_url = base_url
         self._tokens = Tokens(token)
         self._signal = Signal()
@@ -256,6 +258,8 @@ class Sender:
             traceback.clear_frames(error.__traceback__)
             load.failed = error
         self._throttle.settle(load, load.sent_at, error)
+        if self.announce is not None and isinstance(error, WolfRateLimitError):
+            self.announce(self._throttle.opens_in())
         self._breaker.settle(load, error)
 
     async def _request(
@@ -324,6 +328,10 @@ class Sender:
         return await transport.post(
             load.url, credential.headers, load.post.body, load.post.about_to_send
         )
+
+    def hold(self, seconds: float) -> None:
+        """Close the gate, as for a 429: another process with this token got one."""
+        self._throttle.hold(seconds)
 
     def redact(self, response: RawResponse) -> RawResponse:
         """Return ``response`` without the token, even where the server echoed it."""

@@ -161,12 +161,20 @@ class Throttle:
         self.leave(request)
 
     def _refuse(self, asked: float | None, now: float, *, is_new: bool) -> None:
-        """Close the gate; a request that was sent before it closed can only make that longer."""
         self.refused += 1
+        if is_new and not self.is_closed:
+            # the 429 of a request that went first is about the pause, not about the pace
+            self.pacer.refused(now)
+        self._close(asked, now, is_new=is_new)
+
+    def hold(self, seconds: float) -> None:
+        """Close the gate after a 429 that another process got, with what was left of its pause."""
+        self._close(seconds, loop_time(), is_new=not self.is_closed)
+
+    def _close(self, asked: float | None, now: float, *, is_new: bool) -> None:
+        """Close the gate; a request that was sent before it closed can only make that longer."""
         if is_new:
             if not self.is_closed:
-                # the 429 of a request that went first is about the pause, not about the pace
-                self.pacer.refused(now)
                 self._began = now
                 self._learn_since = now - min(max(asked or 0.0, _WINDOW[0]), _WINDOW[1])
                 self._closings = 0
