@@ -63,7 +63,7 @@ def answers(draw: st.DrawFn) -> TaskInit:
 
 
 def usable(init: TaskInit, usage: int | None) -> dict[str, int]:
-    """What is free at noon by line; of lines with one id the first usable one counts."""
+    """Return what is free at noon by line; of lines with one id the first usable one counts."""
     free: dict[str, int] = {}
     for each in init.caller_line_list:
         if each.residue is not None and each.can_carry(1, at=NOON, usage=usage):
@@ -72,7 +72,7 @@ def usable(init: TaskInit, usage: int | None) -> dict[str, int]:
 
 
 def fewest(free: dict[str, int], calls: int, most_lines: int) -> int | None:
-    """The smallest number of lines whose room is enough, by trying every choice."""
+    """Return the smallest number of lines whose room is enough, by trying every choice."""
     for count in range(1, most_lines + 1):
         if any(sum(rooms) >= calls for rooms in combinations(free.values(), count)):
             return count

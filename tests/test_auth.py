@@ -1,4 +1,4 @@
-"""Tokens alone: one call of the provider for all, one more after a refusal, nothing remembered of a failure."""
+"""Tokens alone: one call of the provider for all, one more after a refusal, no failure is kept."""
 
 # pyright: reportPrivateUsage=false
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A draft of a task: built from an answer, written as the API takes it, checked against an answer."""
+"""A draft of a task: built from an answer, written as the API takes it, checked against another."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def found(
 
 
 def changed(path: str, **changes: Any) -> TaskInit:
-    """The sample with changes to the first item of a section."""
+    """Return the sample with changes to the first item of a section."""
     first, *rest = SAMPLE[path]
     return decode(SAMPLE | {path: [first | changes, *rest]})
 

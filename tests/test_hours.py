@@ -63,7 +63,7 @@ def monday(clock: str) -> datetime:
 
 
 def open_minutes(hours: TaskDialTime) -> list[str]:
-    """The runs of open minutes of the Monday, as ``HH:MM-HH:MM``: the first and the last minute."""
+    """Return the runs of open minutes of the Monday, as ``HH:MM-HH:MM``: first and last minute."""
     minutes = [MONDAY + number * MINUTE for number in range(1440)]
     found = {at for at in minutes if hours.is_open(at)}
     firsts = sorted(at for at in found if at - MINUTE not in found)
@@ -72,7 +72,7 @@ def open_minutes(hours: TaskDialTime) -> list[str]:
 
 
 def runs(hours: TaskDialTime, day: date) -> list[str]:
-    """The hours of a day as ``HH:MM-HH:MM``, opening to closing; 00:00 is the next midnight."""
+    """Write a day's hours as ``HH:MM-HH:MM``, opening to closing; 00:00 is the next midnight."""
     found: list[str] = []
     opening = hours.next_opening(datetime(day.year, day.month, day.day))
     while opening and opening.date() == day:

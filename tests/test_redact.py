@@ -30,7 +30,7 @@ WORDS = [TOKEN[:8], TOKEN[-12:], "SENTINEL"]
 def with_token(
     body: bytes | Any, status: int = 200, token: str = TOKEN, **headers: str
 ) -> WolfError:
-    """The error of a body that holds the token, as a caller gets it."""
+    """Return the error of a body that holds the token, as a caller gets it."""
     with pytest.raises(WolfError) as caught:
         read_redacted(token, response(body, status, **headers), parse)
     return caught.value

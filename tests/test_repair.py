@@ -34,12 +34,12 @@ def answer(data: Any, **envelope: Any) -> RawResponse:
 
 
 def place(text: str) -> tuple[str | int, ...]:
-    """The path ``a.0.b`` as keys and indexes."""
+    """Split the path ``a.0.b`` into keys and indexes."""
     return tuple(int(part) if part.isdigit() else part for part in text.split("."))
 
 
 def changed(where: str, value: Any) -> dict[str, Any]:
-    """The sample's data with one place changed or left out."""
+    """Return the sample's data with one place changed or left out."""
     data: dict[str, Any] = sample()["data"]
     path = place(where)
     if value is not MISSING:

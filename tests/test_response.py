@@ -39,7 +39,7 @@ BOM = b"\xef\xbb\xbf"
 
 
 def with_limit(value: bytes) -> bytes:
-    """The sample with that in the place of ``max_recycle_limit``."""
+    """Return the sample with that in the place of ``max_recycle_limit``."""
     limit = b'"max_recycle_limit": '
     assert limit + b"50" in SAMPLE_BYTES
     return SAMPLE_BYTES.replace(limit + b"50", limit + value)

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 class Scene:
-    """A retry whose pauses are recorded and take no time, and an attempt that fails as told and then succeeds."""
+    """Make a retry whose pauses take no time, and an attempt that fails as told, then succeeds."""
 
     def __init__(self, *failures: Exception, total: float = 1000.0, **policy: float) -> None:
         self.failures: list[Exception] = list(failures)
@@ -238,7 +238,8 @@ def test_a_cancelled_attempt_is_not_tried_again() -> None:
     run(main())
 
 
-# --- the budget --------------------------------------------------------------------------------------------------
+# --- the budget
+# --------------------------------------------------------------------------------------------------
 
 
 def _spend_all(budget: RetryBudget) -> int:
@@ -325,7 +326,8 @@ def test_what_cannot_be_tried_again_spends_nothing() -> None:
     run(main())
 
 
-# --- the deadline ------------------------------------------------------------------------------------------------
+# --- the deadline
+# ------------------------------------------------------------------------------------------------
 
 
 def _timed(main: Coroutine[Any, Any, None]) -> float:

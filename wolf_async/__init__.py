@@ -1,7 +1,7 @@
 """Asyncio client for Wolf Smart Cloud's outbound-call API (云蝠智能).
 
-It answers one question, *what can this account build a call task from right now?*, and keeps the answer
-for a while::
+It answers one question, *what can this account build a call task from right now?*, and keeps the
+answer for a while::
 
     async with WolfClient(token="…") as wolf:
         init = await wolf.task_init(user_id)

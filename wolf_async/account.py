@@ -16,4 +16,4 @@ class Account(typing.NamedTuple):
     user_id: str
     """Id of the main account (用户 id(主账号))."""
     sub_user_id: str | None = None
-    """Id of the sub-account that is acted on (子账户 id), or ``None`` for the main account itself."""
+    """Id of the sub-account that is acted on (子账户 id); ``None`` for the main account itself."""

@@ -124,9 +124,10 @@ async def results(
 ) -> AsyncGenerator[AccountResult, None]:
     """Yield what ``ask`` gives for each of ``accounts``, as it completes.
 
-    As many workers as ``concurrency`` are all the tasks there are, however many accounts come. What they have ready and
-    nobody has taken yet is bounded, so that a slow reader slows them down; and since they wait for
-    room, a long run of answers that need no waiting still lets the loop do other work.
+    As many workers as ``concurrency`` are all the tasks there are, however many accounts come. What
+    they have ready and nobody has taken yet is bounded, so that a slow reader slows them down; and
+    since they wait for room, a long run of answers that need no waiting still lets the loop do
+    other work.
 
     An error of the source, and what ends the run, is raised after the results of what was under
     way. `WolfClosedError` ends the run.

@@ -84,14 +84,14 @@ class WolfClient:
     after a 401), or ``None`` for the environment's ``WOLF_TOKEN``. ``base_url`` is the deployment
     that the token belongs to; ``None`` means ``WOLF_BASE_URL`` or else
     ``https://api.wolfsmartcloud.com``. ``cache=None`` keeps no answers and still shares requests.
-    ``breaker=None`` sends requests however many have failed. ``max_concurrency`` requests at most are under way at once. ``rate_limit`` is requests per
-    second, or a pair of that and how many may be sent in one burst. ``session`` is an aiohttp
-    session to use; it is not closed. ``allow_http`` permits plain http to hosts other than
-    loopback. ``ssl`` is a context for TLS in place of the default one. ``trust_env`` takes the
-    proxy from the environment as curl does, read once; ``.netrc`` is never read. ``proxy`` is one
-    to use instead. ``max_body`` bounds a response
-    in bytes, after decompression. ``clock`` gives seconds for the ages of answers. ``shared``
-    is a `wolf_async.shared.RedisTier`, by which processes share answers and requests.
+    ``breaker=None`` sends requests however many have failed. ``max_concurrency`` requests at most
+    are under way at once. ``rate_limit`` is requests per second, or a pair of that and how many may
+    be sent in one burst. ``session`` is an aiohttp session to use; it is not closed. ``allow_http``
+    permits plain http to hosts other than loopback. ``ssl`` is a context for TLS in place of the
+    default one. ``trust_env`` takes the proxy from the environment as curl does, read once;
+    ``.netrc`` is never read. ``proxy`` is one to use instead. ``max_body`` bounds a response in
+    bytes, after decompression. ``clock`` gives seconds for the ages of answers. ``shared`` is a
+    `wolf_async.shared.RedisTier`, by which processes share answers and requests.
 
     A client belongs to the event loop of its first request. Once that loop is closed it starts
     over on the next one, keeping its answers; while it is open, a call from another loop that
@@ -378,7 +378,8 @@ class WolfClient:
 
         The request is sent once, on a connection of its own; again only after a 401 or 429, which
         say that nothing was created. Once it is out it has the time of an attempt. A caller who is
-        cancelled before it is sent leaves; after that it goes to its end, and its outcome is logged.
+        cancelled before it is sent leaves; after that it goes to its end, and its outcome is
+        logged.
 
         Raises `WolfDraftError` with nothing sent if the draft has errors; `WolfUncertainError` if
         the task may or may not have been created; `WolfAPIError` or a subclass if the server said

@@ -20,7 +20,7 @@ def _choose() -> Callable[[], float]:
 
 
 system_clock: Final = _choose()
-"""Seconds that never go back, and that go on while the machine sleeps where the system has such a clock.
+"""Seconds that never go back, and go on while the machine sleeps where the system can count so.
 
 On Linux that is ``CLOCK_BOOTTIME`` (clock_gettime(2)): the monotonic clock stands still while a
 machine is suspended, and an answer would be as fresh after a night as before it.

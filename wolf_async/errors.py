@@ -48,7 +48,8 @@ class WolfError(Exception):
     attempts: int
     """How many requests were sent for this answer; 0 if none was."""
     body: bytes
-    """The first 2 KiB of the response's body; empty where there was none, or none that could be read."""
+    """The first 2 KiB of the response's body; empty where there was none, or none that could be
+    read."""
 
     def __init__(
         self,
@@ -70,7 +71,7 @@ class WolfError(Exception):
         return text if account is None else f"{text} ({_describe(account)})".lstrip()
 
     def __copy__(self) -> Self:
-        """An equal error of its own, without the traceback, notes and cause of this one."""
+        """Return an equal error without the traceback, notes and cause of this one."""
         cls = type(self)
         twin = cls.__new__(cls, *self.args)
         if not twin.args:  # an OSError gets them from __init__
@@ -85,7 +86,7 @@ class WolfError(Exception):
 
 
 class WolfConfigError(WolfError):
-    """The call or the settings make no sense: no token, a bad base URL, plain http, a bad account id."""
+    """The call or the settings make no sense: no token, a bad base URL or id, plain http."""
 
 
 class WolfClosedError(WolfError):
@@ -97,7 +98,7 @@ class WolfConnectionError(WolfError):
 
 
 class WolfCircuitOpenError(WolfConnectionError):
-    """The circuit breaker is open: too many requests in a row have failed, and this one was not sent."""
+    """The circuit breaker is open: too many requests in a row failed, and this one was not sent."""
 
     retry_after: float
     """Seconds after which a request may be sent again."""
@@ -115,7 +116,8 @@ class WolfDecodeError(WolfError):
     """An answer that is not what the API documents."""
 
     path: str
-    """Where the first deviation is, as in ``$.data.caller_line_list[0].residue``; ``$`` is the whole body."""
+    """Where the first deviation is, as in ``$.data.caller_line_list[0].residue``; ``$`` is the
+    whole body."""
 
     def __init__(self, message: str = "", *, path: str = "$", **context: Any) -> None:
         super().__init__(message, **context)
@@ -171,13 +173,15 @@ class WolfAPIError(WolfError):
     code: int | None
     """``code`` of the API's envelope; ``None`` if the body was no envelope."""
     status: str | None
-    """``status`` of the API's envelope, ``"error"`` as a rule; ``None`` if the body was no envelope."""
+    """``status`` of the API's envelope, ``"error"`` as a rule; ``None`` if the body was no
+    envelope."""
     api_message: str
     """``message`` of the body as one line, or empty."""
     request_id: str | None
     """The response's ``X-Request-Id`` header, where a gateway set one."""
     retry_after: float | None
-    """Seconds that the server asked to wait before another attempt (``Retry-After``, RFC 9110 §10.2.3)."""
+    """Seconds that the server asked to wait before another attempt (``Retry-After``, RFC 9110
+    §10.2.3)."""
 
     def __init__(
         self,
@@ -233,7 +237,7 @@ def _describe(account: Account) -> str:
 
 
 def deciding(code: int | None, http_status: int) -> int:
-    """The status that says what kind of a no it is: the envelope's code where that is as telling as one of HTTP's.
+    """Return the status that tells the kind of a no: the envelope's code if that is one of HTTP's.
 
     The envelope comes from the API itself, the response's status perhaps from a gateway before it.
     """
@@ -241,7 +245,7 @@ def deciding(code: int | None, http_status: int) -> int:
 
 
 def iter_causes(error: BaseException) -> Iterator[BaseException]:
-    """An error and all that is behind it, causes and contexts, each once: others' errors may go round in a circle."""
+    """Yield an error and all causes and contexts behind it, each once: they may form a circle."""
     seen: set[int] = set()
     links: list[BaseException | None] = [error]
     while links:

@@ -1,7 +1,7 @@
 """Settings: frozen, and checked when they are made.
 
-A setting that makes no sense raises `WolfConfigError` at once, with what was expected and what came,
-rather than showing up later as a cache that keeps nothing or a retry that never ends.
+A setting that makes no sense raises `WolfConfigError` at once, with what was expected and what
+came, rather than showing up later as a cache that keeps nothing or a retry that never ends.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ __all__ = [
 def check_seconds(
     name: str, value: object, *, least: float = 0.0, finite: bool = False, above: bool = False
 ) -> None:
-    """Refuse ``value`` unless it is a number from ``least`` (excluded with ``above``), finite on demand."""
+    """Refuse ``value`` unless it is a number from ``least``; ``above`` excludes that one."""
     expected = f"{'a finite' if finite else 'a'} number {'above' if above else 'from'} {least:g}"
     number = _as_float(value)
     if (
@@ -72,26 +72,30 @@ def check_fraction(name: str, value: object) -> None:
 class CachePolicy(msgspec.Struct, frozen=True):
     """How long answers are kept, and what may stand in for a fresh one. All times are in seconds.
 
-    An answer's age counts from the moment the request that brought it was sent (RFC 9111 §4.2.3). The two
-    stale windows both begin where the answer's ttl ends (RFC 5861) and are for callers without ``max_age``.
+    An answer's age counts from the moment the request that brought it was sent (RFC 9111 §4.2.3).
+    The two stale windows both begin where the answer's ttl ends (RFC 5861) and are for callers
+    without ``max_age``.
 
     Raises `WolfConfigError` for settings that make no sense.
     """
 
     ttl: float = 30.0
-    """Age up to which an answer is fresh. 0 keeps an answer for no longer than the clock stands still."""
+    """Age up to which an answer is fresh. 0 keeps an answer for no longer than the clock stands
+    still."""
     stale_while_revalidate: float = 0.0
-    """For that long past ``ttl`` an answer is returned at once while one background load refreshes it."""
+    """For that long past ``ttl`` an answer is returned at once while one background load refreshes
+    it."""
     stale_if_error: float = 0.0
-    """For that long past ``ttl`` an answer stands in for a load that failed because the upstream is unwell."""
+    """For that long past ``ttl`` an answer stands in for a load that failed because the upstream is
+    unwell."""
     refresh_backoff: float = 1.0
     """Pause after a failed refresh in which stale answers are served without asking the upstream;
     doubled at each further failure, up to a minute."""
     error_ttl: float = 0.0
     """For that long a failure is remembered where no stale answer stands in; 0 remembers none."""
     jitter: float = 0.0
-    """Each answer's ttl is shortened by a random part of up to this fraction (0 to 1), so that accounts
-    loaded together do not expire together."""
+    """Each answer's ttl is shortened by a random part of up to this fraction (0 to 1), so that
+    accounts loaded together do not expire together."""
     max_entries: int = 10_000
     """At most so many answers are kept; the ones not used lately leave first."""
     max_bytes: int | None = None
@@ -114,24 +118,26 @@ class CachePolicy(msgspec.Struct, frozen=True):
 class RetryPolicy(msgspec.Struct, frozen=True):
     """Which failures are tried again, and when. All times are in seconds.
 
-    Tried again: no connection, an attempt's timeout, a truncated answer, 408, 429, 500, 502, 503 and 504.
-    Between two attempts there is a random pause of up to ``backoff`` doubled per attempt ("full jitter"),
-    or the pause that the server asked for with ``Retry-After`` (RFC 9110 §10.2.3).
+    Tried again: no connection, an attempt's timeout, a truncated answer, 408, 429, 500, 502, 503
+    and 504. Between two attempts there is a random pause of up to ``backoff`` doubled per attempt
+    ("full jitter"), or the pause that the server asked for with ``Retry-After`` (RFC 9110 §10.2.3).
 
     Raises `WolfConfigError` for settings that make no sense.
     """
 
     attempts: int = 3
-    """At most so many requests for one answer, and one more where a 401 made the token be renewed; 1 never tries again."""
+    """At most so many requests for one answer, and one more where a 401 made the token be renewed;
+    1 never tries again."""
     backoff: float = 0.2
     """Upper end of the random pause before the second attempt."""
     max_backoff: float = 5.0
     """Upper end of any random pause."""
     max_retry_after: float = 30.0
-    """A longer ``Retry-After`` is not waited for: the error is raised at once, with ``retry_after`` set."""
+    """A longer ``Retry-After`` is not waited for: the error is raised at once, with ``retry_after``
+    set."""
     budget: float = 0.1
-    """Further attempts of the whole client as a fraction of its first attempts, after a small reserve:
-    an outage under load does not multiply the load. ``math.inf`` sets no such bound."""
+    """Further attempts of the whole client as a fraction of its first attempts, after a small
+    reserve: an outage under load does not multiply the load. ``math.inf`` sets no such bound."""
 
     def __post_init__(self) -> None:
         check_count("attempts", self.attempts)
@@ -143,8 +149,8 @@ class RetryPolicy(msgspec.Struct, frozen=True):
 class BreakerPolicy(msgspec.Struct, frozen=True):
     """When to stop sending requests to an upstream that fails, and when to try again, in seconds.
 
-    A request has failed if there was no connection, no answer in time, or a 5xx. Any other answer of
-    the API ends the row. While the breaker is open, calls that need a request raise
+    A request has failed if there was no connection, no answer in time, or a 5xx. Any other answer
+    of the API ends the row. While the breaker is open, calls that need a request raise
     `WolfCircuitOpenError` at once.
 
     Raises `WolfConfigError` for settings that make no sense.
@@ -170,7 +176,8 @@ class Timeouts(msgspec.Struct, frozen=True):
     """
 
     total: float = 30.0
-    """For a whole load: waiting for a free place and for the rate limit, all attempts, and the pauses between."""
+    """For a whole load: waiting for a free place and for the rate limit, all attempts, and the
+    pauses between."""
     attempt: float = 10.0
     """For one request, from sending to the last byte of the answer."""
     connect: float = 5.0

@@ -95,8 +95,9 @@ class _AnyOrder(deque[asyncio.Handle]):
 class RandomLoop(asyncio.SelectorEventLoop):
     """A loop that picks the next of all ready callbacks at random, as its seed says.
 
-    The same seed makes the same picks. Also ready are those that became so in the present pass:
-    a callback may run before others that were scheduled long before it. Raises `RuntimeError` where an ordinary loop would wait for ever.
+    The same seed makes the same picks. Also ready are those that became so in the present pass: a
+    callback may run before others that were scheduled long before it. Raises `RuntimeError` where
+    an ordinary loop would wait for ever.
     """
 
     def __init__(self, seed: int) -> None:

@@ -28,7 +28,8 @@ from wolf_async.cache import loading as cache_module
 from wolf_async.errors import WolfDecodeError
 from wolf_async.testing.clock import FakeClock
 
-# --- fresh ---------------------------------------------------------------------------------------------------
+# --- fresh
+# ------------------------------------------------------------------------------------------
 
 
 async def test_an_answer_is_fresh_up_to_its_ttl_and_no_longer() -> None:
@@ -166,12 +167,11 @@ async def test_the_wall_clock_is_not_looked_at(monkeypatch: pytest.MonkeyPatch) 
     assert await soon(cache.get("a")) == 2
 
 
-# --- stale while revalidate ----------------------------------------------------------------------------------
+# --- stale while revalidate
+# ----------------------------------------------------------------------------------
 
 
-async def test_in_its_window_a_stale_answer_is_returned_at_once_and_refreshed_behind_by_one_load() -> (
-    None
-):
+async def test_a_stale_answer_is_returned_at_once_and_refreshed_behind_by_one_load() -> None:
     b = bench(ttl=10, stale_while_revalidate=10)
     await b.hold()
     b.clock.advance(20)
@@ -249,7 +249,8 @@ async def test_while_revalidating_alone_does_not_stand_in_for_a_failure_past_its
     assert isinstance(error_of(caller), Unwell)
 
 
-# --- stale if error ------------------------------------------------------------------------------------------
+# --- stale if error
+# ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("age", "served"), [(10.125, True), (30, True), (30.125, False)])
@@ -370,7 +371,8 @@ async def test_refreshes_that_cannot_be_decoded_do_not_keep_an_answer_alive(
     b.assert_balanced(values=1)
 
 
-# --- back-off ------------------------------------------------------------------------------------------------
+# --- back-off
+# ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("window", ["stale_while_revalidate", "stale_if_error"])
@@ -504,7 +506,8 @@ async def test_each_key_backs_off_by_itself() -> None:
     assert (await b.at_once("a"), await b.at_once("b")) == ("a#1", "b#2")
 
 
-# --- max_age -------------------------------------------------------------------------------------------------
+# --- max_age
+# ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("fresh", [True, False])
@@ -586,9 +589,7 @@ async def test_a_load_that_was_asked_for_but_not_sent_yet_may_be_joined_by_all()
     assert values(callers) == ["a#1"] * 3
 
 
-async def test_a_younger_answer_than_what_is_held_is_loaded_and_default_readers_are_not_disturbed() -> (
-    None
-):
+async def test_a_younger_answer_than_what_is_held_is_loaded_beside_the_default_readers() -> None:
     """One caller's wish for a younger answer neither hides nor drops the one held."""
     b = bench(ttl=60)
     await b.hold()
@@ -679,9 +680,7 @@ async def test_the_stale_windows_are_not_for_callers_with_max_age() -> None:
     assert await b.at_once() == "a#1"
 
 
-async def test_one_failed_load_is_an_error_for_who_gave_max_age_and_a_stale_answer_for_who_did_not() -> (
-    None
-):
+async def test_one_failed_load_is_an_error_for_who_gave_max_age_and_stale_for_others() -> None:
     b = bench(ttl=10, stale_if_error=100)
     await b.hold()
     b.clock.advance(11)
@@ -742,7 +741,8 @@ async def test_the_next_load_of_one_key_does_not_wait_for_another_key() -> None:
     assert values(callers) == ["a#1", "a#2", "b#1"]
 
 
-# --- peek ----------------------------------------------------------------------------------------------------
+# --- peek
+# ------------------------------------------------------------------------------------------
 
 
 async def test_a_peek_sees_fresh_and_revalidating_answers_and_starts_nothing() -> None:
@@ -783,7 +783,8 @@ async def test_what_is_held_is_seen_whatever_its_age() -> None:
     assert len(b.calls) == 1
 
 
-# --- jitter --------------------------------------------------------------------------------------------------
+# --- jitter
+# ------------------------------------------------------------------------------------------
 
 
 async def test_jitter_spreads_the_end_of_answers_that_were_loaded_together() -> None:
@@ -828,7 +829,8 @@ async def test_jitter_moves_the_stale_windows_with_the_end_of_the_ttl() -> None:
     assert b.cache.peek("a") is None
 
 
-# --- the ends of the scale -----------------------------------------------------------------------------------
+# --- the ends of the scale
+# -----------------------------------------------------------------------------------
 
 
 async def test_an_endless_ttl_keeps_an_answer_for_good() -> None:

@@ -93,9 +93,7 @@ def test_closing_a_cache_that_was_never_used_does_nothing() -> None:
     asyncio.run(bench().cache.aclose())
 
 
-async def test_closing_returns_when_the_loads_have_cleaned_up_and_callers_need_not_wait_for_that() -> (
-    None
-):
+async def test_closing_returns_when_the_loads_have_cleaned_up_and_callers_before_that() -> None:
     """Callers learn at once of the closing, which itself waits for the loads to end."""
     b = bench()
     b.upstream.clean_up = asyncio.Event()

@@ -50,6 +50,11 @@ class UncopiedError(WolfError):
         raise TypeError("there is one of me")
 
 
+class OtherError(WolfError):
+    def __copy__(self) -> Any:
+        return KeyError("not at all the same")
+
+
 class ForeignError(WolfError):
     def __new__(cls, message: str, *, key: str) -> Self:
         return super().__new__(cls, message)
@@ -59,7 +64,9 @@ class ForeignError(WolfError):
 
 
 @pytest.mark.parametrize(
-    "error", [UncopiedError("no"), ForeignError("no", key="a")], ids=lambda e: type(e).__name__
+    "error",
+    [UncopiedError("no"), OtherError("no"), ForeignError("no", key="a")],
+    ids=lambda e: type(e).__name__,
 )
 async def test_an_error_that_does_not_copy_reaches_all_who_wait(error: WolfError) -> None:
     b = bench()
@@ -375,9 +382,7 @@ async def test_a_failure_is_freed_without_the_garbage_collector(
         gc.enable()
 
 
-async def test_the_error_of_a_caller_with_max_age_does_not_keep_the_stale_answer_that_others_get() -> (
-    None
-):
+async def test_the_error_of_a_caller_with_max_age_does_not_keep_the_stale_answer() -> None:
     class Answer:
         pass
 

@@ -286,7 +286,7 @@ async def test_they_may_all_leave_in_the_tick_in_which_the_next_load_starts() ->
     assert await b.at_once() == "a#1"
 
 
-async def test_when_the_last_one_leaves_a_load_those_who_wait_for_the_next_do_not_wait_for_its_clean_up() -> (
+async def test_who_waits_for_the_next_load_does_not_wait_for_the_clean_up_of_one_abandoned() -> (
     None
 ):
     b = bench()

@@ -47,9 +47,7 @@ async def test_callers_who_come_one_after_the_other_during_a_load_share_it() -> 
     assert (b.cache.stats().misses, b.cache.stats().joined) == (1, 4)
 
 
-async def test_who_comes_when_the_load_has_ended_but_its_waiters_were_not_told_yet_makes_no_second_call() -> (
-    None
-):
+async def test_who_comes_between_the_end_of_a_load_and_its_telling_makes_no_second_call() -> None:
     b = bench()
     first = await b.waiting()
     b.calls[0].answer()

@@ -69,7 +69,8 @@ async def closed(b: Bench) -> None:
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
-# --- scenarios ------------------------------------------------------------------------------------------------
+# --- scenarios
+# ------------------------------------------------------------------------------------------------
 
 
 async def all_share_one_load() -> None:
@@ -461,7 +462,8 @@ def test_in_any_order(scenario: Callable[[], Awaitable[None]]) -> None:
     assert not {seed: loop.problems for seed, loop in loops.items() if loop.problems}
 
 
-# --- the loop itself ------------------------------------------------------------------------------------------
+# --- the loop itself
+# ------------------------------------------------------------------------------------------
 
 
 async def order_of_three() -> str:

@@ -48,7 +48,8 @@ TOTAL: Final = Counter[str]()
 End: TypeAlias = Literal["value", "later value", "unwell", "no", "cancelled", "odd", "ask"]
 
 
-# --- what loads bring -----------------------------------------------------------------------------------------
+# --- what loads bring
+# -----------------------------------------------------------------------------------------
 
 
 class Answer:
@@ -96,7 +97,8 @@ def sizeof(value: Answer) -> int:
     return value.size
 
 
-# --- the model ------------------------------------------------------------------------------------------------
+# --- the model
+# ------------------------------------------------------------------------------------------------
 
 
 class Call:
@@ -125,7 +127,8 @@ class Call:
         return self.value is not None or self.error is not None
 
     def __repr__(self) -> str:
-        return f"<call for {self.key}, max_age={self.max_age}, began {self.began}, {self.value or self.error}>"
+        outcome = self.value or self.error
+        return f"<call for {self.key}, max_age={self.max_age}, began {self.began}, {outcome}>"
 
 
 class Load:
@@ -449,7 +452,8 @@ class Model:
         return held.value if 0 < max_age >= age <= self.policy.ttl else None
 
 
-# --- the machine ----------------------------------------------------------------------------------------------
+# --- the machine
+# ----------------------------------------------------------------------------------------------
 
 WITH_WINDOWS: Final = st.builds(
     CachePolicy,
@@ -667,7 +671,8 @@ class CacheMachine(RuleBasedStateMachine):
     def _settle(self) -> None:
         for task in [task for task in self.calls if task.done()]:
             del self.calls[task]
-        # which entries left is the store's choice, and the cache does not show the failures that it remembers
+        # which entries left is the store's choice, and the cache does not show the failures that it
+        # remembers
         self.model.learn(set(self.cache._store))  # pyright: ignore[reportPrivateUsage]
 
     def _until_idle(self) -> None:
@@ -974,7 +979,8 @@ def test_the_cache_does_what_the_model_says() -> None:
         profile = settings(
             max_examples=BATCH // STEPS,
             stateful_step_count=STEPS,
-            # the same histories at each ordinary run, so that a build does not fail by chance; new ones on demand
+            # the same histories at each ordinary run, so that a build does not fail by chance; new
+            # ones on demand
             derandomize=not steps,
             database=None,
             report_multiple_bugs=False,

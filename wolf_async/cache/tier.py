@@ -1,7 +1,7 @@
 """What a cache and a tier that it shares with other processes know of each other.
 
-The cache decides how old is good enough; the tier tells ages. The tier is asked inside the task of a load, so a hit
-never meets it.
+The cache decides how old is good enough; the tier tells ages. The tier is asked inside the task of
+a load, so a hit never meets it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Codec(Protocol[K_contra, V]):
         ...
 
     def decode(self, key: K_contra, body: bytes) -> V:
-        """Return the value of ``key`` that these bytes are; raises whatever says that they are none."""
+        """Return the value of ``key`` that these bytes are; raise what says that they are none."""
         ...
 
 
@@ -96,7 +96,7 @@ class SharedLoads(Protocol[K_contra]):
     """A tier at work for one cache."""
 
     async def load(self, key: K_contra) -> Any:
-        """Bring the value of ``key`` from the tier, or load it there for all; runs in the task of a load in flight."""
+        """Bring the value of ``key`` from the tier, or load it for all, in the task of a load."""
         ...
 
     def void(self, key: K_contra) -> None:
@@ -108,7 +108,7 @@ class SharedLoads(Protocol[K_contra]):
         ...
 
     async def settled(self) -> bool:
-        """Wait until the tier has all invalidations; ``False`` if it could not be reached in time."""
+        """Wait until the tier has all invalidations; return whether it could be reached in time."""
         ...
 
     def stats(self) -> dict[str, int]:

@@ -60,9 +60,9 @@ _INBOUND_TYPES: Final = (2, 5)
 class TaskDraft(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """A task before it is created; `TaskInit.draft` builds one from an answer.
 
-    Optional fields that are ``None`` are left out of what is sent. Raises `WolfDraftError`, with the
-    path, for values of another type and for what cannot be written as JSON; `problems` finds what
-    else is wrong.
+    Optional fields that are ``None`` are left out of what is sent. Raises `WolfDraftError`, with
+    the path, for values of another type and for what cannot be written as JSON; `problems` finds
+    what else is wrong.
     """
 
     name: str

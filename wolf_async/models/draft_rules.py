@@ -74,7 +74,10 @@ def _check_name(case: Case) -> Iterator[DraftProblem]:
 
 
 def _check_numbers(case: Case) -> Iterator[DraftProblem]:
-    """Refuse numbers that make no sense. Source: `is_call_in` is 0 or 1 (D), the rest is sense (I)."""
+    """Refuse numbers that make no sense.
+
+    Source: `is_call_in` is 0 or 1 (D), the rest is sense (I).
+    """
     if case.maximumcall < 1:
         message = f"at least 1 call at once is expected, not {case.maximumcall}"
         yield _problem("$.maximumcall", "maximumcall_below_1", message)

@@ -56,8 +56,8 @@ def optional_fields(given: OptionalFields) -> dict[str, Any]:
     if unknown:
         names = ", ".join(OptionalFields.__annotations__)
         raise WolfConfigError(
-            f"optional fields are {names}; not {', '.join(sorted(unknown))}: what has no field goes "
-            "into extra"
+            f"optional fields are {names}; not {', '.join(sorted(unknown))}: "
+            "what has no field goes into extra"
         )
     fields: dict[str, Any] = dict(given)
     for name, value in fields.items():

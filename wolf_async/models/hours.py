@@ -79,7 +79,7 @@ def read_stamp(text: str, zone: str | tzinfo) -> datetime:
 
 
 def write_stamp(at: datetime, zone: str | tzinfo, *, seconds: bool = True) -> str:
-    """Write a datetime by that zone's wall clock as ``YYYY-MM-DD HH:MM:SS``; a naive one is its own.
+    """Write a datetime by the zone's wall clock as ``YYYY-MM-DD HH:MM:SS``; a naive one as it is.
 
     Fractions of a second are dropped; without ``seconds``, seconds are too.
     """

@@ -1,4 +1,4 @@
-"""The parts of a draft under `task_extras`: when a task runs, on which lines, and not on which days.
+"""Define the parts of a draft under `task_extras`: when a task runs, and on which lines.
 
 Source of the fields: the vendor's table and newest sample of creating a task
 (POST /agent-api/new/user/{user_id}/task).
@@ -75,7 +75,8 @@ class TaskExtras(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     holiday: tuple[Holiday, ...] = ()
     """When it does not call; always sent."""
     interval_time: int | None = None
-    """Gap between calls; its unit is not documented. Left out if ``None``; the server's default is 0."""
+    """Gap between calls; its unit is not documented. Left out if ``None``; the server's default is
+    0."""
     extra: Mapping[str, Any] = NO_EXTRA
     """What has no field here, merged into `task_extras`; it may not name a field."""
 
@@ -116,7 +117,7 @@ class TaskExtras(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
 
 def draft_error(path: str, code: str, message: str) -> WolfDraftError:
-    """Return the error for a draft that cannot be made, with one problem; its text names the path."""
+    """Return the error for a draft that cannot be made, with one problem that names the path."""
     problem = DraftProblem(path=path, code=code, message=message)
     return WolfDraftError(f"{path}: {message}", problems=(problem,))
 

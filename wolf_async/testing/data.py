@@ -1,4 +1,4 @@
-"""What each account of a sandbox is answered: made from a seed, or set by a test, less its tasks."""
+"""Hold what each account of a sandbox is answered: from a seed or a test, less its tasks."""
 
 from __future__ import annotations
 
