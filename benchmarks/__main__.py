@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from benchmarks import calls, crowds, decodes, held, hits, imports, scale, streams
+from benchmarks import calls, crowds, dashboard, decodes, held, hits, imports, scale, streams
 from benchmarks.compare import compare
 from benchmarks.harness import QUICK, Effort, Part
 from benchmarks.plot import svg
@@ -30,6 +30,7 @@ PARTS = (
     Part("held", "Answers in memory.", held.held),
     Part("scale", "Each operation with more entries; `TTLCache` beside it.", scale.scale),
     Part("bulk", "Many cached accounts in one stream.", streams.bulk),
+    Part("dashboard", "The web page: many accounts, many browsers.", dashboard.dashboard),
     Part("import", "Import time, by `python -X importtime`.", imports.imports),
 )
 _HOME = Path(__file__).parent

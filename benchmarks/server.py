@@ -1,7 +1,8 @@
 """Serve as upstream from a process of its own, so that its work is nobody's cost.
 
 ``python -m benchmarks.server`` answers every request with the documented sample: under
-``/slow`` after a pause. It ends when its standard input does.
+``/slow`` after a pause, and under ``/changing`` with other free concurrency in every second. It
+ends when its standard input does.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
 
@@ -25,6 +27,9 @@ def _response(body: bytes) -> bytes:
 
 class _Connection(asyncio.Protocol):
     response = _response(SAMPLE)
+    changing = tuple(
+        _response(SAMPLE.replace(b'"residue":1', b'"residue":%d' % free)) for free in (0, 1)
+    )
     received = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -39,6 +44,8 @@ class _Connection(asyncio.Protocol):
     def answer(self, path: bytes) -> None:
         if path.startswith(b"/slow"):
             asyncio.get_running_loop().call_later(SLOW, self.transport.write, self.response)
+        elif path.startswith(b"/changing"):
+            self.transport.write(self.changing[int(time.monotonic()) % 2])
         else:
             self.transport.write(self.response)
 
