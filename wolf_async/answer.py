@@ -1,22 +1,35 @@
-"""Turn a response into the answer that is kept, and keep the same object while nothing changes."""
+"""Load answers: from a response to what is kept, and the same object while nothing changes."""
 
 from __future__ import annotations
 
+import logging
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
+from urllib.parse import urlsplit
 
 import msgspec
 
 from wolf_async.account import Account
-from wolf_async.api.response import RawResponse, parse
+from wolf_async.api.request import request_url
+from wolf_async.api.response import RawResponse, find_api_error, parse
+from wolf_async.cache import Loaded
 from wolf_async.events import Dispatcher, RepairEvent
 from wolf_async.models import TaskInit
+from wolf_async.upstream.failures import is_unwell
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Answer", "AnswerCodec", "AnswerReader", "CachedAnswer"]
+    from wolf_async.logs import ThrottledLogger
+    from wolf_async.upstream.sender import Sender
+
+__all__ = ["Answer", "AnswerLoader", "AnswerReader", "CachedAnswer", "Key"]
+
+T = TypeVar("T")
+
+Key: TypeAlias = tuple[str, str | None]
+"""An account as a cache's key: a plain tuple, which equals an `Account`."""
 
 _BYTES_PER_BODY_BYTE: Final = 3
 """Structs and texts hold two to three times as many bytes as the body that they come from."""
@@ -58,19 +71,19 @@ class CachedAnswer(msgspec.Struct, frozen=True, gc=False):
 class AnswerReader:
     """Decode responses, and report those that had to be repaired."""
 
-    __slots__ = ("_base_url", "_clock", "_digests", "_dispatcher", "repaired")
+    __slots__ = ("_clock", "_digests", "_dispatcher", "base_url", "repaired")
 
     def __init__(
         self,
         dispatcher: Dispatcher,
-        *,
         base_url: str,
-        digests: bool,
         clock: Callable[[], float],
+        *,
+        digests: bool,
     ) -> None:
         self._dispatcher = dispatcher
         self._clock = clock
-        self._base_url = base_url
+        self.base_url = base_url
         """What an answer that comes from no such API is told as."""
         self._digests = digests
         """Whether answers are kept, so that an equal one can come."""
@@ -87,7 +100,7 @@ class AnswerReader:
         digest = sha256(response.body).digest() if self._digests else b""
         if held is not None and held.digest == digest:
             return msgspec.structs.replace(held, fetched_at=fetched_at)
-        init, deviations = parse(response, self._base_url)
+        init, deviations = parse(response, self.base_url)
         if deviations:
             self._note_repair(account, deviations)
         return CachedAnswer(init, digest, len(response.body), fetched_at)
@@ -98,24 +111,74 @@ class AnswerReader:
             self._dispatcher.emit(RepairEvent(account=account, path=path, found=found))
 
 
-class AnswerCodec:
-    """What a shared tier holds of an answer: its body, which each process decodes for itself."""
+class AnswerLoader:
+    """What a client's caches load, and what they share: answers, and raw responses."""
 
-    __slots__ = ("_held", "_reader")
+    __slots__ = ("_base", "_held", "_keeps_body", "_log", "_reader", "_sender")
 
     def __init__(
         self,
+        sender: Sender,
         reader: AnswerReader,
-        held: Callable[[tuple[str, str | None]], CachedAnswer | None],
+        log: ThrottledLogger,
+        *,
+        held: Callable[[Key], CachedAnswer | None],
+        keeps_body: bool,
     ) -> None:
+        self._sender = sender
         self._reader = reader
+        self._log = log
         self._held = held
+        self._keeps_body = keeps_body
+        """Whether a tier wants the body of each answer."""
+        self._base = urlsplit(reader.base_url)
+
+    @property
+    def repaired(self) -> int:
+        """Answers that were decoded after quirks in them had been put right."""
+        return self._reader.repaired
+
+    async def load(self, key: Key) -> Loaded[CachedAnswer]:
+        """Return the answer for the account ``key``, as the upstream has it now."""
+        account = Account(*key)
+
+        def read(response: RawResponse) -> CachedAnswer:
+            return self._reader.read(account, response, self._held(key))
+
+        response, answer = await self._send(account, read)
+        body = self._sender.redact(response).body if self._keeps_body else None
+        return Loaded(answer, response.sent_at, body=body)
+
+    async def load_raw(self, key: Key) -> RawResponse:
+        """Return the response for the account ``key``; raise only if it is a refusal."""
+
+        def read(response: RawResponse) -> None:
+            error = find_api_error(response, self._reader.base_url)
+            if error is not None:
+                raise error
+
+        response, _ = await self._send(Account(*key), read)
+        return response
+
+    async def _send(
+        self, account: Account, read: Callable[[RawResponse], T]
+    ) -> tuple[RawResponse, T]:
+        return await self._sender.send(account, request_url(self._base, account), read)
+
+    def is_unwell(self, error: BaseException) -> bool:
+        """Tell the cache, which holds an answer, whether that may stand in for ``error``."""
+        unwell = is_unwell(error)
+        if unwell:
+            # as text: a record outlives the call, and an error holds its frames
+            message = "answers that are held stand in, the upstream is unwell: %s"
+            self._log(logging.WARNING, "stale", message, str(error))
+        return unwell
 
     def encode(self, value: CachedAnswer) -> bytes:
         """Refuse: an answer does not keep its body, which each load brings along instead."""
         raise TypeError(f"no body came with {value!r}")
 
-    def decode(self, key: tuple[str, str | None], body: bytes) -> CachedAnswer:
-        """Return the answer in ``body``, or the one that is held if they are the same."""
-        response = RawResponse(status=200, headers={}, body=body)
+    def decode(self, key: Key, body: bytes, sent_at: float) -> CachedAnswer:
+        """Return the answer in ``body``, which another process has loaded."""
+        response = RawResponse(status=200, headers={}, body=body, sent_at=sent_at)
         return self._reader.read(Account(*key), response, self._held(key))

@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-import logging
-import os
 import warnings
 from contextlib import AsyncExitStack
 from ssl import SSLContext
 from types import NoneType
-from typing import TYPE_CHECKING, Self, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 from urllib.parse import urlsplit
 
 import aiohttp
 import msgspec
 
 from wolf_async.account import Account
-from wolf_async.answer import Answer, AnswerCodec, AnswerReader, CachedAnswer
+from wolf_async.answer import Answer, AnswerLoader, AnswerReader, CachedAnswer, Key
 from wolf_async.api.request import (
-    DEFAULT_BASE_URL,
-    check_account,
-    check_base_url,
     check_ids,
-    request_url,
+    choose_base_url,
 )
-from wolf_async.api.response import RawResponse, find_api_error
+from wolf_async.api.response import RawResponse
 from wolf_async.bulk import AccountLike, AccountResult, Accounts, check_accounts, results
-from wolf_async.cache import CacheStats, Loaded, LoadingCache
+from wolf_async.cache import LoadingCache
+from wolf_async.cache.tier import check_shared
 from wolf_async.clock import system_clock
 from wolf_async.create import CreatedTask, TaskCreator
 from wolf_async.errors import WolfConfigError, WolfError
@@ -41,7 +37,8 @@ from wolf_async.policy import (
     check_seconds,
     check_type,
 )
-from wolf_async.upstream.auth import TokenProvider, check_token
+from wolf_async.stats import ClientStats
+from wolf_async.upstream.auth import TokenProvider, choose_token
 from wolf_async.upstream.failures import is_unwell
 from wolf_async.upstream.limits import RateLimit, check_limits
 from wolf_async.upstream.proxies import choose_proxy
@@ -57,24 +54,6 @@ if TYPE_CHECKING:
 __all__ = ["ClientStats", "WolfClient"]
 
 T = TypeVar("T")
-
-_Key: TypeAlias = tuple[str, str | None]
-"""An account as the cache's key: a plain tuple, which equals an `Account`."""
-
-
-class ClientStats(CacheStats, frozen=True, kw_only=True):
-    """What a client has done since it was made: the counts of its cache, and these."""
-
-    requests: int
-    """Requests sent, raw ones included."""
-    retries: int
-    """Requests sent because an earlier one failed; part of ``requests``."""
-    repaired: int
-    """Answers that were decoded after quirks in them had been put right."""
-    throttled: int
-    """Requests that the server refused as too many (429)."""
-    breaker_opened: int
-    """How often the circuit breaker has opened; a probe that fails does not count."""
 
 
 class WolfClient:
@@ -135,16 +114,14 @@ class WolfClient:
             raise WolfConfigError(f"clock must be a function that gives seconds, not {clock!r}")
         if shared is not None:
             check_shared(shared, cache)
-        self._base_url = _check_base_url(base_url, allow_http)
-        self._base = urlsplit(self._base_url)
+        self._base_url = choose_base_url(base_url, allow_http)
         self._policy = cache
-        self._shares = shared is not None
         # of the places for requests, that a stream may take: the others are left to single calls
         self._share = max(1, max_concurrency * 9 // 10)
         self._clock = clock
         self._log = ThrottledLogger()
         self._dispatcher = Dispatcher(listeners, self._log)
-        credential = _token(token)
+        credential = choose_token(token)
         self._sender = Sender(
             self._base_url,
             credential,
@@ -161,29 +138,37 @@ class WolfClient:
             log=self._log,
             dispatcher=self._dispatcher,
         )
-        self._reader = AnswerReader(
-            self._dispatcher, base_url=self._base_url, digests=cache is not None, clock=clock
+        self._loader = AnswerLoader(
+            self._sender,
+            AnswerReader(self._dispatcher, self._base_url, clock, digests=cache is not None),
+            self._log,
+            held=lambda key: self._cache.held(key),  # noqa: PLW0108 (the cache is made below)
+            keeps_body=shared is not None,
         )
         tier = None if shared is None else self._scope(shared, credential)
-        self._cache: LoadingCache[_Key, CachedAnswer] = LoadingCache(
-            self._load,
+        self._cache: LoadingCache[Key, CachedAnswer] = LoadingCache(
+            self._loader.load,
             policy=cache,
             sizeof=CachedAnswer.sizeof,
             clock=clock,
-            is_unwell=self._is_unwell,
+            is_unwell=self._loader.is_unwell,
             is_shut=self._sender.is_shut,
             dispatcher=self._dispatcher,
             marks_sent=True,
             shared=tier,
-            codec=None if tier is None else AnswerCodec(self._reader, self._held),
+            codec=None if tier is None else self._loader,
         )
         # raw answers are shared among those who ask at once, and never kept
-        self._raw: LoadingCache[_Key, RawResponse] = LoadingCache(
-            self._load_raw, policy=None, clock=clock, marks_sent=True, dispatcher=self._dispatcher
+        self._raw: LoadingCache[Key, RawResponse] = LoadingCache(
+            self._loader.load_raw,
+            policy=None,
+            clock=clock,
+            marks_sent=True,
+            dispatcher=self._dispatcher,
         )
         self._creator = TaskCreator(
             self._sender,
-            self._base,
+            urlsplit(self._base_url),
             ask=lambda account: self.task_init(*account, max_age=0),
             invalidate=lambda account: self.invalidate(*account),
             attempt=timeouts.attempt,
@@ -388,7 +373,7 @@ class WolfClient:
         Source: the vendor's table for POST /agent-api/new/user/{user_id}/task.
         """
         check_type("check", check, bool)
-        account = check_account(user_id, sub_user_id)
+        account = Account(*check_ids(user_id, sub_user_id))
         return await self._creator.create(account, draft, check=check)
 
     def watch_many(
@@ -430,7 +415,7 @@ class WolfClient:
             **msgspec.structs.asdict(self._cache.stats()),
             requests=self._sender.requests,
             retries=self._sender.retries,
-            repaired=self._reader.repaired,
+            repaired=self._loader.repaired,
             throttled=self._sender.throttled,
             breaker_opened=self._sender.breaker_opened,
         )
@@ -475,16 +460,6 @@ class WolfClient:
         if sender is not None and sender.is_open:
             warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
 
-    async def _load(self, key: _Key) -> Loaded[CachedAnswer]:
-        account = Account(*key)
-
-        def read(response: RawResponse) -> CachedAnswer:
-            return self._reader.read(account, response, self._cache.held(key))
-
-        response, answer = await self._ask(account, read)
-        body = self._sender.redact(response).body if self._shares else None
-        return Loaded(answer, response.sent_at, body=body)
-
     def _scope(self, shared: RedisTier, credential: str | TokenProvider) -> RedisTier:
         """Return the tier for this deployment and credential, which also tells of each 429."""
         tier = shared.scoped_to(
@@ -493,32 +468,6 @@ class WolfClient:
         self._sender.announce = tier.announce_pause
         return tier
 
-    def _held(self, key: _Key) -> CachedAnswer | None:
-        return self._cache.held(key)
-
-    async def _load_raw(self, key: _Key) -> RawResponse:
-        def read(response: RawResponse) -> None:
-            error = find_api_error(response, self._base_url)
-            if error is not None:
-                raise error
-
-        response, _ = await self._ask(Account(*key), read)
-        return response
-
-    async def _ask(
-        self, account: Account, read: Callable[[RawResponse], T]
-    ) -> tuple[RawResponse, T]:
-        return await self._sender.send(account, request_url(self._base, account), read)
-
-    def _is_unwell(self, error: BaseException) -> bool:
-        """Tell the cache, which holds an answer, whether that may stand in for ``error``."""
-        unwell = is_unwell(error)
-        if unwell:
-            # as text: a record outlives the call, and an error holds its frames
-            message = "answers that are held stand in, the upstream is unwell: %s"
-            self._log(logging.WARNING, "stale", message, str(error))
-        return unwell
-
     def _outlives(self, error: Exception, age: float) -> bool:
         """Tell whether an answer of that age stays a watcher's although asking again failed."""
         policy = self._policy
@@ -526,32 +475,7 @@ class WolfClient:
         return policy is not None and is_unwell(error) and age <= policy.ttl + window
 
 
-def check_shared(shared: object, cache: CachePolicy | None) -> None:
-    """Refuse a tier that is none, or that has nothing to share."""
-    if not callable(getattr(shared, "scoped_to", None)):
-        raise WolfConfigError(f"shared must be a RedisTier or None, not {shared!r}")
-    if cache is None:
-        raise WolfConfigError("shared= shares the answers that are kept, and cache=None keeps none")
-
-
-def _name_account(error: WolfError, key: _Key) -> None:
+def _name_account(error: WolfError, key: Key) -> None:
     """Name the account in an error of the cache, which knows of none."""
     if error.account is None:
         error.account = Account(*key)
-
-
-def _check_base_url(given: str | None, allow_http: bool) -> str:
-    if given is not None:
-        return check_base_url(given, allow_http)
-    # empty counts as unset
-    variable = os.environ.get("WOLF_BASE_URL") or DEFAULT_BASE_URL
-    return check_base_url(variable, allow_http, name="WOLF_BASE_URL")
-
-
-def _token(given: str | TokenProvider | None) -> str | TokenProvider:
-    if given is not None:
-        return given
-    variable = os.environ.get("WOLF_TOKEN")
-    if not variable:
-        raise WolfConfigError("no token: pass one, or set WOLF_TOKEN")
-    return check_token(variable, name="the token in WOLF_TOKEN")

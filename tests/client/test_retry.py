@@ -521,9 +521,9 @@ async def test_no_frame_that_a_failed_load_went_through_holds_anything(
     # the outermost ones still ran while the others were cleared
     ran = {
         "InFlightLoad._run",
-        "WolfClient._load",
+        "AnswerLoader.load",
         "canary.<locals>.noted",
-        "WolfClient._ask",
+        "AnswerLoader._send",
         "Sender.send",
     }
     assert {frame.f_code.co_qualname for frame in frames if frame.f_locals} <= ran

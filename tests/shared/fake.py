@@ -315,7 +315,7 @@ class TextCodec:
     def encode(self, value: str) -> bytes:
         return value.encode()
 
-    def decode(self, key: object, body: bytes) -> str:
+    def decode(self, key: object, body: bytes, sent_at: float) -> str:
         return body.decode()
 
 

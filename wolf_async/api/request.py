@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
 from typing import Final
 from urllib.parse import SplitResult, quote, urlsplit
@@ -18,6 +19,7 @@ __all__ = [
     "check_account",
     "check_base_url",
     "check_ids",
+    "choose_base_url",
     "is_loopback",
     "request_url",
     "task_request",
@@ -90,6 +92,15 @@ def check_base_url(base_url: object, allow_http: bool, name: str = "base_url") -
             f"{name} must end before the endpoint's own path: {base}, not {base_url}"
         )
     return base_url
+
+
+def choose_base_url(given: str | None, allow_http: bool) -> str:
+    """Return the base URL that was given, or that of ``WOLF_BASE_URL``, or the vendor's own."""
+    if given is not None:
+        return check_base_url(given, allow_http)
+    # empty counts as unset
+    variable = os.environ.get("WOLF_BASE_URL") or DEFAULT_BASE_URL
+    return check_base_url(variable, allow_http, name="WOLF_BASE_URL")
 
 
 def is_loopback(host: str) -> bool:

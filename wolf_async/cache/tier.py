@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from wolf_async.errors import WolfConfigError
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from wolf_async.policy import CachePolicy
 
-__all__ = ["Codec", "InFlight", "SharedLoads", "SharingCache", "Tier"]
+__all__ = ["Codec", "InFlight", "SharedLoads", "SharingCache", "Tier", "check_shared"]
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -28,8 +30,11 @@ class Codec(Protocol[K_contra, V]):
         """Return the bytes of ``value``; not called for a `Loaded` that brings its own."""
         ...
 
-    def decode(self, key: K_contra, body: bytes) -> V:
-        """Return the value of ``key`` that these bytes are; raise what says that they are none."""
+    def decode(self, key: K_contra, body: bytes, sent_at: float) -> V:
+        """Return the value of ``key`` that these bytes are, sent then on the cache's clock.
+
+        Raises whatever says that they are none.
+        """
         ...
 
 
@@ -131,3 +136,11 @@ class Tier(Protocol):
     ) -> SharedLoads[K]:
         """Serve ``cache``, whose loads are made by ``load``; touches no event loop."""
         ...
+
+
+def check_shared(shared: object, policy: CachePolicy | None) -> None:
+    """Refuse a tier that is none, or that has nothing to share."""
+    if not callable(getattr(shared, "scoped_to", None)):
+        raise WolfConfigError(f"shared must be a RedisTier or None, not {shared!r}")
+    if policy is None:
+        raise WolfConfigError("shared= shares the answers that are kept, and cache=None keeps none")

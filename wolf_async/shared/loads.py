@@ -245,16 +245,16 @@ class RedisLoads(Generic[K, V]):
         sent_at = asked - age / 1e6
         if sent_at <= asking.load.floor:
             return None
-        value = self._decode(asking, stored)
+        value = self._decode(asking, stored, sent_at)
         if value is None:
             return None
         self._count("shared_hits")
         asking.load.sent_at = sent_at
         return Loaded(value[0], sent_at, jitter=float(jitter))
 
-    def _decode(self, asking: Asking[K], stored: bytes) -> tuple[V] | None:
+    def _decode(self, asking: Asking[K], stored: bytes, sent_at: float) -> tuple[V] | None:
         try:
-            return (self._codec.decode(asking.key, decode_body(stored)),)
+            return (self._codec.decode(asking.key, decode_body(stored), sent_at),)
         except Exception as error:  # whatever stands there: it is loaded anew
             asking.trusting = False
             self._log(logging.WARNING, "value", "a shared value cannot be decoded: %s", str(error))
@@ -286,9 +286,9 @@ class RedisLoads(Generic[K, V]):
         """Hold the stale value that came with a reply, for the case that the load fails."""
         if age < 0:
             return
-        value = self._decode(asking, stored)
+        sent_at = asked - age / 1e6
+        value = self._decode(asking, stored, sent_at)
         if value is not None:
-            sent_at = asked - age / 1e6
             self._cache.adopt(asking.load, asking.key, value[0], sent_at, float(jitter))
 
     async def _wait(

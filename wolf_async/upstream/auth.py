@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import os
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
@@ -13,7 +14,7 @@ from wolf_async.cache import LoadingCache
 from wolf_async.errors import WolfAuthError, WolfConfigError
 from wolf_async.policy import CachePolicy
 
-__all__ = ["Credential", "TokenProvider", "Tokens", "check_token"]
+__all__ = ["Credential", "TokenProvider", "Tokens", "check_token", "choose_token"]
 
 TokenProvider: TypeAlias = Callable[[], Awaitable[str]]
 
@@ -89,6 +90,16 @@ class Tokens:
 
     def __repr__(self) -> str:
         return f"<Tokens: {'from a provider' if self.renewable else 'fixed'}>"
+
+
+def choose_token(given: str | TokenProvider | None) -> str | TokenProvider:
+    """Return the token or provider that was given, or the token in ``WOLF_TOKEN``."""
+    if given is not None:
+        return given
+    variable = os.environ.get("WOLF_TOKEN")
+    if not variable:
+        raise WolfConfigError("no token: pass one, or set WOLF_TOKEN")
+    return check_token(variable, name="the token in WOLF_TOKEN")
 
 
 def check_token(token: object, *, name: str = "the token") -> str:
