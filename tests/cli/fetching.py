@@ -50,10 +50,14 @@ class Shell:
 
     async def fetch(self, accounts: str, *options: str) -> Ended:
         args = ("fetch", accounts, "--out", str(self.out), *options)
-        self._capsys.readouterr()
+        self.said()
         status = await asyncio.to_thread(run, args)
+        return Ended(status, *self.said())
+
+    def said(self) -> tuple[str, str]:
+        """Return what was printed since the last time, and what was said on stderr."""
         said = self._capsys.readouterr()
-        return Ended(status, said.out, said.err)
+        return said.out, said.err
 
 
 def lines_of(path: Path) -> list[dict[str, Any]]:

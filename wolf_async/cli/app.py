@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TextIO
 import click
 
 from wolf_async._version import __version__
+from wolf_async.cli.create import create
 from wolf_async.cli.dashboard import dashboard
 from wolf_async.cli.demo import demo
 from wolf_async.cli.fetch import fetch
@@ -63,7 +64,7 @@ def cli() -> None:
     """Show what an account of Wolf Smart Cloud (云蝠智能) can build a call task from, right now."""
 
 
-for _command in (init, fetch, watch, dashboard, sandbox, demo):
+for _command in (init, fetch, create, watch, dashboard, sandbox, demo):
     cli.add_command(_command)
 
 

@@ -42,11 +42,10 @@ class Service(NamedTuple):
         """
         if not os.environ.get("WOLF_TOKEN"):
             raise WolfConfigError("no token: put it into the environment as WOLF_TOKEN")
-        if self.proxy is not None:
-            settings["proxy"] = self.proxy
         return WolfClient(
             base_url=self.base_url,
             allow_http=self.allow_http,
+            proxy=self.proxy,
             ssl=None if self.ca_file is None else _trusting(self.ca_file),
             **settings,
         )

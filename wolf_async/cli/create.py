@@ -1,0 +1,411 @@
+"""Run ``wolf-async create``: check drafts of tasks, or create each of them once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, defaultdict
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Self
+
+import click
+import msgspec
+
+from wolf_async.cli.accounts_file import AccountsOptions, BadRow, accounts_options
+from wolf_async.cli.drafts_file import DraftRow, make_draft, read_drafts
+from wolf_async.cli.fetch import NoAccessError, failure_of
+from wolf_async.cli.progress import say
+from wolf_async.cli.results_file import Failure, LinesFile, Result, beside, open_errors
+from wolf_async.cli.service import Service, service_options
+from wolf_async.cli.text_file import RefusedError
+from wolf_async.cli.widgets import plain
+from wolf_async.errors import (
+    DraftProblem,
+    WolfAuthError,
+    WolfClosedError,
+    WolfConfigError,
+    WolfDraftError,
+    WolfEndpointError,
+    WolfError,
+    WolfUncertainError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from wolf_async.client import WolfClient
+    from wolf_async.models import TaskDraft
+
+__all__ = ["create"]
+
+_START: Final = b'{"key":'
+_OUTCOMES: Final = (
+    "created",
+    "created before",
+    "checked",
+    "problems",
+    "failed",
+    "uncertain",
+    "bad",
+)
+
+
+class _Result(msgspec.Struct, omit_defaults=True):
+    """Be a line of the results: what became of the row with that key."""
+
+    key: str | int
+    user_id: str
+    sub_user_id: str | None
+    outcome: Literal["checked", "created", "problems", "failed", "uncertain"]
+    uuid: str | msgspec.UnsetType | None = msgspec.UNSET
+    data: Any = msgspec.UNSET
+    problems: tuple[DraftProblem, ...] | msgspec.UnsetType = msgspec.UNSET
+    error: Failure | msgspec.UnsetType = msgspec.UNSET
+
+
+class _Noted(msgspec.Struct):
+    """Be a result as far as resuming needs it."""
+
+    key: str | int
+    outcome: Literal["checked", "created", "problems", "failed", "uncertain"]
+
+
+class _Sending(msgspec.Struct):
+    """Be a line of the journal: a request for that key is about to be sent, or has ended."""
+
+    key: str | int
+    is_sending: bool
+
+
+class _Options(NamedTuple):
+    """Hold the options of a run; see the command's help."""
+
+    out: Path
+    send: bool
+    resume: bool
+    retry_uncertain: tuple[str, ...]
+    concurrency: int
+    quiet: bool
+
+
+@click.command(short_help="Check drafts of tasks, or create them, each once.")
+@click.argument("drafts")
+@click.option(
+    "--out",
+    required=True,
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Where the results go.",
+)
+@click.option(
+    "--send/--dry-run", help="Create the tasks, or only check the drafts.  [default: check]"
+)
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Continue --out: what it says was created, or left uncertain, is not sent again.",
+)
+@click.option(
+    "--retry-uncertain",
+    metavar="KEY",
+    multiple=True,
+    help="Send this row again although its task may exist. Can be given several times.",
+)
+@click.option(
+    "--concurrency",
+    metavar="N",
+    type=click.IntRange(1),
+    default=10,
+    show_default=True,
+    help="Main accounts at once; the tasks of one come one after the other.",
+)
+@accounts_options
+@click.option("-q", "--quiet", is_flag=True, help="Show neither problems nor the summary.")
+@service_options
+def create(*, drafts: str, reading: AccountsOptions, service: Service, **options: Any) -> None:
+    """Check all of DRAFTS, a file of JSON Lines, or create their tasks with --send.
+
+    A row is {"key", "user_id", "sub_user_id", "draft"}: a key of your own, unique in the file; the
+    account; and the draft, which is an object with the arguments of `TaskInit.draft` (name, script,
+    calls, start, stop, ...; ids for items), or the finished body of the request.
+
+    A result is {"key", "user_id", "sub_user_id", "outcome", ...}. The outcome is checked; created,
+    with "uuid" and "data"; problems, with what is wrong with the draft; failed, with the "error",
+    and then there is no task; or uncertain: the task may exist, and it is for you to look.
+
+    Beside results.jsonl stands results.sending.jsonl. It has the key of each row before that is
+    sent, so that a row is never sent twice, whatever ends the run. Keep the two together. Rows that
+    are no draft are listed in results.errors.jsonl.
+
+    The exit status is 0 if all went well, 1 if a row did not, 2 if the file was refused and nothing
+    was done, 4 if the token was refused or there is no such API. The token comes from the
+    environment: WOLF_TOKEN.
+    """
+    chosen = _Options(**options)
+    _check(chosen, reading)
+    rows = read_drafts(drafts, reading)
+    client = service.open_client(max_concurrency=chosen.concurrency)
+    tally: Counter[str] = Counter()
+    with _Files(chosen, rows) as files:
+        run = _Run(client, files, chosen, tally)
+        try:
+            asyncio.run(run.run(rows))
+        except KeyboardInterrupt:
+            _summarize(f"stopped after {_said(tally)}", chosen)
+            raise
+        except (WolfAuthError, WolfEndpointError) as error:
+            left = len(rows) - tally.total()
+            why = service.explain(error)
+            raise NoAccessError(
+                f"{why}; {_said(tally)}, {left} not asked; continue with --resume"
+            ) from error
+    _summarize(_said(tally), chosen)
+    if tally.total() > tally["created"] + tally["checked"] + tally["created before"]:
+        raise click.exceptions.Exit(1)
+
+
+def _check(options: _Options, reading: AccountsOptions) -> None:
+    if reading.form == "csv":
+        raise click.UsageError("drafts are JSON Lines, not CSV")
+    if options.out == Path("-"):
+        raise click.UsageError("--out - is no file: what was sent must be found again")
+    if options.retry_uncertain and not (options.send and options.resume):
+        raise click.UsageError("--retry-uncertain goes with --send and --resume")
+
+
+def _said(tally: Counter[str]) -> str:
+    rows = tally.total()
+    counts = ", ".join(f"{count} {outcome}" for outcome in _OUTCOMES if (count := tally[outcome]))
+    return f"{rows} row{'s' * (rows != 1)}{': ' if counts else ''}{counts}"
+
+
+def _summarize(text: str, options: _Options) -> None:
+    if not options.quiet:
+        say(f"{text}\n")
+
+
+class _Files:
+    """Hold the results, the journal of what is being sent, and the list of bad rows.
+
+    The journal is synced before a request is sent, and the results before the journal says that
+    it has ended: whatever a crash leaves of the two, a row that was sent is never taken for one
+    that was not.
+    """
+
+    __slots__ = ("_journal", "_outcomes", "_retried", "_sending", "_stack", "errors", "results")
+
+    def __init__(self, options: _Options, rows: list[DraftRow | BadRow]) -> None:
+        self._outcomes: dict[str | int, str] = {}
+        self._sending: set[str | int] = set()
+        self._retried: frozenset[str | int] = frozenset()
+        journal_path = beside(options.out, "sending")
+        was_there = journal_path.exists()
+        if was_there and not options.resume:
+            raise RefusedError(f"{journal_path} is there already: --resume continues it")
+        with ExitStack() as stack:
+            self.results = stack.enter_context(
+                LinesFile(options.out, note=self._note_result, start=_START, resume=options.resume)
+            )
+            self._journal = stack.enter_context(
+                LinesFile(journal_path, note=self._note_sending, start=_START, resume=True)
+            )
+            self._check_journal(journal_path, was_there=was_there)
+            others = [self.results.stat, self._journal.stat]
+            self.errors = stack.enter_context(open_errors(beside(options.out, "errors"), others))
+            self._retried = self._uncertain_keys(options.retry_uncertain, rows)
+            self.results.sync_folder()
+            self._stack = stack.pop_all()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._stack.close()
+
+    def state(self, key: str | int) -> Literal["created", "uncertain", "open"]:
+        """Return whether the row was created, may have been, or is to be done."""
+        if self._outcomes.get(key) == "created":
+            return "created"
+        if key in self._retried:
+            return "open"
+        is_uncertain = key in self._sending or self._outcomes.get(key) == "uncertain"
+        return "uncertain" if is_uncertain else "open"
+
+    def is_noted(self, key: str | int) -> bool:
+        """Return whether the results say already that the row is uncertain."""
+        return self._outcomes.get(key) == "uncertain"
+
+    async def begin(self, key: str | int) -> None:
+        """Let the disk have the key of a row that is about to be sent."""
+        await self._journal.append(_Sending(key, is_sending=True))
+        await self._journal.sync()
+
+    async def end(self, result: _Result) -> None:
+        """Note what came of a row that was sent."""
+        await self.results.append(result)
+        await self.results.sync()
+        await self._journal.append(_Sending(result.key, is_sending=False))
+
+    def _note_result(self, line: bytes) -> bool:
+        try:
+            noted = msgspec.json.decode(line, type=_Noted)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return False
+        if self._outcomes.get(noted.key) != "created":
+            self._outcomes[noted.key] = noted.outcome
+        return True
+
+    def _note_sending(self, line: bytes) -> bool:
+        try:
+            noted = msgspec.json.decode(line, type=_Sending)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return False
+        if noted.is_sending:
+            self._sending.add(noted.key)
+        else:
+            self._sending.discard(noted.key)
+        return True
+
+    def _check_journal(self, path: Path, *, was_there: bool) -> None:
+        if not was_there and {"created", "uncertain"} & set(self._outcomes.values()):
+            path.unlink()
+            raise RefusedError(f"{path} is missing, which says what was sent: put it back")
+
+    def _uncertain_keys(
+        self, named: tuple[str, ...], rows: list[DraftRow | BadRow]
+    ) -> frozenset[str | int]:
+        keys = {str(row.key): row.key for row in rows if isinstance(row, DraftRow)}
+        for name in named:
+            if name not in keys or self.state(keys[name]) != "uncertain":
+                raise RefusedError(f"--retry-uncertain {name}: no row of that key is uncertain")
+        return frozenset(keys[name] for name in named)
+
+
+class _Run:
+    """Be one run: each row is checked and, with ``--send``, created, and its result noted."""
+
+    __slots__ = ("_client", "_files", "_locks", "_options", "_tally")
+
+    def __init__(
+        self, client: WolfClient, files: _Files, options: _Options, tally: Counter[str]
+    ) -> None:
+        self._client = client
+        self._files = files
+        self._options = options
+        self._tally = tally
+        # a draft is made for what is free now: after the creation before, and not beside it
+        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    async def run(self, rows: list[DraftRow | BadRow]) -> None:
+        """Do all rows; raise what ends the run before its end."""
+        feed = iter(rows)
+        async with self._client as wolf:
+            workers = [
+                asyncio.create_task(self._work(wolf, feed))
+                for _ in range(min(self._options.concurrency, len(rows)))
+            ]
+            try:
+                await asyncio.gather(*workers)
+            finally:
+                for worker in workers:
+                    worker.cancel()
+                await asyncio.gather(*workers, return_exceptions=True)
+
+    async def _work(self, wolf: WolfClient, feed: Iterator[DraftRow | BadRow]) -> None:
+        for row in feed:
+            if isinstance(row, BadRow):
+                await self._list_bad(row)
+            else:
+                async with self._locks[row.account.user_id]:
+                    await self._do(wolf, row)
+
+    async def _list_bad(self, row: BadRow) -> None:
+        why = f"line {row.line}: {row.why}"
+        failure = Failure("BadRow", why, line=row.line, row=row.text)
+        await self._files.errors.append(Result(None, None, error=failure))
+        self._tally["bad"] += 1
+
+    async def _do(self, wolf: WolfClient, row: DraftRow) -> None:
+        state = self._files.state(row.key)
+        if state == "created":
+            self._tally["created before"] += 1
+        elif state == "uncertain":
+            self._tally["uncertain"] += 1
+            if not self._files.is_noted(row.key):
+                await self._files.end(_result(row, "uncertain"))
+        else:
+            await self._check_and_send(wolf, row)
+
+    async def _check_and_send(self, wolf: WolfClient, row: DraftRow) -> None:
+        try:
+            draft, problems = await self._checked(wolf, row)
+        except (WolfAuthError, WolfEndpointError, WolfConfigError, WolfClosedError):
+            raise
+        except WolfDraftError as error:
+            self._show(row, error.problems)
+            result = _result(row, "problems", problems=error.problems)
+        except WolfError as error:
+            result = _result(row, "failed", error=failure_of(error))
+        else:
+            self._show(row, problems)
+            if self._options.send:
+                await self._send_to_the_end(wolf, row, draft)
+                return
+            result = _result(row, "checked", problems=problems or msgspec.UNSET)
+        await self._files.results.append(result)
+        self._tally[result.outcome] += 1
+
+    async def _checked(
+        self, wolf: WolfClient, row: DraftRow
+    ) -> tuple[TaskDraft, tuple[DraftProblem, ...]]:
+        """Return the draft and what is odd with it; raise `WolfDraftError` if it is wrong."""
+        init = await wolf.task_init(*row.account, max_age=0 if self._options.send else None)
+        draft = make_draft(row, init)
+        problems = draft.problems(init)
+        if any(problem.severity == "error" for problem in problems):
+            raise WolfDraftError("the draft has problems", problems=problems)
+        return draft, problems
+
+    async def _send_to_the_end(self, wolf: WolfClient, row: DraftRow, draft: TaskDraft) -> None:
+        """Send, and note what came of it even if the run is stopped meanwhile."""
+        sending = asyncio.create_task(self._send(wolf, row, draft))
+        try:
+            await asyncio.shield(sending)
+        except asyncio.CancelledError:
+            await asyncio.wait([sending])
+            raise
+
+    async def _send(self, wolf: WolfClient, row: DraftRow, draft: TaskDraft) -> None:
+        await self._files.begin(row.key)
+        refused: WolfError | None = None
+        try:
+            # checked just now, against an answer that was asked for after the creation before
+            created = await wolf.create_task(*row.account, draft=draft, check=False)
+            result = _result(row, "created", uuid=created.uuid, data=created.data)
+        except WolfUncertainError as error:
+            result = _result(row, "uncertain", error=failure_of(error))
+        except WolfDraftError as error:
+            result = _result(row, "problems", problems=error.problems)
+        except WolfError as error:
+            # certain to be none: nothing was created
+            result = _result(row, "failed", error=failure_of(error))
+            refused = error if isinstance(error, (WolfAuthError, WolfEndpointError)) else None
+        await self._files.end(result)
+        if refused is not None:
+            raise refused
+        self._tally[result.outcome] += 1
+
+    def _show(self, row: DraftRow, problems: tuple[DraftProblem, ...]) -> None:
+        if self._options.quiet:
+            return
+        for problem in problems:
+            text = f"{row.key}: {problem.severity}: {problem.path}: {problem.message}"
+            click.echo(" ".join(plain(text).split()))
+
+
+def _result(
+    row: DraftRow,
+    outcome: Literal["checked", "created", "problems", "failed", "uncertain"],
+    **more: Any,
+) -> _Result:
+    return _Result(row.key, *row.account, outcome, **more)
