@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, Protocol
+from typing import Any, Final
 from urllib.parse import SplitResult
 
 import msgspec
@@ -30,9 +30,10 @@ from wolf_async.errors import (
 from wolf_async.logs import logger
 from wolf_async.models import TaskDraft, TaskInit
 from wolf_async.models.frozen import FrozenDict, freeze
+from wolf_async.turns import LocalTurns, Turn, Turns
 from wolf_async.upstream.sender import Post, Sender
 
-__all__ = ["CreatedTask", "LocalTurns", "TaskCreator", "Turn", "Turns"]
+__all__ = ["CreatedTask", "TaskCreator"]
 
 _TASK_NAME: Final = "wolf_async: a task is created"
 _REQUEST_TIMEOUT: Final = 408
@@ -58,97 +59,6 @@ class CreatedTask(msgspec.Struct, frozen=True, kw_only=True):
         return uuid if isinstance(uuid, str) else None
 
 
-# --- turns ----------------------------------------------------------------------------------------
-
-
-class Turn(Protocol):
-    """The right to create for one main account, for one creation at a time."""
-
-    async def acquire(self) -> None:
-        """Wait for the turn; first come, first served."""
-        ...
-
-    async def still_mine(self) -> bool:
-        """Tell whether nobody else has got the turn meanwhile."""
-        ...
-
-    async def release(self) -> None:
-        """Give the turn on; who has not got it gives nothing."""
-        ...
-
-
-class Turns(Protocol):
-    """Where turns come from: this process, or a tier that several processes share."""
-
-    def turn(self, user_id: str) -> Turn:
-        """Return a turn, not acquired yet, for a main account and all its sub-accounts."""
-        ...
-
-
-class LocalTurns:
-    """Turns among the callers of one client."""
-
-    __slots__ = ("_locks", "_loop")
-
-    def __init__(self) -> None:
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._locks: dict[str, _SharedLock] = {}
-
-    def turn(self, user_id: str) -> Turn:
-        """Return a turn for a main account and all its sub-accounts."""
-        loop = asyncio.get_running_loop()
-        if self._loop is not loop:
-            # on a loop that was closed in the middle of a creation, nobody gives the turn on
-            self._loop, self._locks = loop, {}
-        return _LocalTurn(self._locks, user_id)
-
-
-class _SharedLock:
-    """A lock, kept for as long as somebody has it or waits for it."""
-
-    __slots__ = ("lock", "users")
-
-    def __init__(self) -> None:
-        self.lock = asyncio.Lock()
-        self.users = 0
-
-
-class _LocalTurn:
-    __slots__ = ("_has_it", "_locks", "_user_id")
-
-    def __init__(self, locks: dict[str, _SharedLock], user_id: str) -> None:
-        self._locks = locks
-        self._user_id = user_id
-        self._has_it = False
-
-    async def acquire(self) -> None:
-        shared = self._locks.setdefault(self._user_id, _SharedLock())
-        shared.users += 1
-        try:
-            self._has_it = await shared.lock.acquire()
-        except BaseException:
-            self._forget(shared)
-            raise
-
-    async def still_mine(self) -> bool:
-        return self._has_it
-
-    async def release(self) -> None:
-        if self._has_it:
-            self._has_it = False
-            shared = self._locks[self._user_id]
-            shared.lock.release()
-            self._forget(shared)
-
-    def _forget(self, shared: _SharedLock) -> None:
-        shared.users -= 1
-        if not shared.users:
-            del self._locks[self._user_id]
-
-
-# --- creations ------------------------------------------------------------------------------------
-
-
 class _TurnLostError(Exception):
     """Somebody else may have got the turn, and nothing was sent yet."""
 
@@ -156,20 +66,31 @@ class _TurnLostError(Exception):
 class _Creation:
     """One task on its way, and how far it is."""
 
-    __slots__ = ("account", "check", "draft", "is_closing", "is_left", "is_out", "task", "was_out")
+    __slots__ = (
+        "account",
+        "check",
+        "created",
+        "draft",
+        "is_closing",
+        "is_left",
+        "is_out",
+        "task",
+        "was_out",
+    )
 
     def __init__(self, account: Account, draft: TaskDraft, *, check: bool) -> None:
         self.account = account
         self.draft = draft
         self.check = check
         self.is_out = False
-        """Whether the first byte may have left, and no answer said yet that nothing was created."""
+        """Whether the first byte may have left, and no answer said that nothing was created."""
         self.was_out = False
         """Whether that was so at any time."""
         self.is_left = False
         """Whether its caller was cancelled."""
         self.is_closing = False
         """Whether the client that is closed has ended it."""
+        self.created: CreatedTask | None = None
         self.task: asyncio.Task[CreatedTask]
 
     def uncertain_error(self, what: str, **context: Any) -> WolfUncertainError:
@@ -248,12 +169,18 @@ class TaskCreator:
                         "the turn to create %r was lost: it queues again", creation.draft.name
                     )
         except asyncio.CancelledError:
-            if creation.is_out:
-                self._invalidate(creation.account)
-                raise creation.uncertain_error(_CUT_OFF[creation.is_closing]) from None
-            if creation.is_closing and not creation.is_left:
-                raise creation.closed_error() from None
-            raise
+            return self._end_cut_off(creation)
+
+    def _end_cut_off(self, creation: _Creation) -> CreatedTask:
+        """Say what is known of a creation that was cancelled, by whomever."""
+        if creation.created is not None:
+            return creation.created
+        if creation.is_out:
+            self._invalidate(creation.account)
+            raise creation.uncertain_error(_CUT_OFF[creation.is_closing]) from None
+        if creation.is_closing and not creation.is_left:
+            raise creation.closed_error() from None
+        raise asyncio.CancelledError
 
     async def _take_turn(self, creation: _Creation) -> CreatedTask:
         turn = self._turns.turn(creation.account.user_id)
@@ -263,7 +190,18 @@ class TaskCreator:
                 await self._check(creation)
             return await self._send(creation, turn)
         finally:
+            await self._give_on(creation, turn)
+
+    async def _give_on(self, creation: _Creation, turn: Turn) -> None:
+        try:
+            if creation.created is not None and not await turn.still_mine():
+                logger.warning(
+                    "the turn to create %r was lost while it was sent", creation.draft.name
+                )
             await turn.release()
+        except Exception as error:
+            # whatever a turn does in the end, its caller has to know what became of the task
+            logger.warning("the turn to create %r: %s", creation.draft.name, error)
 
     async def _check(self, creation: _Creation) -> None:
         init = await self._ask(creation.account)
@@ -301,14 +239,12 @@ class TaskCreator:
                 creation.is_out = False
                 raise
             self._invalidate(creation.account)
-            creation.is_out = False
             what = str(error.args[0]) if error.args else type(error).__name__
             raise creation.uncertain_error(
                 what, attempts=error.attempts, body=error.body
             ) from error
         self._invalidate(creation.account)
-        if not await turn.still_mine():
-            logger.warning("the turn to create %r was lost while it was sent", creation.draft.name)
+        creation.created = created
         return created
 
     def _refuse_if_ended(self, creation: _Creation) -> None:
@@ -325,7 +261,6 @@ class TaskCreator:
             # a 401 or 429 is sent again: in between, nothing is out
             creation.is_out = not _is_certain(error)
             raise
-        creation.is_out = False
         return CreatedTask(data=freeze(data), response=response)
 
     # --- closing ----------------------------------------------------------------------------------

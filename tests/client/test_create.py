@@ -41,7 +41,7 @@ from wolf_async import (
     WolfTimeoutError,
     WolfUncertainError,
 )
-from wolf_async.create import LocalTurns, TaskCreator, Turn
+from wolf_async.create import TaskCreator
 from wolf_async.models import dec_hook
 from wolf_async.testing import (
     Call,
@@ -59,6 +59,7 @@ from wolf_async.testing import (
     truncate,
     unauthorized,
 )
+from wolf_async.turns import LocalTurns, Turn
 from wolf_async.upstream.sender import Sender
 
 from . import virtual_time
@@ -1022,6 +1023,64 @@ async def test_who_has_lost_the_turn_before_sending_queues_and_checks_anew(
     await creator_with(wolf, turns).create(Account(user_of(box)), draft, check=True)
     assert methods(box) == ["GET", "GET", "POST"]
     assert turns.log == ["acquire", "release"] * 2
+
+
+class Slow(_LosingTurn):
+    """A turn that takes its time after the request, and then fails."""
+
+    asked = 0
+
+    async def still_mine(self) -> bool:
+        self.asked += 1
+        if self.asked > 1:
+            self.turns.log.append("asked")
+            await asyncio.sleep(0.01)
+        return True
+
+    async def release(self) -> None:
+        await super().release()
+        raise WolfConnectionError("the server with the turns is gone")
+
+
+class SlowTurns(Losing):
+    def turn(self, user_id: str) -> Turn:
+        return Slow(self, self.local.turn(user_id))
+
+
+async def test_a_task_that_was_created_is_told_whatever_becomes_of_its_turn(
+    box: Sandbox, client: MakeClient, canary: Canary
+) -> None:
+    wolf = client(box.base_url)
+    draft = await draft_for(wolf, user_of(box))
+    creator = creator_with(wolf, SlowTurns())
+    created = await creator.create(Account(user_of(box)), draft, check=True)
+    assert created.uuid == box.tasks[0].uuid
+    [message] = canary.messages(logging.WARNING)
+    assert "the server with the turns is gone" in message
+    box.script(None, disconnect())
+    with pytest.raises(WolfUncertainError):
+        await creator.create(Account(user_of(box)), draft, check=False)
+
+
+@pytest.mark.parametrize("how", ["leave", "close"])
+async def test_a_task_that_was_created_is_told_while_its_turn_is_given_on(
+    box: Sandbox, client: MakeClient, canary: Canary, how: str
+) -> None:
+    wolf, turns = client(box.base_url), SlowTurns()
+    draft = await draft_for(wolf, user_of(box))
+    creator = creator_with(wolf, turns)
+    creating = asyncio.create_task(creator.create(Account(user_of(box)), draft, check=True))
+    while "asked" not in turns.log:  # noqa: ASYNC110 - nothing else tells of it
+        await asyncio.sleep(0)
+    if how == "leave":
+        creating.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await creating
+        await creator.aclose()
+        assert any(box.tasks[0].uuid in text for text in canary.messages(logging.WARNING))
+    else:
+        await creator.aclose()
+        assert (await creating).uuid == box.tasks[0].uuid
 
 
 async def test_what_goes_wrong_after_the_caller_has_left_makes_no_noise(
