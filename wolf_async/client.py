@@ -152,7 +152,7 @@ class WolfClient:
             sizeof=CachedAnswer.sizeof,
             clock=clock,
             is_unwell=self._loader.is_unwell,
-            is_shut=self._sender.is_shut,
+            is_shut=self._sender.admission.is_shut,
             dispatcher=self._dispatcher,
             marks_sent=True,
             shared=tier,
@@ -319,7 +319,7 @@ class WolfClient:
             concurrency=concurrency or self._share,
             max_age=max_age,
             patience=patience,
-            upstream=self._sender,
+            upstream=self._sender.admission,
         )
 
     def watch(
@@ -416,8 +416,8 @@ class WolfClient:
             requests=self._sender.requests,
             retries=self._sender.retries,
             repaired=self._loader.repaired,
-            throttled=self._sender.throttled,
-            breaker_opened=self._sender.breaker_opened,
+            throttled=self._sender.admission.throttled,
+            breaker_opened=self._sender.admission.breaker_opened,
         )
 
     async def aclose(self) -> None:
@@ -451,7 +451,7 @@ class WolfClient:
         await self.aclose()
 
     def __repr__(self) -> str:
-        shut = self._sender.describe()
+        shut = self._sender.admission.describe()
         told = f"{self._sender.requests} requests sent, {self.stats()}"
         return f"<WolfClient for {self._base_url}: {told}{shut and ', '}{shut}>"
 
@@ -463,9 +463,9 @@ class WolfClient:
     def _scope(self, shared: RedisTier, credential: str | TokenProvider) -> RedisTier:
         """Return the tier for this deployment and credential, which also tells of each 429."""
         tier = shared.scoped_to(
-            self._base_url, credential, is_unwell=is_unwell, on_pause=self._sender.hold
+            self._base_url, credential, is_unwell=is_unwell, on_pause=self._sender.admission.hold
         )
-        self._sender.announce = tier.announce_pause
+        self._sender.admission.announce = tier.announce_pause
         return tier
 
     def _outlives(self, error: Exception, age: float) -> bool:

@@ -121,10 +121,10 @@ def test_one_request_probes_after_the_pause_and_an_answer_closes_it() -> None:
     async def act(wolf: WolfClient) -> None:
         await fail(wolf, 3)
         await asyncio.sleep(1)
-        assert not wolf._sender.is_shut()
+        assert not wolf._sender.admission.is_shut()
         probe = asyncio.ensure_future(wolf.task_init("probe"))
         await asyncio.sleep(0.1)
-        assert wolf._sender.is_shut()
+        assert wolf._sender.admission.is_shut()
         assert (await refuse(wolf)).retry_after == 1.0
         assert await probe
         await asyncio.gather(*(wolf.task_init(f"u{number}") for number in range(5)))
@@ -167,9 +167,9 @@ def test_any_answer_of_the_api_breaks_the_row(answer: bytes) -> None:
     async def act(wolf: WolfClient) -> None:
         for _ in range(3):
             await fail(wolf, 2)
-            assert wolf._sender.is_failing
+            assert wolf._sender.admission.is_failing
             await asyncio.gather(wolf.raw_task_init("answered"), return_exceptions=True)
-            assert not wolf._sender.is_failing
+            assert not wolf._sender.admission.is_failing
 
     play(scene, act, breaker=THREE, retry=ONCE)
     assert len(scene.sent) == 9
@@ -318,7 +318,7 @@ def test_none_turns_it_off() -> None:
 
     async def act(wolf: WolfClient) -> None:
         await fail(wolf, 50)
-        assert not wolf._sender.is_failing
+        assert not wolf._sender.admission.is_failing
         assert wolf.stats().breaker_opened == 0
 
     play(scene, act, breaker=None, retry=ONCE)
@@ -334,7 +334,7 @@ def test_a_bulk_run_can_tell_what_says_nothing_of_an_account() -> None:
         for number in range(6):
             with pytest.raises(WolfError) as caught:
                 await wolf.task_init(f"u{number}")
-            held.append(wolf._sender.is_held_up(caught.value))
+            held.append(wolf._sender.admission.is_held_up(caught.value))
         assert held == [True, False, True, True, True, True]
 
     play(scene, act, breaker=THREE, retry=ONCE)
@@ -344,16 +344,16 @@ def test_who_waits_for_a_change_wakes_when_it_opens_and_when_it_closes() -> None
     scene = Scene(in_turn(*[DOWN] * 3, OK))
 
     async def act(wolf: WolfClient) -> None:
-        waiting = asyncio.ensure_future(wolf._sender.wait_for_change())
+        waiting = asyncio.ensure_future(wolf._sender.admission.wait_for_change())
         await fail(wolf, 3)
         await waiting
-        assert wolf._sender.is_shut()
-        await wolf._sender.wait_for_change(wolf._sender.opens_in())
-        assert not wolf._sender.is_shut()
-        waiting = asyncio.ensure_future(wolf._sender.wait_for_change())
+        assert wolf._sender.admission.is_shut()
+        await wolf._sender.admission.wait_for_change(wolf._sender.admission.opens_in())
+        assert not wolf._sender.admission.is_shut()
+        waiting = asyncio.ensure_future(wolf._sender.admission.wait_for_change())
         await wolf.task_init("u")
         await waiting
-        assert not wolf._sender.is_failing
+        assert not wolf._sender.admission.is_failing
 
     play(scene, act, breaker=THREE, retry=ONCE)
 
@@ -413,8 +413,8 @@ async def test_what_this_machine_lacks_counts_for_nothing_and_says_what_to_do(
     assert {error.attempts for error in errors} == {1}
     assert all(type(error) is WolfConnectionError for error in errors)
     assert "lower max_concurrency, or raise ulimit -n" in str(errors[0])
-    assert wolf._sender.is_held_up(errors[0])
-    assert not wolf._sender.is_failing
+    assert wolf._sender.admission.is_held_up(errors[0])
+    assert not wolf._sender.admission.is_failing
     assert await wolf.task_init(box.users[0])
 
 

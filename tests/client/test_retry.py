@@ -245,9 +245,14 @@ async def test_the_deadline_bounds_all_attempts_together(box: Sandbox, client: M
 
 async def test_the_deadline_bounds_the_wait_for_a_place(box: Sandbox, client: MakeClient) -> None:
     wolf = client(box.base_url, max_concurrency=1, timeouts=Timeouts(total=0.08))
-    await wolf._sender._wire().limits.acquire(Deadline(asyncio.get_running_loop(), math.inf))
+    gate = asyncio.Event()
+    box.script(box.users[0], hold(gate))
+    holder = asyncio.ensure_future(wolf.raw_task_init(box.users[0]))
+    await box.wait_for_calls(1)
     await _times_out(wolf, box.users[1], "waiting for one of max_concurrency places", attempts=0)
-    assert not box.calls
+    assert len(box.calls) == 1
+    gate.set()
+    await asyncio.gather(holder, return_exceptions=True)
 
 
 async def test_the_deadline_bounds_the_wait_for_the_rate_limit(

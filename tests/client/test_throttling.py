@@ -291,14 +291,14 @@ def test_the_client_says_that_its_gate_is_closed() -> None:
     scene = Scene(in_turn(refused(7)))
 
     async def act(wolf: WolfClient) -> None:
-        assert not wolf._sender.is_shut()
+        assert not wolf._sender.admission.is_shut()
         call = start(wolf, "u")
         await asyncio.sleep(1)
-        assert wolf._sender.is_shut()
-        assert wolf._sender.opens_in() == pytest.approx(6, abs=0.1)
+        assert wolf._sender.admission.is_shut()
+        assert wolf._sender.admission.opens_in() == pytest.approx(6, abs=0.1)
         assert "gate closed for 6.0 s more" in repr(wolf)
         await call
-        assert not wolf._sender.is_shut()
+        assert not wolf._sender.admission.is_shut()
         assert "gate" not in repr(wolf)
 
     play(scene, act)

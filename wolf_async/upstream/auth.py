@@ -35,8 +35,8 @@ class Credential:
 class Tokens:
     """A fixed token, or one that a provider gives.
 
-    The provider is called once at first need, and once more after the server refused a token, however many
-    requests saw that. Its failures are not remembered.
+    The provider is called once at first need, and once more after the server refused a token,
+    however many requests saw that. Its failures are not remembered.
     """
 
     def __init__(self, source: str | TokenProvider) -> None:
@@ -44,7 +44,7 @@ class Tokens:
         self._fixed: Credential | None = None
         if callable(source):
             self._provider = source
-            # one key and no expiry: what it is here for is that callers share a load, leave and fail alone
+            # one key and no expiry: here callers share a load, and leave and fail alone
             self._held = LoadingCache(self._fetch, policy=CachePolicy(ttl=math.inf, max_entries=1))
         else:
             self._fixed = Credential(check_token(source))
@@ -55,18 +55,24 @@ class Tokens:
         return self._held is not None
 
     def at_hand(self) -> Credential | None:
-        """The credential that can be used without waiting."""
+        """Return the credential that can be used without waiting, if there is one."""
         return self._fixed if self._held is None else self._held.peek("token")
 
     async def get(self) -> Credential:
-        """The credential; raises `WolfAuthError` if the provider fails, with the provider's error in its causes."""
+        """Return the credential, from the provider where there is one.
+
+        Raise `WolfAuthError` if the provider fails, with the provider's error in its causes.
+        """
         if self._held is None:
             assert self._fixed is not None
             return self._fixed
         return await self._held.get("token")
 
     async def renew(self, refused: Credential) -> Credential:
-        """The credential after the server refused that one, which only the first to say so makes the provider see."""
+        """Return the credential to use after the server ``refused`` that one.
+
+        Only the first who says so makes the provider give another one.
+        """
         if self._held is not None and self._held.peek("token") is refused:
             self._held.invalidate("token")
         return await self.get()
@@ -103,7 +109,7 @@ def choose_token(given: str | TokenProvider | None) -> str | TokenProvider:
 
 
 def check_token(token: object, *, name: str = "the token") -> str:
-    """Return the token if it can stand in a header, or raise `WolfConfigError`, which never shows it.
+    """Return the token if it can stand in a header; the `WolfConfigError` never shows it.
 
     ``name`` is where it comes from, for the error's text.
     """

@@ -69,7 +69,7 @@ class Breaker:
         self._probe: object | None = None
 
     def wait_time(self, request: object) -> float:
-        """Return the seconds until ``request`` may go: 0 for now, infinite while another one probes."""
+        """Return the seconds until ``request`` may go; infinite while another one probes."""
         if not self.is_open or self._probe is request:
             return 0.0
         if self._probe is not None:
@@ -77,7 +77,7 @@ class Breaker:
         return max(0.0, self._until - loop_time())
 
     def enter(self, request: object) -> None:
-        """Let ``request`` go, for which `wait_time` has returned 0; it is the probe of an open breaker."""
+        """Let ``request`` go, for which `wait_time` is 0; it is the probe of an open breaker."""
         if self.is_open:
             self._probe = request
 
@@ -88,7 +88,7 @@ class Breaker:
             self._signal.wake()
 
     def settle(self, request: object, error: BaseException | None) -> None:
-        """Learn how ``request``, which was sent, ended: in an answer that was read, or in ``error``."""
+        """Learn how ``request``, which was sent, ended: in an answer, or in ``error``."""
         if self._policy is None:
             return
         is_probe = self._probe is request
@@ -129,7 +129,7 @@ class Breaker:
         return self._policy is not None
 
     def is_shut(self) -> bool:
-        """Tell whether a request would be refused now; unlike `is_open`, not once a probe is due."""
+        """Tell whether a request would be refused now: no longer so once a probe is due."""
         return self.is_open and (self._probe is not None or self._until > loop_time())
 
     def opens_in(self) -> float:

@@ -37,7 +37,7 @@ class Deadline:
 
     @asynccontextmanager
     async def enforce(self, doing: str) -> AsyncGenerator[None, None]:
-        """Cancel the block at the deadline, and raise `WolfTimeoutError` that says what it was ``doing``."""
+        """Cancel the block at the deadline; the `WolfTimeoutError` says what it was ``doing``."""
         try:
             async with asyncio.timeout_at(None if math.isinf(self._when) else self._when):
                 yield

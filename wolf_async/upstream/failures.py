@@ -91,7 +91,7 @@ def is_answer(error: BaseException | None) -> bool:
 
 
 def is_outage(error: BaseException | None) -> bool:
-    """Tell whether a request that ended so means that the upstream is down: no connection, timeout, 5xx."""
+    """Tell whether the upstream seems to be down: no connection, no answer in time, or a 5xx."""
     if isinstance(error, (WolfConnectionError, WolfTimeoutError)):
         return not isinstance(error, WolfCircuitOpenError) and not is_local(error)
     return error is not None and _is_server_error(error)
@@ -129,8 +129,8 @@ def map_error(
 ) -> WolfError:
     """Return the error of ours for one that aiohttp raised.
 
-    ``deadline`` is given if that, not the attempt's own timeout, was the bound. ``handed_in`` tells that the session
-    was the user's, whose settings may be what is wrong.
+    ``deadline`` is given if that, not the attempt's own timeout, was the bound. ``handed_in`` tells
+    that the session was the user's, whose settings may be what is wrong.
     """
     match error:
         case TimeoutError():
@@ -206,8 +206,8 @@ def _unquoted(message: str) -> str:
 def clear_frames(error: BaseException) -> None:
     """Clear the variables of all frames that ``error``, and all behind it, went through.
 
-    They hold the whole body and the request's headers, for as long as somebody keeps the error. To be called only
-    where all these frames are aiohttp's and ours.
+    They hold the whole body and the request's headers, for as long as somebody keeps the error. To
+    be called only where all these frames are aiohttp's and ours.
     """
     for link in iter_causes(error):
         traceback.clear_frames(link.__traceback__)
@@ -216,7 +216,8 @@ def clear_frames(error: BaseException) -> None:
 def bare(error: Exception) -> Exception:
     """Return the error as a cause without the token.
 
-    The token is in the headers of the request, and in what the error quotes of the answer if the server echoed it.
+    The token is in the headers of the request, and in what the error quotes of the answer if the
+    server echoed it.
     """
     match error:
         case aiohttp.ClientResponseError():
@@ -253,7 +254,7 @@ def _strip_response_error(error: aiohttp.ClientResponseError) -> None:
 
 
 def _unproxied(value: object) -> object:
-    """Return the key of a connection without the proxy's URL and password; anything else as it is."""
+    """Return a connection's key without the proxy's URL and password; anything else as it is."""
     if not isinstance(value, ConnectionKey):
         return value
     return value._replace(proxy=None, proxy_auth=None, proxy_headers_hash=None)

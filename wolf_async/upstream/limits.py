@@ -48,9 +48,10 @@ class Limits:
         self._throttle = throttle
 
     async def acquire(self, deadline: Deadline) -> None:
-        """Take a place, then wait for the pace; with neither taken, raise at the deadline.
+        """Take a place, then wait for the pace.
 
-        That raises `WolfTimeoutError`, or `WolfRateLimitError` where the pace was learned from a 429.
+        With neither taken, raise at the deadline: `WolfTimeoutError`, or `WolfRateLimitError` where
+        the pace was learned from a 429.
         """
         if self._places.locked():
             async with deadline.enforce("waiting for one of max_concurrency places"):

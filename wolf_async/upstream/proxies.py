@@ -119,7 +119,7 @@ def _address(text: str) -> _Address | None:
 
 
 def _holds(range_: str, address: _Address) -> bool:
-    """Tell whether ``address`` is in a range such as ``10.0.0.0/8``, or is the one address named."""
+    """Tell whether ``address`` is in a range such as ``10.0.0.0/8``, or is the one named."""
     try:
         return address in ipaddress.ip_network(range_, strict=False)
     except ValueError:

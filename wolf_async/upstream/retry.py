@@ -28,7 +28,7 @@ _MAX_DOUBLINGS: Final = 60
 
 
 class RetryBudget:
-    """Count how many further attempts are allowed: a fraction of the first ones, after a small reserve."""
+    """Count the further attempts that are allowed: a fraction of the first ones, and a reserve."""
 
     __slots__ = ("_fraction", "_left")
 
@@ -38,7 +38,7 @@ class RetryBudget:
 
     def earn(self) -> None:
         """Count a first attempt."""
-        # never more than a bound: a long quiet day must not pay for a storm of attempts in the evening
+        # up to a bound: a long quiet day must not pay for a storm of attempts in the evening
         self._left = max(self._left, min(self._left + self._fraction, _MAX_SAVED))
 
     def spend(self) -> bool:

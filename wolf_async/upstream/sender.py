@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import traceback
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
@@ -16,17 +15,15 @@ from wolf_async.api.redact import read_redacted, redact_error, redact_response
 from wolf_async.api.response import RawResponse
 from wolf_async.cache.inflight import current_load, mark_sent
 from wolf_async.cache.loading import check_ended
-from wolf_async.errors import WolfAuthError, WolfCircuitOpenError, WolfError, WolfRateLimitError
+from wolf_async.errors import WolfAuthError, WolfError
 from wolf_async.events import CANCELLED, Dispatcher, RequestEvent, Stopwatch
 from wolf_async.logs import ThrottledLogger, logger
+from wolf_async.upstream.admission import Admission
 from wolf_async.upstream.auth import Credential, TokenProvider, Tokens
-from wolf_async.upstream.breaker import Breaker
 from wolf_async.upstream.deadline import Deadline
-from wolf_async.upstream.failures import is_local, is_outage, is_transient
-from wolf_async.upstream.limits import Limits, RateLimit
+from wolf_async.upstream.failures import is_transient
 from wolf_async.upstream.retry import Retry
-from wolf_async.upstream.signals import Signal, loop_time
-from wolf_async.upstream.throttle import Pacer, Throttle
+from wolf_async.upstream.signals import loop_time
 from wolf_async.upstream.transport import Transport
 
 if TYPE_CHECKING:
@@ -38,13 +35,11 @@ if TYPE_CHECKING:
     from yarl import URL
 
     from wolf_async.policy import BreakerPolicy, RetryPolicy, Timeouts
+    from wolf_async.upstream.limits import RateLimit
 
 __all__ = ["Post", "Sender"]
 
 T = TypeVar("T")
-
-_COURTESY: Final = 0.005
-"""Seconds by which a load lets others go first for each attempt it had, or it would use up all alone."""
 
 
 class Post(msgspec.Struct, frozen=True):
@@ -77,23 +72,21 @@ class _Load(msgspec.Struct):
 
 
 class _Wiring:
-    """What belongs to one event loop."""
+    """What belongs to one event loop, beside the places of the admission."""
 
-    __slots__ = ("limits", "loop", "transport")
+    __slots__ = ("loop", "transport")
 
-    def __init__(
-        self, loop: asyncio.AbstractEventLoop, transport: Transport, limits: Limits
-    ) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, transport: Transport) -> None:
         self.loop = loop
         self.transport = transport
-        self.limits = limits
 
 
 class Sender:
     """Send the requests of one client, each load until there is an answer or a final error.
 
-    It owns the tokens, the retry budget, the limits, and the transport of the running event loop. Once that loop is
-    closed it starts over on the next one; while it is open, a call from another loop raises `WolfConfigError`.
+    It owns the tokens, the retry budget, the admission of requests, and the transport of the
+    running event loop. Once that loop is closed it starts over on the next one; while it is open,
+    a call from another loop raises `WolfConfigError`.
     """
 
     def __init__(
@@ -118,17 +111,18 @@ class Sender:
         """Requests sent."""
         self.retries = 0
         """Requests sent because an earlier one of the same load failed; part of ``requests``."""
-        self.announce: Callable[[float], object] | None = None
-        """Told after each 429 for how many seconds the gate is closed, for other processes."""
         self._base_url = base_url
         self._tokens = Tokens(token)
-        self._signal = Signal()
         self._dispatcher = dispatcher
-        self._throttle = Throttle(retry, Pacer(rate_limit), self._signal, dispatcher.emit)
-        self._breaker = Breaker(breaker, self._signal, dispatcher.emit)
-        self._retry = Retry(retry, log, sleep=self._throttle.pause)
+        self.admission = Admission(
+            retry=retry,
+            breaker=breaker,
+            max_concurrency=max_concurrency,
+            rate_limit=rate_limit,
+            emit=dispatcher.emit,
+        )
+        self._retry = Retry(retry, log, sleep=self.admission.pause)
         self._timeouts = timeouts
-        self._max_concurrency = max_concurrency
         self._session = session
         self._ssl = ssl
         self._proxy = proxy
@@ -144,10 +138,12 @@ class Sender:
         *,
         post: Post | None = None,
     ) -> tuple[RawResponse, T]:
-        """Ask ``url`` for ``account`` until there is an answer, or an error that no other attempt would mend.
+        """Send requests until there is an answer, or an error that no other attempt would mend.
 
-        ``read`` turns a response into what is wanted, or raises. Return the response and what ``read`` made of it.
-        Raise any `WolfError`, with its ``account`` and ``attempts``; this is the one way up for all of them.
+        ``url`` asks for ``account``; with ``post`` it creates something. ``read`` turns a response
+        into what is wanted, or raises. Return the response and what ``read`` made of it.
+
+        Raise any `WolfError` with its ``account`` and ``attempts``: this is the one way up for all.
         """
         wiring = self._wire()
         load = _Load(account, url, Deadline(wiring.loop, self._timeouts.total), post)
@@ -188,79 +184,20 @@ class Sender:
     async def _exchange(
         self, wiring: _Wiring, load: _Load, credential: Credential, read: Callable[[RawResponse], T]
     ) -> tuple[RawResponse, T]:
-        """Send one request when it may go, and read its answer; an error of it is free of the token."""
-        await self._admit(wiring, load)
+        """Send one request when it may go, and read its answer; an error holds no token."""
+        await self.admission.acquire(load)
         try:
             response = await self._request(wiring.transport, load, credential)
             answer = read_redacted(credential.token, response, read)
         except BaseException as error:
-            self._settle(load, error)
+            self.admission.release(load, error)
+            if isinstance(error, WolfError):
+                # they hold what the server sent; and the load may wait for long with its last error
+                traceback.clear_frames(error.__traceback__)
+                load.failed = error
             raise
-        else:
-            self._settle(load, None)
-            return answer
-        finally:
-            wiring.limits.release()
-
-    async def _admit(self, wiring: _Wiring, load: _Load) -> None:
-        """Take a place for a request, at a moment at which the gate and the breaker let it go."""
-        try:
-            while True:
-                # before a place is taken, or those who wait here would keep others from sending
-                await self._wait_for_turn(load)
-                await wiring.limits.acquire(load.deadline)
-                # after a wait for the place this may have changed
-                if load.deadline.remaining() > 0 and self._may_go(load):
-                    return
-                wiring.limits.release()
-                self._give_turn_on(load)
-        except BaseException:
-            self._give_turn_on(load)
-            raise
-
-    async def _wait_for_turn(self, load: _Load) -> None:
-        """Wait until the gate and the breaker let a request go, or raise what they say."""
-        while not self._may_go(load):
-            remaining = load.deadline.remaining()
-            wait = self._breaker.wait_time(load)
-            if wait and load.failed is None:
-                raise self._breaker.error()
-            # its own last error says more than that the breaker is open
-            if wait and load.failed and self._breaker.opens_in() >= remaining:
-                raise load.failed
-            self._throttle.check(load.deadline)
-            if remaining <= 0:
-                raise load.deadline.timeout_error("waiting for the server to take requests again")
-            wait = max(wait, self._throttle.wait_time(load)) + load.attempts * _COURTESY
-            await self._signal.wait(min(wait, remaining))
-        if load.deadline.remaining() <= 0:
-            raise load.deadline.timeout_error("waiting to send a request")
-
-    def _may_go(self, load: _Load) -> bool:
-        """Tell whether the gate and the breaker let a request go now, and take its turn if so."""
-        throttle, breaker = self._throttle, self._breaker
-        if not (throttle.is_closed or breaker.is_open):
-            return True
-        if throttle.wait_time(load) or breaker.wait_time(load):
-            return False
-        throttle.enter(load)
-        breaker.enter(load)
-        return True
-
-    def _give_turn_on(self, load: _Load) -> None:
-        self._throttle.leave(load)
-        self._breaker.leave(load)
-
-    def _settle(self, load: _Load, error: BaseException | None) -> None:
-        """Tell the gate and the breaker how a request ended."""
-        if isinstance(error, WolfError):
-            # they hold what the server sent; and the load may wait for long with its last error
-            traceback.clear_frames(error.__traceback__)
-            load.failed = error
-        self._throttle.settle(load, load.sent_at, error)
-        if self.announce is not None and isinstance(error, WolfRateLimitError):
-            self.announce(self._throttle.opens_in())
-        self._breaker.settle(load, error)
+        self.admission.release(load, None)
+        return answer
 
     async def _request(
         self, transport: Transport, load: _Load, credential: Credential
@@ -276,8 +213,9 @@ class Sender:
         stopwatch = Stopwatch() if self._is_heard() else None
         status: int | None = None
         failure: str | None = CANCELLED
-        # What a request starts besides, in a middleware or a trace of a session that was handed in, is not waited for by
-        # the load, and may ask for the same account. And a kept connection keeps the context that it was opened in.
+        # What a request starts besides, in a middleware or a trace of a session that was handed in,
+        # is not waited for by the load, and may ask for the same account. And a kept connection
+        # keeps the context that it was opened in.
         within = current_load.set(None)
         try:
             response = await self._send_one(transport, load, credential)
@@ -329,22 +267,18 @@ class Sender:
             load.url, credential.headers, load.post.body, load.post.about_to_send
         )
 
-    def hold(self, seconds: float) -> None:
-        """Close the gate, as for a 429: another process with this token got one."""
-        self._throttle.hold(seconds)
-
     def redact(self, response: RawResponse) -> RawResponse:
         """Return ``response`` without the token, even where the server echoed it."""
         credential = self._tokens.at_hand()
         return response if credential is None else redact_response(credential.token, response)
 
     def _wire(self) -> _Wiring:
-        """Return the transport and the limits of the running loop; made without a pause, so that there is one of each."""
+        """Return what the running loop has; made without a pause, so that there is one of each."""
         loop = asyncio.get_running_loop()
         if self._wiring is None or self._wiring.loop is not loop:
             self.check_loop()
             if self._wiring is not None:
-                self._start_over()
+                self.admission.start_over()
             transport = Transport(
                 self._base_url,
                 self._timeouts,
@@ -354,81 +288,11 @@ class Sender:
                 ssl=self._ssl,
                 proxy=self._proxy,
             )
-            self._wiring = _Wiring(loop, transport, Limits(self._max_concurrency, self._throttle))
+            self._wiring = _Wiring(loop, transport)
         return self._wiring
 
-    def _start_over(self) -> None:
-        """Forget who waited on an event loop that has ended; the gate and the breaker stay as they are."""
-        self._signal.forget()
-        self._throttle.start_over()
-        self._breaker.start_over()
-
-    # --- what the client, its cache and a bulk run ask ------------------------------------------------------
-
-    @property
-    def throttled(self) -> int:
-        """Count the requests that the server refused as too many (429)."""
-        return self._throttle.refused
-
-    @property
-    def breaker_opened(self) -> int:
-        """Count how often the breaker has opened."""
-        return self._breaker.opened
-
-    def is_shut(self) -> bool:
-        """Tell whether a request would not be sent at once, since the gate or the breaker is shut.
-
-        So a load makes no sense now for who has a stale answer that may stand in, and a bulk run takes
-        no further account. False again as soon as one request may go first, or probe.
-        """
-        return self._throttle.is_shut() or self._breaker.is_shut()
-
-    def opens_in(self) -> float:
-        """Return the seconds for which the gate or the breaker is shut; 0 if none is.
-
-        Also 0 while one request goes first, or probes: what comes of it, nobody knows.
-        """
-        return max(self._throttle.opens_in(), self._breaker.opens_in())
-
-    def describe(self) -> str:
-        """Return what is shut and for how long, as in ``gate closed for 2.0 s more``; empty if nothing is."""
-        shut = (self._throttle.describe(), self._breaker.describe())
-        return ", ".join(filter(None, shut))
-
-    def refusal(self) -> WolfError:
-        """Return the error of a request that is not sent, since the gate or the breaker is shut."""
-        if self._throttle.is_shut():
-            return self._throttle.error(self._throttle.opens_in())
-        return self._breaker.error()
-
-    @property
-    def is_failing(self) -> bool:
-        """Whether requests fail in a row (no connection, timeout, 5xx), the breaker open or not yet.
-
-        False as soon as the API has answered anything; always False with ``breaker=None``.
-        """
-        return self._breaker.row > 0
-
-    def is_held_up(self, error: BaseException) -> bool:
-        """Tell whether a failed load may say nothing about its account.
-
-        It failed in a row of failures, of the breaker, of the gate or its pace, or of what this
-        machine lacks. So a bulk run may keep the account and ask again when that is over.
-        """
-        if isinstance(error, (WolfCircuitOpenError, WolfRateLimitError)) or is_local(error):
-            return True
-        return self._breaker.is_on and is_outage(error)
-
-    async def wait_for_change(self, seconds: float = math.inf) -> None:
-        """Wait until the gate or the breaker opens, shuts or lets one request go, or a row of failures ends.
-
-        No longer than ``seconds``; then look again. A pause that is over by the clock is no change:
-        wait no longer than `opens_in`.
-        """
-        await self._signal.wait(seconds)
-
     def check_loop(self) -> None:
-        """Raise `WolfConfigError` if this belongs to another event loop than the running one, and that is still open."""
+        """Raise `WolfConfigError` on another event loop than its own, if that is still open."""
         if self._wiring is not None and self._wiring.loop is not asyncio.get_running_loop():
             check_ended(self._wiring.loop)
 
@@ -438,7 +302,10 @@ class Sender:
         return self._wiring is not None
 
     async def aclose(self) -> None:
-        """End a call of the token provider, and close the session if it is ours; no load is under way any more."""
+        """End a call of the token provider, and close the session if it is ours.
+
+        To be called when no load is under way any more.
+        """
         wiring, self._wiring = self._wiring, None
         async with AsyncExitStack() as steps:  # both of them, whatever becomes of the other
             if wiring is not None and not wiring.loop.is_closed():

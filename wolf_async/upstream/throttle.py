@@ -57,8 +57,8 @@ _COUNTED: Final = 1000
 class Throttle:
     """Hold requests back after a 429: a gate for all of them, then a pace.
 
-    A request is whatever object stands for it, the same in `wait_time`, `enter` and `settle`. The gate
-    and the pace outlive event loops.
+    A request is whatever object stands for it, the same in `wait_time`, `enter` and `settle`. The
+    gate and the pace outlive event loops.
     """
 
     __slots__ = (
@@ -110,7 +110,7 @@ class Throttle:
         """When answers came that were no 429."""
 
     def wait_time(self, request: object) -> float:
-        """Return the seconds until ``request`` may go: 0 for now, infinite while another goes first."""
+        """Return the seconds until ``request`` may go; infinite while another one goes first."""
         if not self.is_closed:
             return 0.0
         left = self._opens_at - loop_time()
@@ -119,7 +119,7 @@ class Throttle:
         return 0.0 if self._first is None or self._first is request else math.inf
 
     def enter(self, request: object) -> None:
-        """Let ``request`` go, for which `wait_time` has returned 0; at a closed gate it goes first."""
+        """Let ``request`` go, for which `wait_time` is 0; at a closed gate it goes first."""
         if self.is_closed:
             self._first = request
 
@@ -148,7 +148,7 @@ class Throttle:
         )
 
     def settle(self, request: object, sent_at: float, error: BaseException | None) -> None:
-        """Learn how ``request``, sent at ``sent_at`` (`loop_time`), ended: in an answer, or in ``error``."""
+        """Learn how ``request``, sent at ``sent_at`` (`loop_time`), ended."""
         now = loop_time()
         if isinstance(error, WolfRateLimitError):
             self._refuse(error.retry_after, now, is_new=sent_at > self._closed_at)
@@ -204,15 +204,15 @@ class Throttle:
         return random.uniform(0, min(bound, self._retry.max_backoff))
 
     def is_shut(self) -> bool:
-        """Tell whether a request would have to wait now; unlike `is_closed`, not once one may go first."""
+        """Tell whether a request would have to wait now: no longer so once one may go first."""
         return self.is_closed and (self._first is not None or self._opens_at > loop_time())
 
     def opens_in(self) -> float:
-        """Return the seconds for which requests are held back; 0 if none is, or while one goes first."""
+        """Return the seconds for which requests are held back; 0 while one goes first."""
         return max(0.0, self._until - loop_time()) if self.is_closed else 0.0
 
     async def pause(self, seconds: float, deadline: Deadline) -> None:
-        """Sleep between two attempts of a load; raise as `check` as soon as the gate closes for too long."""
+        """Sleep between two attempts of a load; raise as `check` once the gate closes for long."""
         until = loop_time() + seconds
         while (left := until - loop_time()) > 0:
             await self._signal.wait(left)
@@ -224,7 +224,7 @@ class Throttle:
         self.pacer.start_over()
 
     def describe(self) -> str:
-        """Return for how long the gate is closed, and the learned pace; empty if there is neither."""
+        """Return how long the gate is closed, and the learned pace; empty if there is neither."""
         gate = f"gate closed for {self.opens_in():.1f} s more" if self.is_closed else ""
         return ", ".join(filter(None, (gate, self.pacer.describe())))
 
@@ -273,8 +273,8 @@ class Pacer:
     async def acquire(self, throttle: Throttle, deadline: Deadline) -> None:
         """Wait until the next request is due.
 
-        Raise at once, or at the deadline, if that is too late: `WolfRateLimitError` where the pace was
-        learned, `WolfTimeoutError` where it is the limit that was set.
+        Raise at once, or at the deadline, if that is too late: `WolfRateLimitError` where the pace
+        was learned, `WolfTimeoutError` where it is the limit that was set.
         """
         left = self._due_in() + self._waiting * self.interval
         if left >= deadline.remaining():
@@ -321,7 +321,7 @@ class Pacer:
             self._set(max(self._pace * _CUT, _SLOWEST))
 
     def learn(self, rate: float) -> None:
-        """Learn a first pace from the ``rate`` per second of accepted requests, now that the gate opens."""
+        """Learn a first pace when the gate opens, from the ``rate`` of accepted requests."""
         if rate and math.isinf(self._pace):
             self._set(max(rate * _CUT, _SLOWEST))
         self._take_turn()  # for the request that went first

@@ -45,9 +45,10 @@ _NEVER: Final = math.inf
 
 
 class Transport:
-    """Sends one request and reads its answer, over a session of its own or over one that was handed in.
+    """Send one request and read its answer, over an own session or one that was handed in.
 
-    Redirects are not followed, ``.netrc`` is not read, and cookies are not kept. Belongs to one event loop.
+    Redirects are not followed, ``.netrc`` is not read, and cookies are not kept. It belongs to one
+    event loop.
     """
 
     def __init__(
@@ -73,7 +74,7 @@ class Transport:
         # the attempt's own time is kept in `get`, which tells it from the deadline's
         self._connect_within = aiohttp.ClientTimeout(
             total=None,
-            # this counts the wait for a place in the pool as well; only a pool of our own has no such wait
+            # this counts the wait for a place in the pool as well, which an own pool does not have
             connect=connect if self._owned else None,
             sock_connect=None if self._owned else connect,
             # aiohttp rounds longer timeouts up to whole seconds above this threshold
@@ -84,7 +85,7 @@ class Transport:
             _begin(self._keeper)
 
     def _new_session(self) -> aiohttp.ClientSession:
-        # no limit here: the place that a request takes is counted before it comes this far, for every kind of session
+        # no limit here: places are counted before a request comes this far, whatever the session
         return aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0),
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -95,10 +96,11 @@ class Transport:
     async def get(
         self, url: SplitResult, headers: CIMultiDictProxy[str], deadline: Deadline
     ) -> RawResponse:
-        """The answer to one GET, whatever its status.
+        """Return the answer to one GET, whatever its status.
 
-        Raises `WolfTimeoutError`, `WolfConnectionError`, `WolfClosedError` if the session is closed; and for a body that
-        is too large or whose compression is broken a `WolfAPIError` by its status, or `WolfDecodeError`.
+        Raise `WolfTimeoutError`, `WolfConnectionError`, `WolfClosedError` if the session is closed;
+        and for a body that is too large or whose compression is broken a `WolfAPIError` by its
+        status, or `WolfDecodeError`.
         """
         return await self._exchange(
             lambda: self._session.get(
@@ -193,7 +195,7 @@ class Transport:
                     break
             else:
                 return b"".join(chunks)
-        # nothing of it is kept: what was cut off in the middle of the token could not be told from other text
+        # nothing of it is kept: half a token could not be told from other text
         reason = f"the answer is larger than {self._max_body} bytes"
         raise _unread(response, reason, self._base_url)
 
@@ -213,9 +215,10 @@ class Transport:
 
 
 class _Response(aiohttp.ClientResponse):
-    """Refuse a connection on which the server has spoken out of turn, right after the request is written.
+    """Refuse a connection on which the server has spoken out of turn.
 
-    Without this check a late answer, still lying in a kept connection, is delivered for another account.
+    Without this check a late answer, still lying in a kept connection, is delivered for another
+    account.
     """
 
     async def start(self, connection: Connection) -> aiohttp.ClientResponse:
@@ -226,10 +229,10 @@ class _Response(aiohttp.ClientResponse):
 
 
 async def _until_the_loop_ends(session: aiohttp.ClientSession) -> AsyncGenerator[None]:
-    """Holds an open session, and closes it when it is closed itself, at the latest by the end of its event loop.
+    """Hold an open session, and close it at the latest when its event loop ends.
 
-    `asyncio.run` ends asynchronous generators before it closes their loop. So a client that moves on to another loop
-    leaves no connections behind, which nobody could close any more.
+    `asyncio.run` ends asynchronous generators before it closes their loop. So a client that moves
+    on to another loop leaves no connections behind, which nobody could close any more.
     """
     try:
         yield

@@ -1,0 +1,204 @@
+"""When a request may be sent: first the gate and the breaker, then a place and the pace."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Final, Protocol
+
+from wolf_async.errors import WolfCircuitOpenError, WolfError, WolfRateLimitError
+from wolf_async.upstream.breaker import Breaker
+from wolf_async.upstream.failures import is_local, is_outage
+from wolf_async.upstream.limits import Limits, RateLimit
+from wolf_async.upstream.signals import Signal
+from wolf_async.upstream.throttle import Pacer, Throttle
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from wolf_async.events import Event
+    from wolf_async.policy import BreakerPolicy, RetryPolicy
+    from wolf_async.upstream.deadline import Deadline
+
+__all__ = ["Admission"]
+
+_COURTESY: Final = 0.005
+"""Seconds by which a load lets others go first for each attempt that it had.
+
+Otherwise one load would use up its attempts alone.
+"""
+
+
+class _Load(Protocol):
+    """What is known here of a load, of which one request at a time is to be sent."""
+
+    @property
+    def deadline(self) -> Deadline: ...
+    @property
+    def attempts(self) -> int: ...
+    @property
+    def sent_at(self) -> float: ...
+    @property
+    def failed(self) -> WolfError | None: ...
+
+
+class Admission:
+    """Admit requests one by one, and learn from how they end.
+
+    The gate, the pace and the breaker outlive event loops; the places do not. What a bulk run and a
+    cache ask of the upstream's state, they ask here.
+    """
+
+    def __init__(
+        self,
+        *,
+        retry: RetryPolicy,
+        breaker: BreakerPolicy | None,
+        max_concurrency: int,
+        rate_limit: RateLimit | None,
+        emit: Callable[[Event], object],
+    ) -> None:
+        self.announce: Callable[[float], object] | None = None
+        """Told after each 429 for how many seconds the gate is closed, for other processes."""
+        self._signal = Signal()
+        self._throttle = Throttle(retry, Pacer(rate_limit), self._signal, emit)
+        self._breaker = Breaker(breaker, self._signal, emit)
+        self._max_concurrency = max_concurrency
+        self._limits = Limits(max_concurrency, self._throttle)
+
+    async def pause(self, seconds: float, deadline: Deadline) -> None:
+        """Sleep between two attempts; raise as soon as the gate closes for too long a time."""
+        await self._throttle.pause(seconds, deadline)
+
+    async def acquire(self, load: _Load) -> None:
+        """Take a place for a request, at a moment at which the gate and the breaker let it go.
+
+        With nothing taken, raise `WolfRateLimitError`, `WolfCircuitOpenError`, `WolfTimeoutError`,
+        or the load's own last error.
+        """
+        try:
+            while True:
+                # before a place is taken, or those who wait here would keep others from sending
+                await self._wait_for_turn(load)
+                await self._limits.acquire(load.deadline)
+                # after a wait for the place this may have changed
+                if load.deadline.remaining() > 0 and self._may_go(load):
+                    return
+                self._limits.release()
+                self._give_turn_on(load)
+        except BaseException:
+            self._give_turn_on(load)
+            raise
+
+    async def _wait_for_turn(self, load: _Load) -> None:
+        while not self._may_go(load):
+            remaining = load.deadline.remaining()
+            wait = self._breaker.wait_time(load)
+            if wait and load.failed is None:
+                raise self._breaker.error()
+            # its own last error says more than that the breaker is open
+            if wait and load.failed and self._breaker.opens_in() >= remaining:
+                raise load.failed
+            self._throttle.check(load.deadline)
+            if remaining <= 0:
+                raise load.deadline.timeout_error("waiting for the server to take requests again")
+            wait = max(wait, self._throttle.wait_time(load)) + load.attempts * _COURTESY
+            await self._signal.wait(min(wait, remaining))
+        if load.deadline.remaining() <= 0:
+            raise load.deadline.timeout_error("waiting to send a request")
+
+    def _may_go(self, load: _Load) -> bool:
+        """Tell whether the gate and the breaker let a request go now, and take its turn if so."""
+        throttle, breaker = self._throttle, self._breaker
+        if not (throttle.is_closed or breaker.is_open):
+            return True
+        if throttle.wait_time(load) or breaker.wait_time(load):
+            return False
+        throttle.enter(load)
+        breaker.enter(load)
+        return True
+
+    def _give_turn_on(self, load: _Load) -> None:
+        self._throttle.leave(load)
+        self._breaker.leave(load)
+
+    def release(self, load: _Load, error: BaseException | None) -> None:
+        """Give the place of a request back, and learn how it ended."""
+        self._limits.release()
+        self._throttle.settle(load, load.sent_at, error)
+        if self.announce is not None and isinstance(error, WolfRateLimitError):
+            self.announce(self._throttle.opens_in())
+        self._breaker.settle(load, error)
+
+    def hold(self, seconds: float) -> None:
+        """Close the gate, as for a 429: another process with this token got one."""
+        self._throttle.hold(seconds)
+
+    def start_over(self) -> None:
+        """Forget who waited on an event loop that has ended; gate and breaker stay as they are."""
+        self._signal.forget()
+        self._throttle.start_over()
+        self._breaker.start_over()
+        self._limits = Limits(self._max_concurrency, self._throttle)
+
+    # --- what the client, its cache and a bulk run ask ------------------------------------------
+
+    @property
+    def throttled(self) -> int:
+        """How many requests the server refused as too many (429)."""
+        return self._throttle.refused
+
+    @property
+    def breaker_opened(self) -> int:
+        """How often the breaker has opened; a probe that fails does not count."""
+        return self._breaker.opened
+
+    def is_shut(self) -> bool:
+        """Tell whether the gate or the breaker keeps a request from being sent at once.
+
+        So a load makes no sense now for who has a stale answer that may stand in, and a bulk run
+        takes no further account. False again as soon as one request may go first, or probe.
+        """
+        return self._throttle.is_shut() or self._breaker.is_shut()
+
+    def opens_in(self) -> float:
+        """Return the seconds for which the gate or the breaker is shut; 0 if none is.
+
+        Also 0 while one request goes first, or probes: what comes of it, nobody knows.
+        """
+        return max(self._throttle.opens_in(), self._breaker.opens_in())
+
+    def describe(self) -> str:
+        """Return what is shut, as in ``gate closed for 2.0 s more``; empty if nothing is."""
+        return ", ".join(filter(None, (self._throttle.describe(), self._breaker.describe())))
+
+    def refusal(self) -> WolfError:
+        """Return the error of a request that is not sent, since the gate or the breaker is shut."""
+        if self._throttle.is_shut():
+            return self._throttle.error(self._throttle.opens_in())
+        return self._breaker.error()
+
+    @property
+    def is_failing(self) -> bool:
+        """Whether requests fail in a row, whether the breaker is open or not yet.
+
+        False as soon as the API has answered anything; always False with ``breaker=None``.
+        """
+        return self._breaker.row > 0
+
+    def is_held_up(self, error: BaseException) -> bool:
+        """Tell whether a failed load may say nothing about its account.
+
+        It failed in a row of failures, of the breaker, of the gate or its pace, or of what this
+        machine lacks. So a bulk run may keep the account and ask again when that is over.
+        """
+        if isinstance(error, (WolfCircuitOpenError, WolfRateLimitError)) or is_local(error):
+            return True
+        return self._breaker.is_on and is_outage(error)
+
+    async def wait_for_change(self, seconds: float = math.inf) -> None:
+        """Wait until the gate, the breaker or a row of failures is no longer what it was.
+
+        No longer than ``seconds``; then look again. A pause that is over by the clock is no change:
+        wait no longer than `opens_in`.
+        """
+        await self._signal.wait(seconds)
