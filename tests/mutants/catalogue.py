@@ -106,7 +106,8 @@ IN_FLIGHT: Final = (
         "        del self._waiters[waiter]\n",
         "        self._waiters.pop(waiter, None)\n",
         "who is cancelled as the load ends cancels a load that has ended",
-        seen_by="cache/test_cache_leaving.py",
+        survives="a load that has ended has neither a task nor an owner any more, and one that "
+        "closing has resolved was cancelled in the same step",
     ),
     Mutant(
         "refresh_dies_with_its_joiner",
