@@ -236,8 +236,8 @@ class _Run:
         """Return the next account, or one that was held back if what did so is over.
 
         While a row of failures lasts, new accounts show whether the upstream is at fault. Where
-        none can come before those held back have their results, it is shown by asking once more
-        for one that was answered.
+        none can come before those held back have their results, and when requests fail again or
+        the breaker wants a probe, that is shown by asking once more for one that was answered.
         """
         while self._held_back and not (is_over or self._row_has_ended()):
             if not self._asking and self._source.is_of_no_help:

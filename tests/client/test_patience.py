@@ -52,7 +52,7 @@ def now() -> float:
 
 
 class When(Step, frozen=True):
-    """A step for those requests of which ``applies`` says so at that moment; a short delay for all."""
+    """A short delay for all requests, and a step for those that come while ``applies`` says so."""
 
     step: Step
     applies: Callable[[], bool]

@@ -50,6 +50,7 @@ class Upstream:
         self.asked: list[tuple[float, Account]] = []
         self.takes = 0.0
         """Seconds that each answer takes."""
+        self.slow: dict[Account, float] = {}
         self.under_way = 0
         self.peak = 0
 
@@ -58,7 +59,7 @@ class Upstream:
         self.under_way += 1
         self.peak = max(self.peak, self.under_way)
         try:
-            await asyncio.sleep(self.takes)
+            await asyncio.sleep(self.slow.get(account, self.takes))
         finally:
             self.under_way -= 1
         said = self.says.get(account, TaskInit())
@@ -66,6 +67,9 @@ class Upstream:
             raise said
         is_stale = account in self.stale
         return Answer(init=said, fetched_at=datetime.now(UTC), age=0.0, is_stale=is_stale)
+
+    def times(self) -> list[float]:
+        return [at for at, _ in self.asked]
 
     def times_of(self, account: Account) -> list[float]:
         return [at for at, asked in self.asked if asked == account]
@@ -294,14 +298,13 @@ def test_a_change_that_was_undone_before_the_reader_looked_is_none() -> None:
 def test_what_takes_longer_than_a_period_is_not_asked_for_twice_at_once() -> None:
     async def main() -> None:
         upstream = Upstream()
-        upstream.takes = 3.5 * EVERY
+        upstream.slow[B] = 3.5 * EVERY
         reader = Reader(upstream, [A, B, C])
-        await asyncio.sleep(40 * EVERY)
-        assert upstream.peak == 3
-        for account in (A, B, C):
-            times = upstream.times_of(account)
-            assert len(times) > 8
-            assert all(after - before >= upstream.takes for before, after in pairwise(times))
+        await asyncio.sleep(40.5 * EVERY)
+        times = upstream.times_of(B)
+        assert len(times) > 8
+        assert all(after - before >= 3.5 * EVERY for before, after in pairwise(times))
+        assert {len(upstream.times_of(account)) for account in (A, C)} == {40, 41}
         await reader.leave()
 
     virtual_time.run(main())
@@ -326,13 +329,31 @@ def test_a_hold_up_does_not_end_in_a_burst() -> None:
         reader = Reader(upstream, accounts(100), concurrency=10)
         await asyncio.sleep(2.5 * EVERY)
         upstream.takes = 5 * EVERY
-        await asyncio.sleep(EVERY)
+        await asyncio.sleep(EVERY)  # all workers are held up by now
         upstream.takes = 0.0
-        await asyncio.sleep(4.1 * EVERY)  # what was under way has just ended
-        before = len(upstream.asked)
-        await asyncio.sleep(EVERY)
-        assert len(upstream.asked) - before <= 110
+        await asyncio.sleep(7 * EVERY)
+        (end,) = [before for before, after in pairwise(upstream.times()) if after - before > EVERY]
+        goes_on = next(at for at in upstream.times() if at > end)
+        assert len([at for at in upstream.times() if goes_on <= at < goes_on + EVERY]) <= 115
         await reader.leave()
+
+    virtual_time.run(main())
+
+
+def test_timers_that_come_late_cost_no_turn() -> None:
+    async def main() -> None:
+        upstream = Upstream()
+
+        async def late(seconds: float) -> None:
+            await asyncio.sleep(seconds + 0.25)
+
+        stream = watch_many(
+            accounts(100), upstream.ask, every=EVERY, unchanged=True, concurrency=4, sleep=late
+        )
+        async with aclosing(stream):
+            for _ in range(700):
+                await anext(stream)
+        assert asyncio.get_running_loop().time() == pytest.approx(7 * EVERY, abs=0.5)
 
     virtual_time.run(main())
 
