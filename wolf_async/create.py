@@ -205,14 +205,13 @@ class TaskCreator:
 
     async def _check(self, creation: _Creation) -> None:
         init = await self._ask(creation.account)
-        problems = creation.draft.problems(init)
-        errors = [problem for problem in problems if problem.severity == "error"]
-        if errors:
-            more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+        # errors first: the text tells the first of them
+        problems = sorted(creation.draft.problems(init), key=lambda each: each.severity != "error")
+        if problems and problems[0].severity == "error":
             raise WolfDraftError(
                 f"the task {creation.draft.name!r} cannot be created as it is: "
-                f"{errors[0].path}: {errors[0].message}{more}",
-                problems=problems,
+                f"{problems[0].path}: {problems[0].message}",
+                problems=tuple(problems),
                 account=creation.account,
             )
 

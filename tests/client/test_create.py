@@ -207,14 +207,14 @@ async def test_a_draft_with_errors_is_not_sent_and_the_error_tells_all(
 ) -> None:
     wolf = client(box.base_url)
     init = await wolf.task_init(user_of(box))
-    draft = make_draft(init, script=999, end_action=9)
+    past = {"start": "2024-01-01 00:00:00", "stop": "2025-01-01 00:00:00"}
+    draft = make_draft(init, script=init.outbound_group_v2[1], **past)
     with pytest.raises(WolfDraftError) as caught:
         await wolf.create_task(user_of(box), draft=draft)
-    problems = draft.problems(init)
-    assert caught.value.problems == problems
-    assert len(problems) == 2
-    assert problems[0].path in str(caught.value)
-    assert problems[0].message in str(caught.value)
+    warning, wrong = draft.problems(init)
+    assert (warning.severity, wrong.severity) == ("warning", "error")
+    assert caught.value.problems == (wrong, warning)
+    assert f"{wrong.path}: {wrong.message}" in str(caught.value)
     assert caught.value.account == Account(user_of(box))
     assert posts(box) == []
 

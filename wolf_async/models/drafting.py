@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime, tzinfo
-from typing import Any, TypeAlias, TypedDict
+from typing import Any, TypeAlias, TypedDict, cast
 
 from wolf_async.errors import WolfConfigError
 from wolf_async.models import hours
@@ -22,6 +22,7 @@ __all__ = [
     "OptionalFields",
     "as_holidays",
     "as_id",
+    "as_items",
     "as_stamp",
     "as_task_lines",
     "optional_fields",
@@ -91,11 +92,18 @@ def as_stamp(path: str, at: object, zone: str | tzinfo, *, seconds: bool = True)
     return hours.write_stamp(at, zone, seconds=seconds)
 
 
+def as_items(path: str, value: object) -> tuple[Any, ...]:
+    """Return what can be iterated over as a tuple; a text and a mapping count as no list."""
+    if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable):
+        raise draft_error(path, "not_a_list", f"a list is expected, not {value!r}")
+    return tuple(cast("Any", value))
+
+
 def as_holidays(spans: Iterable[AnyHoliday], zone: str | tzinfo) -> tuple[Holiday, ...]:
     """Return holidays, made of pairs where they are pairs."""
-    return tuple(
-        _as_holiday(f"$.task_extras.holiday[{at}]", each, zone) for at, each in enumerate(spans)
-    )
+    path = "$.task_extras.holiday"
+    items = enumerate(as_items(path, spans))
+    return tuple(_as_holiday(f"{path}[{at}]", each, zone) for at, each in items)
 
 
 def _as_holiday(path: str, span: Any, zone: str | tzinfo) -> Holiday:

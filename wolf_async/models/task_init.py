@@ -25,6 +25,7 @@ from wolf_async.models.drafting import (
     OptionalFields,
     as_holidays,
     as_id,
+    as_items,
     as_stamp,
     as_task_lines,
     optional_fields,
@@ -225,7 +226,7 @@ class TaskInit(msgspec.Struct, frozen=True, gc=False, kw_only=True):
         usage: int | None,
         at: datetime | None,
     ) -> tuple[TaskLine, ...]:
-        given = None if lines is None else tuple(lines)
+        given = None if lines is None else as_items("$.task_extras.line", lines)
         limited = None if given is None else as_task_lines(given)
         if limited is not None:
             return limited

@@ -18,6 +18,10 @@ asks for::
         gate.set()
         await waiting
 
+A POST makes a task, which takes its limits off the `residue` of its lines (`Sandbox.tasks`). A step
+strikes before the task is made, or after it: ``serve() + disconnect()`` makes it, and answers
+nothing.
+
 No step sleeps unless it says so. Steps add up (``hold(gate) + disconnect()``), go to single
 requests (`Sandbox.script`), to every n-th (`Sandbox.fault_every`) or to all of them
 (`Sandbox.always`, until `Sandbox.heal`). `FakeClock` stands in for `time.monotonic`, here and in
