@@ -222,13 +222,13 @@ class LoadingCache(Generic[K, V]):
         if max_age is not None:
             check_seconds("max_age", max_age)
         entry = self._store.find(key)
-        if entry is None or entry.error is not None:
+        if entry is None:
             return None
         now = self._clock()
-        until = max(entry.revalidate_until, entry.stand_in_until if stale else LONG_AGO)
-        if entry.is_fresh_for(max_age, now) or (max_age is None and now <= until):
-            return entry.value
-        return None
+        if max_age is not None:
+            return entry.value if entry.is_fresh_for(max_age, now) else None
+        serves = now <= entry.fresh_until or now <= entry.revalidate_until
+        return entry.value if serves or (stale and now <= entry.stand_in_until) else None
 
     def held(self, key: K) -> V | None:
         """Return the value that is held for ``key``, whatever its age.
