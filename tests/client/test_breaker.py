@@ -443,3 +443,31 @@ def test_policies_that_make_no_sense(settings: dict[str, Any]) -> None:
 def test_the_policy_is_checked_by_the_client() -> None:
     with pytest.raises(WolfConfigError, match="breaker must be of type BreakerPolicy or None"):
         WolfClient("token", breaker=CachePolicy())  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+# --- on the real clock -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.real_time
+async def test_refused_connections_open_it_and_a_server_that_is_back_closes_it(
+    client: MakeClient,
+) -> None:
+    async with RawServer(Scene(in_turn(OK)).serve) as gone:
+        port = gone.port
+    wolf = client(f"http://127.0.0.1:{port}", breaker=BreakerPolicy(failures=5, pause=0.2))
+    results = await ask_all(wolf, map(str, range(20)), 4)
+    assert all(isinstance(result, WolfConnectionError) for result in results.values())
+    assert any(isinstance(result, WolfCircuitOpenError) for result in results.values())
+    assert wolf.stats().requests < 20
+    server = await asyncio.start_server(_answer_ok, "127.0.0.1", port)
+    async with server:
+        await asyncio.sleep(wolf._sender.admission.opens_in() + 0.01)
+        results = await ask_all(wolf, map(str, range(20)), 1)
+        assert all(isinstance(result, TaskInit) for result in results.values())
+
+
+async def _answer_ok(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+        while await reader.readuntil(b"\r\n\r\n"):
+            writer.write(OK)
+    writer.close()

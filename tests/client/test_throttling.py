@@ -475,3 +475,27 @@ def test_a_5xx_opens_the_gate_for_the_others() -> None:
         assert Counter(map(type, results.values())) == {TaskInit: 2, WolfServerError: 1}
 
     play(scene, act, retry=RetryPolicy(attempts=1), breaker=BreakerPolicy())
+
+
+# --- on the real clock -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.real_time
+async def test_a_run_at_twenty_a_second_on_the_real_clock(client: MakeClient) -> None:
+    scene = Scene(sliding(20))
+    async with RawServer(scene.serve) as server:
+        wolf = client(server.base_url, retry=RetryPolicy(), cache=None)
+        results = await ask_all(wolf, users(100), 12)
+    assert sum(isinstance(result, WolfError) for result in results.values()) <= 1
+    assert scene.refusals <= 12 + 0.08 * len(scene.sent)
+
+
+@pytest.mark.real_time
+async def test_a_pause_is_kept_on_the_real_clock(client: MakeClient) -> None:
+    scene = Scene(in_turn(*[refused(1)] * 3))
+    async with RawServer(scene.serve) as server:
+        wolf = client(server.base_url, retry=RetryPolicy(), cache=None)
+        results = await ask_all(wolf, users(10), 3)
+    assert all(isinstance(result, TaskInit) for result in results.values())
+    assert scene.sent[3] - scene.sent[0] >= 1
+    assert wolf.stats().throttled == 3
