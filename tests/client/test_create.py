@@ -207,7 +207,7 @@ async def test_a_draft_with_errors_is_not_sent_and_the_error_tells_all(
 ) -> None:
     wolf = client(box.base_url)
     init = await wolf.task_init(user_of(box))
-    past = {"start": "2024-01-01 00:00:00", "stop": "2025-01-01 00:00:00"}
+    past: Any = {"start": "2024-01-01 00:00:00", "stop": "2025-01-01 00:00:00"}
     draft = make_draft(init, script=init.outbound_group_v2[1], **past)
     with pytest.raises(WolfDraftError) as caught:
         await wolf.create_task(user_of(box), draft=draft)
