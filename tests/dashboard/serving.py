@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 import aiohttp
 from aiohttp import web
 
-from wolf_async import RetryPolicy, WolfClient
+from wolf_async import CachePolicy, RetryPolicy, WolfClient
 from wolf_async.dashboard import make_app
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ __all__ = ["Event", "Stream", "dashboard", "serve", "url_of"]
 
 LIMIT = 20.0
 ONCE = RetryPolicy(attempts=1)
+KEEP = CachePolicy()
 
 
 class Event(NamedTuple):
@@ -51,11 +52,13 @@ def url_of(runner: web.AppRunner) -> str:
 
 
 @asynccontextmanager
-async def dashboard(box: Sandbox, **settings: Any) -> AsyncGenerator[str]:
+async def dashboard(
+    box: Sandbox, cache: CachePolicy = KEEP, **settings: Any
+) -> AsyncGenerator[str]:
     """Serve the dashboard of all accounts of a sandbox; by default ten periods a second."""
     chosen: dict[str, Any] = {"every": 0.1} | settings
     async with (
-        WolfClient(box.token, base_url=box.base_url, retry=ONCE) as wolf,
+        WolfClient(box.token, base_url=box.base_url, cache=cache, retry=ONCE) as wolf,
         serve(make_app(wolf, box.accounts, **chosen)) as url,
     ):
         yield url

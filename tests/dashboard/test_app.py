@@ -17,7 +17,7 @@ import pytest
 from aiohttp import web
 from fastapi import FastAPI
 
-from wolf_async import Account, WolfClient, WolfConfigError
+from wolf_async import Account, CachePolicy, WolfClient, WolfConfigError
 from wolf_async.dashboard import make_app
 from wolf_async.dashboard.events import KEPT
 from wolf_async.testing import Sandbox, respond
@@ -170,6 +170,19 @@ async def test_nobody_looks_nothing_is_asked(box: Sandbox) -> None:
                 await asyncio.sleep(0.5)
                 if len(box.calls) == count:
                     break
+
+
+async def test_an_answer_that_the_client_lets_stand_in_is_stale(box: Sandbox) -> None:
+    policy = CachePolicy(ttl=0.05, stale_if_error=60.0)
+    async with dashboard(box, policy) as url, Stream(url) as stream:
+        await stream.until("changes")
+        await box.wait_for_calls(len(box.accounts))
+        box.always(respond(503))
+        states: dict[int, str] = {}
+        while set(states.values()) != {"stale"}:
+            for patch in (await stream.until("changes")).data:
+                states[patch["i"]] = patch.get("state", states.get(patch["i"], ""))
+                assert patch.get("reason") in {None, "Stale"}
 
 
 async def test_a_client_that_was_away_catches_up_without_a_snapshot(box: Sandbox) -> None:

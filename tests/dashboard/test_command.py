@@ -108,6 +108,7 @@ async def test_what_makes_no_sense_is_one_line_and_nothing_is_asked(
         for arguments, status, words in (
             ((), 2, "no account: name one"),
             (("a", "--every", "0"), 2, "--every must be"),
+            (("a", "--idle", "-1"), 2, "--idle must be"),
             (("--accounts", str(file)), 2, "line 3"),
             (("a", "--port", port), 1, f"port {port} is in use"),
         ):

@@ -45,6 +45,14 @@ _KEPT: Final = 5.0
     show_default=True,
     help="Ask so often for each account.",
 )
+@click.option(
+    "--idle",
+    metavar="SECONDS",
+    type=float,
+    default=60.0,
+    show_default=True,
+    help="Stop asking so long after the last one who looked has gone.",
+)
 @accounts_options
 @service_options
 def dashboard(
@@ -54,6 +62,7 @@ def dashboard(
     host: str,
     port: int,
     every: float,
+    idle: float,
     reading: AccountsOptions,
     service: Service,
 ) -> None:
@@ -67,13 +76,14 @@ def dashboard(
     in front.
     """
     check_seconds("--every", every, above=True, finite=True)
+    check_seconds("--idle", idle, finite=True)
     where = _Where(host, port, os.environ.get(_PASSWORD) or None)
     if where.password is None and where.is_public:
         raise click.UsageError(
             f"--host {host} lets others in: put a password for them into {_PASSWORD}"
         )
     named = [_account(text) for text in accounts]
-    asyncio.run(_run(named, path, reading, service, every=every, where=where))
+    asyncio.run(_run(named, path, reading, service, every=every, idle=idle, where=where))
 
 
 def _account(text: str) -> Account:
@@ -104,6 +114,7 @@ async def _run(
     service: Service,
     *,
     every: float,
+    idle: float,
     where: _Where,
 ) -> None:
     accounts = named + ([] if path is None else await _accounts_of(path, reading))
@@ -111,10 +122,15 @@ async def _run(
         raise click.UsageError("no account: name one, or a file of them with --accounts")
     cache = CachePolicy(ttl=max(_KEPT, 3 * every), max_entries=max(10_000, len(accounts)))
     async with service.open_client(cache=cache, max_concurrency=max(100, len(accounts))) as wolf:
-        hosts, password = where.allowed_hosts, where.password
-        await _serve(
-            make_app(wolf, accounts, every=every, allowed_hosts=hosts, password=password), where
+        app = make_app(
+            wolf,
+            accounts,
+            every=every,
+            allowed_hosts=where.allowed_hosts,
+            password=where.password,
+            idle=idle,
         )
+        await _serve(app, where)
 
 
 async def _accounts_of(path: str, reading: AccountsOptions) -> list[Account]:

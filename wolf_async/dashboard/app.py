@@ -54,9 +54,22 @@ def make_app(
 ) -> web.Application:
     """Make the dashboard of ``accounts`` as an application of aiohttp.
 
-    Run it alone, or mount it: ``app.add_subapp("/dashboard", make_app(wolf, accounts))``. Whoever
-    opens the page then sees it at ``/dashboard/``. Beside another framework, run it on a port of
-    its own with aiohttp's ``AppRunner``. The client stays yours: close it after the application.
+    Mount it in an application of your own, and see it at ``/dashboard/``::
+
+        app.add_subapp("/dashboard", make_app(wolf, accounts))
+
+    Or run it beside another framework on a port of its own, as here in FastAPI's lifespan::
+
+        async with WolfClient() as wolf:
+            runner = web.AppRunner(make_app(wolf, accounts))
+            await runner.setup()
+            await web.TCPSite(runner, "127.0.0.1", 8080).start()
+            try:
+                yield  # both are served meanwhile
+            finally:
+                await runner.cleanup()
+
+    The client stays yours: close it after the application.
 
     Each account is asked for once in ``every`` seconds, however many browsers look, and not at all
     once nobody has looked for ``idle`` seconds. ``allowed_hosts`` are the names by which the page
