@@ -6,13 +6,16 @@ import asyncio
 import importlib.util
 import os
 import re
+import socket
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import aiohttp
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
+from wolf_async import Account
 from wolf_async.testing import Sandbox, hold
 
 if TYPE_CHECKING:
@@ -31,10 +34,10 @@ def example(name: str) -> str:
     return found
 
 
-def imported(name: str, path: Path) -> ModuleType:
+def imported(name: str, path: Path, *, port: int = 8080) -> ModuleType:
     """Import the example as a module, so that its annotations can be resolved."""
     file = path / f"readme_{name}.py"
-    file.write_text(example(name), "utf-8")
+    file.write_text(example(name).replace("8080", str(port)), "utf-8")
     spec = importlib.util.spec_from_file_location(file.stem, file)
     assert spec is not None
     assert spec.loader is not None
@@ -54,7 +57,7 @@ async def box(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Sandbox]:
 
 def test_the_readme_has_its_examples() -> None:
     assert len(SCRIPTS) >= 8
-    assert len(EXAMPLES) - len(SCRIPTS) == 3
+    assert len(EXAMPLES) - len(SCRIPTS) == 4
 
 
 def test_the_two_commands_stand_word_for_word() -> None:
@@ -127,6 +130,22 @@ async def test_concurrent_requests_to_the_fastapi_example_share_one_upstream_req
         assert all(answer.json() == answers[0].json() for answer in answers)
         missing = await web.get("/accounts/nobody/free")
         assert (missing.status_code, missing.json()["detail"]) == (404, "用户不存在")
+
+
+async def test_the_dashboard_example_serves_the_page_beside_fastapi_and_ends_with_it(
+    box: Sandbox, tmp_path: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    app = imported("dashboard", tmp_path, port=port).app
+    async with app.router.lifespan_context(app), aiohttp.ClientSession() as http:
+        async with http.get(f"http://127.0.0.1:{port}/") as page:
+            assert "<title>Free lines</title>" in await page.text()
+        async with http.get(f"http://127.0.0.1:{port}/events") as stream:
+            async for line in stream.content:
+                if b'"state":"ok"' in line:
+                    break
+    assert {call.account for call in box.calls} == {Account(box.users[0])}
 
 
 async def test_the_pytest_example_passes_as_a_test_of_its_own(tmp_path: Path) -> None:

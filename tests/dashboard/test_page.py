@@ -221,8 +221,6 @@ async def test_it_can_be_used_by_keyboard_alone_and_the_focus_stays_while_accoun
         assert await opened.get_by_role("button").get_attribute("aria-expanded") == "false"
         await press("Home")
         assert await page.focused() == box.users[2]
-        await press("/")
-        assert await page.focused() == "filter"
 
 
 async def test_an_opened_account_shows_its_parts_follows_changes_and_shows_texts_as_they_are(

@@ -96,13 +96,6 @@ function listen() {
     translate();
   });
   document.querySelector("form").addEventListener("submit", (event) => event.preventDefault());
-  document.addEventListener("keydown", (event) => {
-    const typing = event.target.matches("input, select, textarea");
-    if (event.key === "/" && !typing && !event.ctrlKey && !event.metaKey) {
-      event.preventDefault();
-      byId("filter").focus();
-    }
-  });
 }
 
 const stream = new Stream({
