@@ -32,6 +32,12 @@ if TYPE_CHECKING:
 ROOT: Final = Path(__file__).resolve().parents[2]
 COPIED: Final = ("wolf_async", "tests", "pyproject.toml", "README.md")
 TESTS: Final = {
+    "api": (
+        "tests/test_repair.py",
+        "tests/test_response.py",
+        "tests/test_request.py",
+        "tests/test_redact.py",
+    ),
     "upstream": ("tests/test_retry.py", "tests/client/test_retry.py"),
     "": ("tests/cache", "tests/client/test_joining.py"),
 }
