@@ -230,6 +230,31 @@ async def test_an_answer_loses_nothing_in_a_narrow_terminal(
     assert user.replace(" ", "") in said
 
 
+@pytest.mark.parametrize(("number", "status"), SIGNALS)
+@pytest.mark.parametrize("columns", [100, 20])
+async def test_watch_leaves_its_last_picture_and_the_cursor(
+    number: int, status: int, columns: int, box: Sandbox
+) -> None:
+    terminal = Terminal(columns)
+    env = service(box, TERM="xterm", COLUMNS="0", LINES="0")
+    args = ("watch", *box.users[:10], "nobody", "--every", "0.2", "--sort", "given")
+    async with await terminal.start(*args, env=env, stdout=True) as process:
+        await box.wait_for_calls(22, timeout=60)
+        terminal.resize(columns // 2, 15)
+        process.process.send_signal(signal.SIGWINCH)
+        await box.wait_for_calls(44, timeout=60)
+        process.process.send_signal(number)
+        assert (await process.ended()).status == status
+    said = await terminal.said()
+    live, left, last = said.rpartition("\x1b[?1049l")
+    assert left
+    assert live.count("\x1b[?1049h") == 1
+    assert last.rstrip().endswith("\x1b[?25h")
+    rows = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", last).split("\r\n")[:11]
+    assert [row[:5] for row in rows] == [user[:5] for user in box.users[:10]] + ["nobod"]
+    assert all(len(row) <= columns // 2 for row in rows)
+
+
 async def test_a_terminal_that_has_gone_ends_it_with_whole_lines(
     box: Sandbox, shell: Shell
 ) -> None:

@@ -1,4 +1,4 @@
-"""``wolf-async watch``: what counts as a change, how it is shown, and how it ends."""
+"""Promise what ``wolf-async watch`` takes for a change, how it shows it, and how it ends."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import io
 import json
 import os
 import re
+import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,13 +16,14 @@ import msgspec
 import pytest
 from shell import COMMAND, Ended, Process, one_line, service, start
 
-from wolf_async import Account, Line, TaskInit, WolfServerError
-from wolf_async.cli import watch
+from wolf_async import Account, AccountUpdate, Answer, Line, TaskInit, WolfError, WolfServerError
+from wolf_async.cli.account_view import AccountView, ChangeLog
 from wolf_async.cli.app import run
-from wolf_async.cli.live import Board, Journal, LineChange, Pane, line_changes, other_changes, said
+from wolf_async.cli.changes import LineChange, line_changes, other_changes, said
+from wolf_async.cli.live import LiveScreen, Sorting
 from wolf_async.cli.widgets import console
 from wolf_async.models import dec_hook
-from wolf_async.testing import FakeClock, Sandbox, error, hold
+from wolf_async.testing import FakeClock, Sandbox, answer, error, hold
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -58,6 +61,18 @@ def changed(before: TaskInit, after: TaskInit) -> list[tuple[str, str, int | Non
     ]
 
 
+AT = datetime(2026, 1, 2, 4, 3, 4, tzinfo=UTC)
+
+
+def answered(account: Account, init: TaskInit, *, is_stale: bool = False) -> AccountUpdate:
+    answer = Answer(init=init, fetched_at=AT, age=0.0, is_stale=is_stale)
+    return AccountUpdate(account, answer, None)
+
+
+def failed(account: Account, error: WolfError) -> AccountUpdate:
+    return AccountUpdate(account, None, error)
+
+
 # --- what counts as a change ---------------------------------------------------------------------
 
 
@@ -91,9 +106,19 @@ def test_other_sections_are_named_and_numbers_of_lines_are_no_other_change() -> 
 # --- plain lines ---------------------------------------------------------------------------------
 
 
-def journal() -> tuple[Journal, list[str]]:
-    said: list[str] = []
-    return Journal(said.append), said
+class Log:
+    """A change log of one account, and what it wrote."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self._log = ChangeLog(self.lines.append)
+        self._view = AccountView(USER)
+
+    def answer(self, init: TaskInit) -> None:
+        self._log.show(self._view, answered(USER, init))
+
+    def fail(self, error: WolfError) -> None:
+        self._log.show(self._view, failed(USER, error))
 
 
 def without_time(lines: list[str]) -> list[str]:
@@ -101,13 +126,12 @@ def without_time(lines: list[str]) -> list[str]:
     return [line[len("00:00:00 main:sub ") :] for line in lines]
 
 
-def test_a_journal_has_a_line_for_the_first_answer_and_one_for_each_change() -> None:
-    view, lines = journal()
-    pane = Pane(USER)
-    view.answer(pane, init_of(line("a", 5), line("b", 2)))
-    view.answer(pane, init_of(line("a", 3), line("b", 4)))
-    view.answer(pane, init_of(line("a", 3), line("b", 4), max_recycle_limit=1))
-    assert without_time(lines) == [
+def test_a_change_log_has_a_line_for_the_first_answer_and_one_for_each_change() -> None:
+    log = Log()
+    log.answer(init_of(line("a", 5), line("b", 2)))
+    log.answer(init_of(line("a", 3), line("b", 4)))
+    log.answer(init_of(line("a", 3), line("b", 4), max_recycle_limit=1))
+    assert without_time(log.lines) == [
         "2 lines, 7 of 20 calls free",
         "a line a residue 5→3",
         "b line b residue 2→4",
@@ -115,15 +139,14 @@ def test_a_journal_has_a_line_for_the_first_answer_and_one_for_each_change() -> 
     ]
 
 
-def test_a_journal_tells_a_failure_and_its_end() -> None:
-    view, lines = journal()
-    pane = Pane(USER)
-    view.failure(pane, WolfServerError("no\nanswer\x1b[2J"))
-    view.answer(pane, init_of(line("a", 5)))
+def test_a_change_log_tells_a_failure_and_its_end() -> None:
+    log = Log()
+    log.fail(WolfServerError("no\nanswer\x1b[2J"))
+    log.answer(init_of(line("a", 5)))
     for _ in range(3):
-        view.failure(pane, WolfServerError("again"))
-    view.answer(pane, init_of(line("a", 5)))
-    assert without_time(lines) == [
+        log.fail(WolfServerError("again"))
+    log.answer(init_of(line("a", 5)))
+    assert without_time(log.lines) == [
         "WolfServerError: no answer\ufffd[2J",
         "1 line, 5 of 10 calls free",
         "WolfServerError: again",
@@ -132,29 +155,46 @@ def test_a_journal_tells_a_failure_and_its_end() -> None:
 
 
 def test_a_name_cannot_command_the_terminal() -> None:
-    view, lines = journal()
-    pane = Pane(USER)
-    view.answer(pane, init_of(line("a", 5)))
-    view.answer(pane, init_of(line("a", 4, new_line=None, remark="\x1b[2J\n")))
-    assert all(text.isprintable() for text in lines)
+    log = Log()
+    log.answer(init_of(line("a", 5)))
+    log.answer(init_of(line("a", 4, new_line=None, remark="\x1b[2J\n")))
+    assert all(text.isprintable() for text in log.lines)
 
 
 # --- the picture ---------------------------------------------------------------------------------
 
 
 class Screen:
-    def __init__(self, *accounts: Account, height: int = 40) -> None:
+    """A picture of accounts on a terminal of a size."""
+
+    def __init__(
+        self,
+        *accounts: Account,
+        width: int = 120,
+        height: int = 40,
+        sorting: Sorting = "free",
+    ) -> None:
         self.clock = FakeClock(100.0)
-        self.panes = [Pane(account) for account in accounts]
-        self.board = Board(self.panes, lasting=1.0, clock=self.clock)
-        self._height = height
+        self.views = {account: AccountView(account) for account in accounts}
+        self.live = LiveScreen(
+            list(self.views.values()), lasting=1.0, sorting=sorting, clock=self.clock
+        )
+        self._size = width, height
+
+    def answer(self, account: Account, init: TaskInit, *, is_stale: bool = False) -> None:
+        update = answered(account, init, is_stale=is_stale)
+        self.live.show(self.views[account], update)
+
+    def fail(self, account: Account, error: WolfError) -> None:
+        self.live.show(self.views[account], failed(account, error))
 
     def text(self, *, styled: bool = False) -> str:
-        """What it shows, without the blanks at the ends of rows."""
+        """Return what it shows, without the blanks at the ends of rows."""
+        width, height = self._size
         screen = console(
-            width=100, height=self._height, record=True, file=io.StringIO(), color_system="standard"
+            width=width, height=height, record=True, file=io.StringIO(), color_system="standard"
         )
-        screen.print(self.board)
+        screen.print(self.live)
         return "\n".join(row.rstrip() for row in screen.export_text(styles=styled).splitlines())
 
     def row(self, start: str) -> str:
@@ -162,12 +202,16 @@ class Screen:
         return re.sub(r"\s+", " ", row).strip()
 
 
+OTHER = Account("other")
+
+
 def test_the_picture_has_a_bar_for_each_line_of_each_account() -> None:
-    screen = Screen(USER, Account("other"))
+    screen = Screen(USER, OTHER)
     assert screen.text() == "main:sub  waiting\n\nother  waiting"
-    screen.board.answer(screen.panes[0], init_of(line("a", 5), line("b", 10)))
+    screen.answer(USER, init_of(line("a", 5), line("b", 10)))
     assert re.match(
-        r"main:sub 2 lines, 15 of 20 calls free since \d\d:\d\d:\d\d$", screen.row("main:sub")
+        r"main:sub 2 lines, 15 of 20 calls free since \d\d:\d\d:\d\d as of \d\d:\d\d:04$",
+        screen.row("main:sub"),
     )
     assert screen.row("line a") == f"line a {'━' * 15}{'─' * 15} 5/10"
     assert screen.row("line b") == f"line b {'━' * 30} 10/10"
@@ -175,11 +219,10 @@ def test_the_picture_has_a_bar_for_each_line_of_each_account() -> None:
 
 def test_a_change_is_highlighted_with_its_difference_for_one_refresh() -> None:
     screen = Screen(USER)
-    (pane,) = screen.panes
-    screen.board.answer(pane, init_of(line("a", 5), line("b", 5), line("c")))
+    screen.answer(USER, init_of(line("a", 5), line("b", 5), line("c")))
     screen.clock.advance(5)
-    screen.board.answer(
-        pane,
+    screen.answer(
+        USER,
         init_of(
             line("a", 7), line("b", 2), line("n"), line("c", available_at="2020-01-01 00:00:00")
         ),
@@ -188,44 +231,134 @@ def test_a_change_is_highlighted_with_its_difference_for_one_refresh() -> None:
     assert screen.row("line b").endswith(" 2/10 −3")
     assert screen.row("line n").endswith(" 5/10 new")
     assert screen.row("line c").endswith(" 5/10 ended")
-    assert re.search(r" changed \d\d:\d\d:\d\d$", screen.row("main:sub"))
+    assert re.search(r" changed \d\d:\d\d:\d\d as of ", screen.row("main:sub"))
     assert "\x1b[1;33m7/10\x1b[0m" in screen.text(styled=True)
     screen.clock.advance(1.0)
     assert screen.row("line a").endswith(" 7/10")
-    assert re.search(r" changed \d\d:\d\d:\d\d$", screen.row("main:sub"))
+    assert re.search(r" changed \d\d:\d\d:\d\d as of ", screen.row("main:sub"))
     assert "\x1b[1;33m" not in screen.text(styled=True)
 
 
 def test_what_is_gone_and_what_else_has_changed_stands_beside_the_account() -> None:
     screen = Screen(USER)
-    (pane,) = screen.panes
-    screen.board.answer(pane, init_of(line("a"), line("b")))
-    screen.board.answer(pane, init_of(line("a"), max_recycle_limit=1))
+    screen.answer(USER, init_of(line("a"), line("b")))
+    screen.answer(USER, init_of(line("a"), max_recycle_limit=1))
     assert screen.row("main:sub").endswith(" line b is gone max_recycle_limit")
     assert "line b " not in screen.text().splitlines()[1]
 
 
 def test_an_account_that_fails_shows_why_above_its_last_answer_until_the_next() -> None:
-    screen = Screen(USER, Account("other"))
-    pane, other = screen.panes
-    screen.board.failure(other, WolfServerError("down"))
-    screen.board.answer(pane, init_of(line("a", 5)))
-    screen.board.failure(pane, WolfServerError("no\nanswer"))
+    screen = Screen(USER, OTHER)
+    screen.fail(OTHER, WolfServerError("down"))
+    screen.answer(USER, init_of(line("a", 5)))
+    screen.fail(USER, WolfServerError("no\nanswer"))
     shown = screen.text().splitlines()
     assert shown[1] == "WolfServerError: no answer"
     assert shown[2].startswith("line a ")
     assert shown[-2:] == ["other", "WolfServerError: down"]
-    screen.board.answer(pane, init_of(line("a", 5)))
+    screen.answer(USER, init_of(line("a", 5)))
     assert "no answer" not in screen.text()
 
 
 def test_the_picture_fits_the_terminal() -> None:
-    screen = Screen(USER, Account("other"), height=20)
-    for pane in screen.panes:
-        screen.board.answer(pane, init_of(*(line(f"{number:03}") for number in range(100))))
+    screen = Screen(USER, OTHER, height=20)
+    for account in (USER, OTHER):
+        screen.answer(account, init_of(*(line(f"{number:03}") for number in range(100))))
     shown = screen.text()
     assert len(shown.splitlines()) < 20
     assert shown.count("… 93 more") == 2
+
+
+# --- many accounts -------------------------------------------------------------------------------
+
+MANY = [Account(f"user-{number:03}") for number in range(200)]
+
+
+def many(width: int = 100, height: int = 30, sorting: Sorting = "free") -> Screen:
+    """Return a screen of accounts of which each has as many calls free as its number says."""
+    screen = Screen(*MANY, width=width, height=height, sorting=sorting)
+    for number, account in enumerate(MANY):
+        screen.answer(account, init_of(line("a", number, 200)))
+    return screen
+
+
+def test_accounts_that_do_not_fit_have_a_row_each_the_least_free_first() -> None:
+    screen = many()
+    shown = screen.text().splitlines()
+    assert len(shown) == 29
+    assert [row.split()[0] for row in shown[:3]] == ["user-000", "user-001", "user-002"]
+    assert re.search(r"[━─]+ +0/200 .* (open|closed) +as of \d\d:\d\d:04$", shown[0])
+    assert shown[-1] == "… 172 more, 0 of them fail"
+
+
+def test_failing_accounts_come_first_and_keep_their_last_answer_marked_as_stale() -> None:
+    screen = many()
+    screen.fail(MANY[2], WolfServerError("no\nanswer"))
+    for account in MANY[160:]:
+        screen.answer(account, init_of(line("a", 3, 200)), is_stale=True)
+    shown = screen.text().splitlines()
+    row = shown[0]
+    assert row.startswith("user-002")
+    assert " 2/200 " in row
+    assert re.search(r"as of \d\d:\d\d:04 stale  WolfServerError: no", row)
+    assert all(" stale" in row for row in shown[:-1])
+    assert shown[-1] == "… 172 more, 13 of them fail"
+
+
+def test_the_order_may_be_another_one() -> None:
+    for sorting in ("account", "given"):
+        screen = many(sorting=sorting)
+        screen.fail(MANY[150], WolfServerError("down"))
+        assert screen.text().splitlines()[1].startswith("user-001")
+        assert screen.text().endswith("… 172 more, 1 of them fail")
+
+
+def test_a_row_tells_what_changed_for_one_refresh() -> None:
+    screen = many()
+    screen.clock.advance(5)
+    screen.answer(MANY[3], init_of(line("a", 1, 200)))
+    assert " -2 " in screen.row("user-003")
+    screen.clock.advance(1)
+    assert " -2 " not in screen.row("user-003")
+
+
+@pytest.mark.parametrize("width", [100, 60, 40, 20, 10, 1])
+def test_rows_fit_any_terminal(width: int) -> None:
+    screen = many(width, 10)
+    screen.fail(MANY[7], WolfServerError("a long story" * 20))
+    shown = screen.text().splitlines()
+    assert len(shown) == 9
+    assert all(len(row) <= width for row in shown)
+
+
+def test_both_ids_of_a_sub_account_stay_to_be_told_apart() -> None:
+    ids = [f"{number:08}-dd53-42a0-8ace-0bf8d660f4cc" for number in range(10)]
+    screen = Screen(*(Account(ids[0], sub) for sub in ids[1:]), width=100, height=12)
+    labels = [row.split()[0] for row in screen.text().splitlines()]
+    assert len(set(labels)) == 9
+
+
+def test_two_hundred_accounts_cost_a_tenth_of_a_core_to_draw() -> None:
+    """A picture is drawn twice a second, so it may take a twentieth of one."""
+    screen = many()
+    terminal = console(
+        width=100, height=30, file=io.StringIO(), color_system="standard", force_terminal=True
+    )
+    terminal.print(screen.live)
+    took: list[float] = []
+    for _ in range(5):
+        begun = time.process_time()
+        for account in MANY[:100]:
+            screen.answer(account, init_of(line("a", 5, 200)))
+        made = time.process_time()
+        for account in MANY:
+            screen.live.show(
+                screen.views[account], answered(account, screen.views[account].init or init_of())
+            )
+        terminal.print(screen.live)
+        took.append(time.process_time() - made)
+        assert made >= begun
+    assert min(took) < 0.05
 
 
 def test_a_difference_needs_both_numbers() -> None:
@@ -304,12 +437,9 @@ async def test_it_ends_after_so_many_refreshes_and_prints_only_changes(
     assert ended.out.endswith(f" residue {free}→{free + 1}\n")
 
 
-async def test_an_account_that_failed_is_tried_again(
-    box: Sandbox, shell: Shell, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(watch, "_AGAIN", 0.02)
+async def test_an_account_that_failed_is_tried_again(box: Sandbox, shell: Shell) -> None:
     box.script(box.users[0], error(6007, "参数错误"))
-    ended = await shell.watch(box.users[0], "--every", "1", "--times", "1")
+    ended = await shell.watch(box.users[0], "--every", "0.3", "--times", "2")
     assert (ended.status, ended.err) == (0, "")
     failure, answer = ended.out.splitlines()
     assert "WolfAPIError: " in failure
@@ -328,7 +458,7 @@ async def test_an_account_without_an_answer_in_the_end_is_status_1(
 @pytest.mark.parametrize(
     ("args", "said"),
     [
-        ((), "Missing argument"),
+        ((), "no account: name one, or a file of them with --accounts"),
         (("u:",), "sub_user_id must not be empty"),
         ((":s",), "user_id must not be empty"),
         (("u", "--every", "0"), "--every must be a finite number above 0"),
@@ -380,6 +510,28 @@ def all_of(fd: int) -> str:
         if not part:
             return said.decode()
         said += part
+
+
+async def test_accounts_of_a_file_are_watched_and_its_bad_rows_told(
+    box: Sandbox, shell: Shell, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.csv"
+    sub = box.accounts[-1]
+    text = f"用户ID;子账户ID\n{sub.user_id};{sub.sub_user_id}\nNULL;\n{box.users[0]};\n"
+    path.write_bytes(text.encode("gb18030"))
+    ended = await shell.watch(box.users[0], "--accounts", str(path), "--times", "0")
+    assert ended.status == 1
+    assert "a.csv, line 3: user_id NULL stands for nothing" in ended.err
+    assert {call.account for call in box.calls} == {Account(box.users[0]), sub}
+    assert len(ended.out.splitlines()) == 2
+
+
+async def test_an_answer_is_stale_as_soon_as_the_next_one_fails(box: Sandbox, shell: Shell) -> None:
+    box.script(box.users[0], answer(), *[error(6007)] * 20)
+    ended = await shell.watch(box.users[0], "--every", "0.2", "--times", "2")
+    assert ended.status == 1
+    assert len(ended.out.splitlines()) == 2
+    assert "WolfAPIError" in ended.out.splitlines()[1]
 
 
 async def test_a_reader_that_has_gone_ends_it(box: Sandbox) -> None:

@@ -1,240 +1,227 @@
-"""What ``wolf-async watch`` shows: the lines of several accounts, and what has changed in them."""
+"""Draw watched accounts for a terminal: a pane for each, or where they do not fit a row for each."""
 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
-import msgspec
+from rich.cells import cell_len, set_cell_size
 from rich.console import Group
 from rich.text import Text
 
-from wolf_async.cli.widgets import (
-    NARROW,
-    bar,
-    cell,
-    free_of,
-    has_ended,
-    listing,
-    more,
-    now_there,
-    plain,
-)
-from wolf_async.models import Line, TaskInit
+from wolf_async.cli.account_view import failure_line, time_of_day
+from wolf_async.cli.changes import LineChange, label, name_of, summary
+from wolf_async.cli.widgets import NARROW, bar, cell, has_ended, listing, more, now_there, plain
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 
     from wolf_async.account import Account
-    from wolf_async.errors import WolfError
+    from wolf_async.cli.account_view import AccountView
+    from wolf_async.models import TaskInit
+    from wolf_async.watch import AccountUpdate
 
-__all__ = ["Board", "Journal", "LineChange", "Pane", "label", "line_changes", "other_changes"]
+__all__ = ["LiveScreen", "Sorting"]
 
-_LINES: Final = "caller_line_list"
+Sorting: TypeAlias = Literal["free", "account", "given"]
+
 _AROUND: Final = 3
 """Rows of a pane that are no lines: the heading, the count of what is not shown, and a blank one."""
+_LEAST_LINES: Final = 2
+"""Lines below which a pane says less than a row."""
 
 
-class LineChange(msgspec.Struct, frozen=True):
-    """A line that is new, gone (one of both is ``None``), or has other numbers."""
+class LiveScreen:
+    """Draw all accounts at once. A change is highlighted for ``lasting`` seconds of ``clock``."""
 
-    before: Line | None
-    after: Line | None
-
-    @property
-    def line(self) -> Line:
-        """The line, as it is or was."""
-        line = self.after or self.before
-        assert line is not None
-        return line
-
-    @property
-    def difference(self) -> int | None:
-        """How many calls more are free than before, where both are known."""
-        if self.before is None or self.after is None:
-            return None
-        if self.before.residue is None or self.after.residue is None:
-            return None
-        return self.after.residue - self.before.residue
-
-
-def line_changes(before: TaskInit, after: TaskInit) -> list[LineChange]:
-    """The outbound lines whose free or total concurrency differs, then those that are gone; lines are told by id."""
-    old = {line.line_id: line for line in before.caller_line_list}
-    new = {line.line_id: line for line in after.caller_line_list}
-    found = [
-        LineChange(old.get(line_id), line)
-        for line_id, line in new.items()
-        if _differs(old.get(line_id), line)
-    ]
-    return found + [LineChange(line, None) for line_id, line in old.items() if line_id not in new]
-
-
-def _differs(before: Line | None, after: Line) -> bool:
-    return before is None or (before.residue, before.line_concurrency) != (
-        after.residue,
-        after.line_concurrency,
-    )
-
-
-def other_changes(before: TaskInit, after: TaskInit) -> list[str]:
-    """Sections that differ, by the API's names; of outbound lines, in something else than concurrency."""
-    names = [
-        name
-        for name in TaskInit.__struct_fields__
-        if name != _LINES and getattr(before, name) != getattr(after, name)
-    ]
-    if list(map(_bare, before.caller_line_list)) != list(
-        map(_bare, after.caller_line_list)
-    ) and not (_ids(before) ^ _ids(after)):
-        names.insert(0, _LINES)
-    return names
-
-
-def _bare(line: Line) -> Line:
-    return msgspec.structs.replace(line, residue=None, line_concurrency=None)
-
-
-def _ids(init: TaskInit) -> set[str]:
-    return {line.line_id for line in init.caller_line_list}
-
-
-def label(account: Account) -> str:
-    """The account as it is written on the command line."""
-    return plain(
-        account.user_id
-        if account.sub_user_id is None
-        else f"{account.user_id}:{account.sub_user_id}"
-    )
-
-
-def name_of(line: Line) -> str | None:
-    """What a person would call the line."""
-    return (line.new_line.name if line.new_line else None) or line.name or line.remark
-
-
-def summary(init: TaskInit) -> str:
-    """All lines in one."""
-    lines = init.caller_line_list
-    free, total = free_of(lines)
-    return f"{len(lines)} line{'s' * (len(lines) != 1)}, {free} of {total} calls free"
-
-
-class Pane:
-    """One account: its last answer, what the last change changed and when, and the error if asking fails now."""
-
-    __slots__ = ("account", "at", "changed", "error", "init", "others", "since")
-
-    def __init__(self, account: Account) -> None:
-        self.account = account
-        self.init: TaskInit | None = None
-        self.error: WolfError | None = None
-        self.changed: dict[str, LineChange] = {}
-        self.others: list[str] = []
-        self.at = ""
-        """Time of day of the last change."""
-        self.since = 0.0
-        """The same on the board's clock."""
-
-    def answer(self, init: TaskInit, now: float, at: str) -> tuple[list[LineChange], list[str]]:
-        """Take an answer, and return what it changed; nothing for the first."""
-        before, self.init, self.error = self.init, init, None
-        lines = [] if before is None else line_changes(before, init)
-        others = [] if before is None else other_changes(before, init)
-        if before is None or lines or others:
-            self.changed = {change.line.line_id: change for change in lines}
-            self.others, self.at, self.since = others, at, now
-        return lines, others
-
-
-class Board:
-    """All accounts at once for a terminal. A change is highlighted for ``lasting`` seconds of ``clock``."""
-
-    __slots__ = ("_clock", "_lasting", "_panes")
+    __slots__ = ("_clock", "_lasting", "_sorting", "_views")
 
     def __init__(
-        self, panes: Sequence[Pane], *, lasting: float, clock: Callable[[], float] = time.monotonic
+        self,
+        views: Sequence[AccountView],
+        *,
+        lasting: float,
+        sorting: Sorting = "free",
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._panes = panes
+        self._views = views
         self._lasting = lasting
+        self._sorting: Sorting = sorting
         self._clock = clock
 
-    def answer(self, pane: Pane, init: TaskInit) -> None:
-        """Show an answer."""
-        pane.answer(init, self._clock(), _time_of_day())
-
-    def failure(self, pane: Pane, error: WolfError) -> None:
-        """Show that there is none at the moment."""
-        pane.error = error
+    def show(self, view: AccountView, update: AccountUpdate) -> None:
+        """Take an update, for the next picture."""
+        view.update(update, self._clock())
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        limit = max(1, console.size.height // max(1, len(self._panes)) - _AROUND)
-        for number, pane in enumerate(self._panes):
+        height = console.size.height
+        limit = height // max(1, len(self._views)) - _AROUND
+        if limit >= _LEAST_LINES or len(self._views) == 1:
+            yield from self._panes(max(limit, 1), options)
+        else:
+            yield from self._rows(height - 1, options)
+
+    # --- panes -----------------------------------------------------------------------------------
+
+    def _panes(self, limit: int, options: ConsoleOptions) -> RenderResult:
+        for number, view in enumerate(self._views):
             if number:
                 yield Text()
-            yield self._draw(pane, limit, options)
+            yield self._pane(view, limit, options)
 
-    def _draw(self, pane: Pane, limit: int, options: ConsoleOptions) -> RenderableType:
-        parts: list[RenderableType] = [self._heading(pane)]
-        if pane.error is not None:
-            parts.append(failure_text(pane.error))
-        if pane.init is not None and pane.init.caller_line_list:
-            parts.append(self._table(pane, pane.init, limit, options))
-            parts += more(len(pane.init.caller_line_list) - limit)
+    def _pane(self, view: AccountView, limit: int, options: ConsoleOptions) -> RenderableType:
+        parts: list[RenderableType] = [self._heading(view)]
+        if view.error is not None:
+            parts.append(Text(failure_line(view.error), "red"))
+        if view.init is not None and view.init.caller_line_list:
+            parts.append(self._lines(view, view.init, limit, options))
+            parts += more(max(len(view.init.caller_line_list) - limit, 0))
         return Group(*parts)
 
-    def _heading(self, pane: Pane) -> Text:
-        heading = Text.assemble((label(pane.account), "bold"), no_wrap=True, overflow="ellipsis")
-        if pane.init is None:
-            return heading if pane.error else heading.append("  waiting", "dim")
-        heading.append(f"  {summary(pane.init)}", "cyan")
-        event = "changed" if pane.changed or pane.others else "since"
-        heading.append(f"  {event} {pane.at}", "bold yellow" if self._is_new(pane) else "dim")
-        if self._is_new(pane):
+    def _heading(self, view: AccountView) -> Text:
+        heading = Text.assemble((label(view.account), "bold"), no_wrap=True, overflow="ellipsis")
+        if view.init is None:
+            return heading if view.error else heading.append("  waiting", "dim")
+        heading.append(f"  {summary(view.init)}", "cyan")
+        is_new = self._is_new(view)
+        event = "changed" if view.changed or view.others else "since"
+        heading.append(f"  {event} {view.changed_at}", "bold yellow" if is_new else "dim")
+        heading.append("  ").append_text(_as_of(view))
+        if is_new:
             gone = [
                 f"{plain(name_of(change.line))} is gone"
-                for change in pane.changed.values()
+                for change in view.changed.values()
                 if not change.after
             ]
-            heading.append("".join(f"  {note}" for note in gone + pane.others), "yellow")
+            heading.append("".join(f"  {note}" for note in gone + view.others), "yellow")
         return heading
 
-    def _table(
-        self, pane: Pane, init: TaskInit, limit: int, options: ConsoleOptions
+    def _lines(
+        self, view: AccountView, init: TaskInit, limit: int, options: ConsoleOptions
     ) -> RenderableType:
-        narrow = options.max_width < NARROW
-        now = now_there()
+        is_ascii, now = options.ascii_only, now_there()
+        width = 10 if options.max_width < NARROW else 30
         table = listing("", "", "", "", "", show_header=False)
         table.columns[1].no_wrap = table.columns[2].no_wrap = table.columns[3].no_wrap = True
         table.columns[2].justify = table.columns[3].justify = "right"
         table.columns[3].min_width = 3
         for line in init.caller_line_list[:limit]:
-            change = pane.changed.get(line.line_id) if self._is_new(pane) else None
+            change = view.changed.get(line.line_id) if self._is_new(view) else None
+            numbers = f"{plain(line.residue)}/{plain(line.line_concurrency)}"
             table.add_row(
                 cell(name_of(line)),
-                bar(
-                    line.residue,
-                    line.line_concurrency,
-                    10 if narrow else 30,
-                    ascii_only=options.ascii_only,
-                ),
-                Text(
-                    f"{plain(line.residue)}/{plain(line.line_concurrency)}",
-                    "bold yellow" if change else "",
-                ),
-                difference_text(change, ascii_only=options.ascii_only),
+                bar(line.residue, line.line_concurrency, width, ascii_only=is_ascii),
+                Text(numbers, "bold yellow" if change else ""),
+                _difference_text(change, ascii_only=is_ascii),
                 Text("ended", "red") if has_ended(line, now) else Text(),
             )
         return table
 
-    def _is_new(self, pane: Pane) -> bool:
-        return bool(pane.changed or pane.others) and self._clock() - pane.since < self._lasting
+    # --- rows ------------------------------------------------------------------------------------
+
+    def _rows(self, limit: int, options: ConsoleOptions) -> RenderResult:
+        ordered = self._views if self._sorting == "given" else sorted(self._views, key=self._order)
+        # a last row says what is not shown
+        shown = ordered if len(ordered) <= limit else ordered[: max(limit - 1, 0)]
+        row = _RowDrawer(options.max_width, ascii_only=options.ascii_only)
+        for view in shown:
+            yield row.draw(view, is_new=self._is_new(view))
+        if hidden := ordered[len(shown) :]:
+            fail = sum(view.fails for view in hidden)
+            yield Text(
+                f"… {len(hidden)} more, {fail} of them fail"[: options.max_width],
+                "red" if fail else "dim",
+                no_wrap=True,
+            )
+
+    def _order(self, view: AccountView) -> tuple[bool, int, str]:
+        if self._sorting == "account":
+            return False, 0, label(view.account)
+        # who has not been asked yet stands behind those of which something is known
+        is_waiting = view.init is None and view.error is None
+        return not view.fails, 2**31 if is_waiting else view.free, label(view.account)
+
+    def _is_new(self, view: AccountView) -> bool:
+        return bool(view.changed or view.others) and self._clock() - view.since < self._lasting
 
 
-def difference_text(change: LineChange | None, *, ascii_only: bool = False) -> Text:
-    """``+2``, ``−3``, ``new``, or nothing."""
+class _RowDrawer:
+    """Draw accounts as rows of a width; the narrower that is, the less they say."""
+
+    __slots__ = ("_ascii_only", "_bar", "_has_change", "_label")
+
+    _NUMBERS: Final = 11
+    _CHANGE: Final = 7
+    _OPEN: Final = 8
+    _AS_OF: Final = 20
+    _NARROWEST_LABEL: Final = 8
+
+    def __init__(self, width: int, *, ascii_only: bool) -> None:
+        self._ascii_only = ascii_only
+        self._has_change = width >= 60
+        fixed = self._NUMBERS + (self._CHANGE + self._OPEN + self._AS_OF) * self._has_change
+        self._bar = (width - fixed) // 4 if width >= NARROW else 0
+        self._label = max(width - fixed - self._bar - bool(self._bar), self._NARROWEST_LABEL)
+
+    def draw(self, view: AccountView, *, is_new: bool) -> Text:
+        """Draw one account."""
+        row = Text(no_wrap=True, overflow="crop")
+        row.append(set_cell_size(_short_label(view.account, self._label - 1), self._label), "bold")
+        if view.init is None:
+            text = "waiting" if view.error is None else failure_line(view.error)
+            return row.append(text, "dim" if view.error is None else "red")
+        if self._bar:
+            row.append_text(bar(view.free, view.total, self._bar, ascii_only=self._ascii_only))
+            row.append(" " * (self._bar + 1 - cell_len(row.plain) + self._label))
+        row.append(f"{view.free}/{view.total}".rjust(self._NUMBERS - 2) + "  ")
+        if view.fails:  # which is worth the room of what stands here otherwise
+            row.append_text(_as_of(view))
+            return row if view.error is None else row.append(f"  {failure_line(view.error)}", "red")
+        if self._has_change:
+            change = _change_of(view) if is_new else ""
+            row.append(change.ljust(self._CHANGE), "bold yellow")
+            row.append(_opening(view.init).ljust(self._OPEN), "dim")
+            row.append_text(_as_of(view))
+        return row
+
+
+def _short_label(account: Account, width: int) -> str:
+    """Write the account in so many columns; of a sub-account both ids stay to be told apart."""
+    text = label(account)
+    if len(text) <= width:
+        return text
+    if account.sub_user_id is None:
+        return f"{text[: width - 1]}…"
+    half = (width - 1) // 2
+    user, sub = plain(account.user_id), plain(account.sub_user_id)
+    return f"{user[: half - 1]}…:{sub[: half - 1]}…"
+
+
+def _change_of(view: AccountView) -> str:
+    """Sum up the last change: how many calls more are free, or that something else changed."""
+    differences = [change.difference for change in view.changed.values()]
+    known = sum(each for each in differences if each is not None)
+    return f"{known:+}" if known else "changed"
+
+
+def _opening(init: TaskInit) -> str:
+    """Tell whether the default time group, or any where none is the default, is open now."""
+    default = init.default_of(init.task_dial_times)
+    groups = init.task_dial_times if default is None else (default,)
+    if not groups:
+        return ""
+    return "open" if any(group.is_open() for group in groups) else "closed"
+
+
+def _as_of(view: AccountView) -> Text:
+    text = Text(f"as of {time_of_day(view.as_of)}" if view.as_of else "", "dim")
+    return text.append(" stale", "bold red") if view.is_stale else text
+
+
+def _difference_text(change: LineChange | None, *, ascii_only: bool = False) -> Text:
+    """Write ``+2``, ``−3``, ``new``, or nothing."""
     if change is None:
         return Text()
     if change.before is None:
@@ -245,61 +232,3 @@ def difference_text(change: LineChange | None, *, ascii_only: bool = False) -> T
     if difference > 0:
         return Text(f"+{difference}", "bold green")
     return Text(f"{'-' if ascii_only else '−'}{-difference}", "bold red")
-
-
-def failure_text(error: WolfError) -> Text:
-    """An error as one line."""
-    return Text(f"{type(error).__name__}: {' '.join(plain(error).split())}", "red")
-
-
-class Journal:
-    """All accounts as plain lines, one for each change, for a file or another program."""
-
-    __slots__ = ("_say",)
-
-    def __init__(self, say: Callable[[str], None]) -> None:
-        self._say = say
-
-    def answer(self, pane: Pane, init: TaskInit) -> None:
-        """Write what an answer changed; the first one as a whole, and one that ends a failure at least by a line."""
-        first = pane.init is None
-        failed = pane.error is not None
-        changes, others = pane.answer(init, 0.0, "")
-        if first or (failed and not (changes or others)):
-            self._write(pane, summary(init))
-        for change in changes:
-            self._write(
-                pane, f"{plain(change.line.line_id)} {plain(name_of(change.line))} {said(change)}"
-            )
-        if others:
-            self._write(pane, f"changed: {', '.join(others)}")
-
-    def failure(self, pane: Pane, error: WolfError) -> None:
-        """Write that there is no answer at the moment, once for each reason in a row."""
-        before = None if pane.error is None else failure_text(pane.error).plain
-        pane.error = error
-        now = failure_text(error).plain
-        if now != before:
-            self._write(pane, now)
-
-    def _write(self, pane: Pane, text: str) -> None:
-        self._say(f"{_time_of_day()} {label(pane.account)} {text}")
-
-
-def said(change: LineChange) -> str:
-    """A change in words: of what is free, of the total, of both."""
-    before, after = change.before, change.after
-    if before is None or after is None:
-        return f"new, residue {plain(change.line.residue)}" if after else "gone"
-    return ", ".join(_steps(before, after))
-
-
-def _steps(before: Line, after: Line) -> Iterator[str]:
-    for name in ("residue", "line_concurrency"):
-        old, new = getattr(before, name), getattr(after, name)
-        if old != new:
-            yield f"{name} {plain(old)}→{plain(new)}"
-
-
-def _time_of_day() -> str:
-    return time.strftime("%H:%M:%S")
