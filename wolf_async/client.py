@@ -23,7 +23,7 @@ from wolf_async.bulk import AccountLike, AccountResult, Accounts, check_accounts
 from wolf_async.cache import LoadingCache
 from wolf_async.cache.tier import check_shared
 from wolf_async.clock import system_clock
-from wolf_async.create import CreatedTask, TaskCreator
+from wolf_async.create import CreatedTask, LocalTurns, TaskCreator
 from wolf_async.errors import WolfConfigError, WolfError
 from wolf_async.events import Dispatcher, Listener
 from wolf_async.logs import ThrottledLogger
@@ -172,6 +172,7 @@ class WolfClient:
             ask=lambda account: self.task_init(*account, max_age=0),
             invalidate=lambda account: self.invalidate(*account),
             attempt=timeouts.attempt,
+            turns=None if tier is None else tier.turns(LocalTurns(), timeouts.attempt),
         )
         self._sleep = Sleep()
 
@@ -430,7 +431,7 @@ class WolfClient:
         self._sender.check_loop()
         self._creator.refuse()
         try:
-            await self._cache.aclose()
+            await self._cache.end_loads()
         finally:
             # also if whoever closes is cancelled meanwhile, but not if it was refused
             if self._cache.is_closed:
@@ -440,6 +441,8 @@ class WolfClient:
         """End what stands beside the cache; only now, so that who wakes finds that closed."""
         self._sleep.close()
         async with AsyncExitStack() as steps:  # each of them, whatever becomes of the others
+            # last: a creation that ends invalidates, and gives its turn on
+            steps.push_async_callback(self._cache.leave_tier)
             steps.push_async_callback(self._sender.aclose)
             steps.push_async_callback(self._raw.aclose)
             steps.push_async_callback(self._creator.aclose)

@@ -62,8 +62,8 @@ class FakeRedis:
         self.expires.pop(key, None)
 
     def take(self, key: str, *args: bytes) -> list[Any]:
-        accept, ttl, jitter = map(float, args[:3])
-        token, lease, stale, own = args[3], float(args[4]), float(args[5]), args[6] == b"1"
+        token, lease, stale, own = args[0], float(args[1]), float(args[5]), args[6] == b"1"
+        accept, ttl, jitter = map(float, args[2:5])
         error_ttl, backoff, after = float(args[7]), float(args[8]), args[9]
         h, now = self.hashes.get(key, {}), self.now
         sent, r = _number(h.get("s")), _number(h.get("r")) or 0.0

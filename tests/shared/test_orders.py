@@ -9,8 +9,10 @@ import pytest
 
 from shared.fake import LEASE, FakeNetwork, Process, Refused
 from wolf_async.cache.inflight import Served
+from wolf_async.create import LocalTurns
 from wolf_async.errors import WolfClosedError, WolfConnectionError, WolfError
 from wolf_async.policy import CachePolicy
+from wolf_async.shared.turns import SharedTurns
 from wolf_async.testing import FakeClock
 
 POLICY = CachePolicy(ttl=30)
@@ -541,3 +543,76 @@ async def test_messages_that_are_none_are_passed_over(world: World) -> None:
     ):
         world.a.link.owner.hear(rubbish)
     assert await done(world.a.get()) == "v"
+
+
+# --- turns to create -------------------------------------------------------------------------------
+
+
+class Turns:
+    """The turns of one process."""
+
+    def __init__(self, process: Process) -> None:
+        loads: Any = process.cache._shared
+        self.turns = SharedTurns(loads, LocalTurns(), 10.0)
+
+
+async def test_one_process_at_a_time_has_the_turn_for_an_account(world: World) -> None:
+    await world.both_up()
+    ours, theirs = Turns(world.a).turns.turn("u1"), Turns(world.b).turns.turn("u1")
+    other = Turns(world.b).turns.turn("u2")
+    await ours.acquire()
+    await other.acquire()
+    waiting = asyncio.create_task(theirs.acquire())
+    await settle()
+    assert not waiting.done()
+    assert await ours.still_mine()
+    await ours.release()
+    await done(waiting)
+    assert not await ours.still_mine()
+    assert await theirs.still_mine()
+    await theirs.release()
+    await other.release()
+
+
+async def test_a_turn_whose_process_stands_still_goes_to_the_next(world: World) -> None:
+    await world.both_up()
+    ours, theirs = Turns(world.a).turns.turn("u1"), Turns(world.b).turns.turn("u1")
+    await ours.acquire()
+    world.clock.advance(10.1)
+    await done(asyncio.create_task(theirs.acquire()))
+    assert not await ours.still_mine()
+    await ours.release()
+    assert await theirs.still_mine(), "who has lost it gives nothing on"
+    await theirs.release()
+
+
+async def test_who_leaves_the_queue_for_a_turn_leaves_nothing_behind(world: World) -> None:
+    await world.both_up()
+    turns = Turns(world.a).turns
+    world.network.late = {"take"}
+    left = turns.turn("u1")
+    leaving = asyncio.create_task(left.acquire())
+    await settle()
+    leaving.cancel()
+    await settle()
+    await left.release()
+    world.network.reply_now()
+    await settle()
+    theirs = Turns(world.b).turns.turn("u1")
+    await done(asyncio.create_task(theirs.acquire()))
+    await theirs.release()
+
+
+async def test_with_the_server_away_turns_hold_in_each_process(world: World) -> None:
+    await world.both_up()
+    turns = Turns(world.a).turns
+    world.a.link.cut()
+    first, second = turns.turn("u1"), turns.turn("u1")
+    await first.acquire()
+    assert await first.still_mine()
+    waiting = asyncio.create_task(second.acquire())
+    await settle()
+    assert not waiting.done()
+    await first.release()
+    await done(waiting)
+    await second.release()

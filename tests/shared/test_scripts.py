@@ -23,11 +23,11 @@ SECONDS = st.sampled_from([0, 1, 2, 5, 10, 40])
 TAKES = st.tuples(
     st.just("take"),
     st.tuples(
+        TOKENS,
+        st.just(3000),  # lease
         st.sampled_from([0, 1, 5, 10**9]).map(lambda s: s * SECOND),  # accept
         SECONDS.map(lambda s: s * SECOND),  # ttl
         st.sampled_from([0.0, 0.5, 1.0]),  # jitter
-        TOKENS,
-        st.just(3000),  # lease
         st.sampled_from([-1, 20 * SECOND]),  # stale
         st.sampled_from([0, 1]),  # own
         SECONDS.map(lambda s: s * SECOND),  # error_ttl

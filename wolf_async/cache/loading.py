@@ -288,9 +288,19 @@ class LoadingCache(Generic[K, V]):
     async def aclose(self) -> None:
         """Refuse new calls, and end all loads; who waits gets `WolfClosedError`. Twice is once.
 
-        Returns when the last load has ended. Raises `WolfConfigError` on another event loop than
-        the cache's, if that is still open.
+        Returns when the last load has ended, and the tier is told what it does not know yet. Raises
+        `WolfConfigError` on another event loop than the cache's, if that is still open.
         """
+        await self.end_loads()
+        await self.leave_tier()
+
+    async def leave_tier(self) -> None:
+        """Send the tier the invalidations that it does not have, and end the connections to it."""
+        if self._shared is not None:
+            await self._shared.aclose()
+
+    async def end_loads(self) -> None:
+        """Do the first half of `aclose`: what is still to come may be invalidated."""
         if self._loop is not None:
             self._enter_loop()
         self._closed = True
@@ -307,8 +317,6 @@ class LoadingCache(Generic[K, V]):
         others = [task for task in tasks if task is not asyncio.current_task()]
         if others:
             await asyncio.wait(others)
-        if self._shared is not None:
-            await self._shared.aclose()
 
     # --- for a shared tier (`wolf_async.cache.tier`) ------------------------------------------
 

@@ -114,7 +114,7 @@ class Link:
         self._names = names
         self._log = log
         self._owns_client = owns_client
-        self._heard = self._answering = False
+        self._heard = self._answering = self._closed = False
         self._refusals = 0
         """Refusals in a row, for the length of the pause after the next one."""
         self._recoveries = 0
@@ -150,6 +150,9 @@ class Link:
         """Run ``script`` with the others of this tick; the reply is ready in the future, or a `LinkError`."""
         reply: asyncio.Future[Any] = self.loop.create_future()
         reply.add_done_callback(_retrieve)
+        if self._closed:
+            reply.set_exception(LinkError("closed"))
+            return reply
         self._queue.append(Operation(script, key, args, reply))
         if len(self._workers) < max(1, self._settings.max_connections - 1):
             task = self.spawn(self._work())
@@ -380,6 +383,7 @@ class Link:
             self.loop.call_soon_threadsafe(self._end)
 
     def _end(self) -> list[asyncio.Task[None]]:
+        self._closed = True
         tasks = [*self._workers, self._keeper]
         if self._probing is not None:
             tasks.append(self._probing)

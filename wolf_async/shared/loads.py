@@ -12,7 +12,7 @@ import logging
 import math
 import random
 import secrets
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar, cast
 
 import msgspec
@@ -35,12 +35,12 @@ from wolf_async.shared.link import LinkError, LinkOwner
 from wolf_async.shared.scripts import CLEAR, FAIL, PAUSE, PUT, RENEW, TAKE, VOID, Script
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterable
+    from collections.abc import Awaitable, Callable, Coroutine, Generator, Hashable, Iterable
 
     from wolf_async.logs import ThrottledLogger
     from wolf_async.shared.settings import Settings
 
-__all__ = ["RedisLoads"]
+__all__ = ["Lease", "RedisLoads"]
 
 K = TypeVar("K", bound="Hashable")
 V = TypeVar("V")
@@ -75,10 +75,20 @@ class LinkLike(Protocol):
     async def aclose(self) -> None: ...
 
 
+class Lease(msgspec.Struct, frozen=True):
+    """The right to load, or to create, which whoever knows the token has; or the wish for it."""
+
+    name: str
+    """The key on the server."""
+    wire: bytes
+    """What messages call it."""
+    token: str
+
+
 class Asking(Generic[K]):
     """A load in flight that asks the tier."""
 
-    __slots__ = ("after", "key", "load", "marks_sent", "name", "token", "trusting", "wire", "woken")
+    __slots__ = ("after", "key", "lease", "load", "marks_sent", "trusting", "wire", "woken")
 
     def __init__(self, load: InFlight, key: K, wire: bytes) -> None:
         self.load = load
@@ -87,8 +97,8 @@ class Asking(Generic[K]):
         self.key = key
         self.wire = wire
         """The key as bytes."""
-        self.name = self.token = ""
-        """The name of the account's hash when it was last asked for, and the token of the lease that was asked for."""
+        self.lease: Lease
+        """What it asked for last."""
         self.woken = asyncio.Event()
         self.after = ""
         """The token of the lease it waited for, whose failure is its own too."""
@@ -125,13 +135,13 @@ class RedisLoads(Generic[K, V]):
         self._on_pause = on_pause
         self._clock = cache.clock
         self._settings = settings
-        self._names = names
+        self.names = names
         self._log = log
         self._connect = connect
         self._link: LinkLike | None = None
         self._sender = b""
         self._knows_epoch = self._closed = False
-        self._asking: dict[bytes, set[Asking[K]]] = {}
+        self._waiting: dict[bytes, set[asyncio.Event]] = {}
         self._own: dict[bytes, float] = {}
         """Until when an own invalidation matters, by account, oldest first; of everything under the empty name."""
         self._own_unnamed = -math.inf
@@ -154,21 +164,30 @@ class RedisLoads(Generic[K, V]):
         if not await self._may_share(asking.wire):
             return await self._load_alone(asking)
         # before the tier is asked, since a message may overtake the reply
-        self._asking.setdefault(asking.wire, set()).add(asking)
-        try:
+        with self.woken_by(asking.wire, asking.woken):
             return await self._share(asking)
+
+    @contextmanager
+    def woken_by(self, wire: bytes, woken: asyncio.Event) -> Generator[None]:
+        """Set ``woken`` at each message about ``wire``, and when the link goes down."""
+        events = self._waiting.setdefault(wire, set())
+        events.add(woken)
+        try:
+            yield
         finally:
-            others = self._asking[asking.wire]
-            others.discard(asking)
-            if not others:
-                del self._asking[asking.wire]
+            events.discard(woken)
+            if not events and self._waiting.get(wire) is events:
+                del self._waiting[wire]
 
     async def _may_share(self, wire: bytes) -> bool:
         """Tell whether the tier works, and has heard of this process's invalidations of the account."""
+        is_up = await self.is_up()
+        return is_up and await self._has_heard_of(b"") and await self._has_heard_of(wire)
+
+    async def is_up(self) -> bool:
+        """Tell whether the tier works; the first time, wait for it to connect."""
         link = self._enter()
-        if not (link.up or await link.ready()):
-            return False
-        return await self._has_heard_of(b"") and await self._has_heard_of(wire)
+        return link.up or await link.ready()
 
     async def _has_heard_of(self, wire: bytes) -> bool:
         reply = self._pending.get(wire)
@@ -209,16 +228,21 @@ class RedisLoads(Generic[K, V]):
         return await self._load_alone(asking)
 
     async def _take(self, asking: Asking[K], asked: float) -> Any:
-        asking.name = self._names.key(self.epoch, asking.wire)
-        asking.token = secrets.token_hex(8)
-        reply = self._submit(TAKE, asking.name, *self._what_will_do(asking, asked))
+        asking.lease = self.new_lease(self.epoch, asking.wire)
+        return await self.take(asking.lease, *self._what_will_do(asking, asked))
+
+    def new_lease(self, part: str, wire: bytes) -> Lease:
+        """Return a lease, not taken yet, of a key in this part of the namespace."""
+        return Lease(self.names.key(part, wire), wire, secrets.token_hex(8))
+
+    async def take(self, lease: Lease, *what: Any) -> Any:
+        """Ask for a value or ``lease``; raises `LinkError`, and a lease that comes too late is given back."""
+        reply = self.submit(TAKE, lease.name, lease.token, *what)
         try:
             return await self._enter().reply(reply)
         except (LinkError, asyncio.CancelledError):
-            # the lease may be granted all the same, and nobody would use it
-            reply.add_done_callback(
-                lambda late: self._give_back(asking) if _is_grant(late) else None
-            )
+            # it may be granted all the same, and nobody would use it
+            reply.add_done_callback(lambda late: self.give_back(lease) if _is_grant(late) else None)
             raise
 
     def _what_will_do(self, asking: Asking[K], asked: float) -> tuple[Any, ...]:
@@ -226,11 +250,10 @@ class RedisLoads(Generic[K, V]):
         accept = asked - asking.load.floor if trusting else 0.0
         has_own = self._cache.has_stand_in(asking.key)
         return (
+            _milli(self._settings.lease),
             _micro(accept),
             _micro(policy.ttl),
             policy.jitter,
-            asking.token,
-            _milli(self._settings.lease),
             -1 if has_own or not trusting else _micro(self._window),
             int(has_own),
             _micro(policy.error_ttl),
@@ -315,7 +338,7 @@ class RedisLoads(Generic[K, V]):
         heard = self._clock()
         self._adopt(asking, asked, *stale)
         sent_at = self._begin(asking)
-        renewing = self._enter().spawn(self._renew(asking))
+        renewing = self.spawn(self.renew(asking.lease, self._settings.lease))
         try:
             result = await self._load(asking.key)
             loaded = as_loaded(cast("V | Loaded[V]", result), sent_at)
@@ -331,32 +354,22 @@ class RedisLoads(Generic[K, V]):
         await self._put(asking, body, sent, self._clock() - loaded.sent_at, jitter)
         return Loaded(loaded.value, loaded.sent_at, jitter=jitter)
 
-    async def _renew(self, asking: Asking[K]) -> None:
-        lease = self._settings.lease
+    async def renew(self, lease: Lease, seconds: float) -> None:
+        """Keep ``lease`` until it is lost, or the link goes down."""
         with suppress(LinkError):
             while True:
-                await asyncio.sleep(lease / 3)
-                if not await self._run(RENEW, asking.name, asking.token, _milli(lease)):
+                await asyncio.sleep(seconds / 3)
+                if not await self.run(RENEW, lease.name, lease.token, _milli(seconds)):
                     return
 
     async def _put(
         self, asking: Asking[K], body: bytes, sent: int, age: float, jitter: float
     ) -> None:
-        stored = encode_body(body, self._settings.compress_from)
-        left = _milli(self._window - age)
-        message = self._sender + asking.wire
+        stored, left = encode_body(body, self._settings.compress_from), self._window - age
+        lease = asking.lease
+        what = (lease.token, stored, sent, _milli(left), jitter, *self._message(lease.wire))
         try:
-            done = await self._run(
-                PUT,
-                asking.name,
-                asking.token,
-                stored,
-                sent,
-                left,
-                jitter,
-                self._names.channel,
-                message,
-            )
+            done = await self.run(PUT, lease.name, *what)
         except LinkError:  # served here alone
             return
         if not done:
@@ -364,30 +377,22 @@ class RedisLoads(Generic[K, V]):
             self._cache.discard(asking.load, asking.key)
 
     async def _fail(self, asking: Asking[K], error: BaseException) -> None:
+        lease = asking.lease
         if not isinstance(error, Exception) or _is_own(error):
-            self._give_back(asking)
+            self.give_back(lease)
             return
         kind = "unwell" if self._is_unwell(error) else "no"
+        what = (lease.token, encode_error(error), kind, self._failure_px)
         with suppress(LinkError):
-            await self._enter().reply(self._submit_fail(asking, encode_error(error), kind))
+            await self.run(FAIL, lease.name, *what, *self._message(lease.wire))
 
-    def _give_back(self, asking: Asking[K]) -> None:
-        """Release the lease; nobody waits for it."""
-        if not self._closed or self._link is not None:
-            self._submit_fail(asking, b"", "release")
+    def give_back(self, lease: Lease) -> None:
+        """Let go of ``lease``, and wait for nothing."""
+        what = (lease.token, b"", "release", 0)
+        self.submit(FAIL, lease.name, *what, *self._message(lease.wire))
 
-    def _submit_fail(self, asking: Asking[K], error: bytes, kind: str) -> asyncio.Future[Any]:
-        message = self._sender + asking.wire
-        return self._submit(
-            FAIL,
-            asking.name,
-            asking.token,
-            error,
-            kind,
-            self._failure_px,
-            self._names.channel,
-            message,
-        )
+    def _message(self, wire: bytes) -> tuple[str, bytes]:
+        return self.names.channel, self._sender + wire
 
     # --- invalidations, ours and others' ---------------------------------------------------------
 
@@ -421,15 +426,15 @@ class RedisLoads(Generic[K, V]):
                     self._send(wire)
 
     def _send(self, wire: bytes) -> None:
-        channel = self._names.channel
+        channel = self.names.channel
         if wire:
-            name = self._names.key(self.epoch, wire)
-            reply = self._submit(VOID, name, channel, self._sender + wire)
+            name = self.names.key(self.epoch, wire)
+            reply = self.submit(VOID, name, *self._message(wire))
             reply.add_done_callback(lambda done: self._has_it(wire, done))
         else:
             epoch = secrets.token_hex(8)
             # done when the message comes: all processes change the epoch in the channel's order
-            reply = self._submit(CLEAR, self._names.epoch_key, epoch, channel, self._sender)
+            reply = self.submit(CLEAR, self.names.epoch_key, epoch, channel, self._sender)
         self._pending[wire] = reply
 
     def _has_it(self, wire: bytes, reply: asyncio.Future[Any]) -> None:
@@ -465,7 +470,7 @@ class RedisLoads(Generic[K, V]):
         elif kind == b"t" and not own:
             self._on_pause(int(wire) / 1000)
         elif kind in (b"d", b"i", b"x"):
-            self._wake(self._asking.get(wire, ()))
+            self._wake(self._waiting.get(wire, ()))
             if kind != b"d" and not own:
                 self._hear_of_invalidation(kind, decode_key(wire))
 
@@ -491,15 +496,15 @@ class RedisLoads(Generic[K, V]):
         """Tell all that the upstream wants no request for so long; nobody is told while the link is down."""
         if self._link is not None and self._link.up:
             message = self._sender + str(_milli(seconds)).encode()
-            self._submit(PAUSE, self._names.epoch_key, self._names.channel, message)
+            self.submit(PAUSE, self.names.epoch_key, self.names.channel, message)
 
-    def _wake(self, asking: Iterable[Asking[K]]) -> None:
-        for one in asking:
-            one.woken.set()
+    def _wake(self, events: Iterable[asyncio.Event]) -> None:
+        for woken in events:
+            woken.set()
 
     def _wake_all(self) -> None:
-        for asking in self._asking.values():
-            self._wake(asking)
+        for events in self._waiting.values():
+            self._wake(events)
 
     # --- what the link tells ---------------------------------------------------------------------
 
@@ -539,14 +544,20 @@ class RedisLoads(Generic[K, V]):
             self._settled = asyncio.Event()
             self._sender = secrets.token_bytes(_SENDER)
             self._pending = dict.fromkeys(self._pending)
-            self._link = link = self._connect(self, self._names)
+            self._link = link = self._connect(self, self.names)
         return link
 
-    def _submit(self, script: Script, name: str, *args: Any) -> asyncio.Future[Any]:
+    def submit(self, script: Script, name: str, *args: Any) -> asyncio.Future[Any]:
+        """Run a script on a key of the server; see `Link.submit`."""
         return self._enter().submit(script, name, *args)
 
-    async def _run(self, script: Script, name: str, *args: Any) -> Any:
-        return await self._enter().reply(self._submit(script, name, *args))
+    async def run(self, script: Script, name: str, *args: Any) -> Any:
+        """Run a script and return its reply; raises `LinkError`."""
+        return await self._enter().reply(self.submit(script, name, *args))
+
+    def spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Begin a task that ends before the link does."""
+        return self._enter().spawn(coroutine)
 
     def _count(self, what: str) -> None:
         self._counts[what] += 1

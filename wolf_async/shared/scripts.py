@@ -43,8 +43,9 @@ TAKE: Final = Script(
     "take",
     _NOW
     + """
-local accept, ttl, jitter = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
-local token, lease, stale, own = ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7] == '1'
+local token, lease = ARGV[1], tonumber(ARGV[2])
+local accept, ttl, jitter = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local stale, own = tonumber(ARGV[6]), ARGV[7] == '1'
 local error_ttl, backoff, after = tonumber(ARGV[8]), tonumber(ARGV[9]), ARGV[10]
 local h = redis.call('HMGET', KEYS[1], 's', 'r', 'l', 'ls', 'le', 'fa', 'fs', 'fb', 'ft')
 local age, r = num(h[1]) and now - num(h[1]), num(h[2]) or 0

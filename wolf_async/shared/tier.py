@@ -13,6 +13,7 @@ from wolf_async.shared.codec import Names
 from wolf_async.shared.link import Link, LinkOwner
 from wolf_async.shared.loads import RedisLoads
 from wolf_async.shared.settings import Settings
+from wolf_async.shared.turns import LocalTurns, SharedTurns
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable
@@ -123,6 +124,16 @@ class RedisTier:
         )
         self._loads = weakref.ref(loads)
         return loads
+
+    def turns(self, local: LocalTurns, attempt: float) -> SharedTurns:
+        """Return turns to create tasks, one at a time among all processes; only after `bind`.
+
+        ``local`` gives those of one client, and ``attempt`` is how many seconds one request takes
+        at most.
+        """
+        loads = None if self._loads is None else self._loads()
+        assert loads is not None
+        return SharedTurns(loads, local, attempt + self._settings.lease)
 
     def announce_pause(self, seconds: float) -> None:
         """Tell the clients of this credential in other processes that no request may go for so long."""
