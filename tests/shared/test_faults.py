@@ -157,6 +157,8 @@ async def test_a_partition_heals_with_the_invalidations_of_both_sides(
         await far.call("invalidate", user="u2")
         alone = await far.get("u3")
         assert (await near.get("u3")).serial != alone.serial, "the far one works alone"
+        # nothing comes through that would tell it: it notices by itself
+        await reconnected(far)
         valve.open()
         await up(far)
         await until_settled(far)

@@ -337,6 +337,40 @@ async def test_what_was_missed_is_not_fresh_any_more_and_own_invalidations_are_s
     assert await done(task) == "new"
 
 
+async def test_after_a_gap_nothing_that_was_held_is_fresh(world: World) -> None:
+    await world.both_up()
+    await world.hold(world.a, "old")
+    await done(world.b.get())
+    world.b.link.cut()
+    world.a.cache.invalidate("a")
+    await world.a.cache.aclose()
+    await world.b.link.connect()
+    task = world.b.get()
+    await settle()
+    world.b.loads[-1].set_result("new")
+    assert await done(task) == "new"
+
+
+async def test_no_stale_value_comes_back_that_an_invalidation_has_overtaken() -> None:
+    world = World(CachePolicy(ttl=30, stale_if_error=300))
+    await world.both_up()
+    await world.hold(world.a, "old")
+    world.clock.advance(31)
+    world.network.late = {"take"}
+    before = world.b.get()
+    await settle()
+    world.b.cache.invalidate("a")
+    world.network.reply_now()
+    await settle()
+    after = world.b.get()
+    await settle()
+    for load in world.b.loads:
+        load.set_exception(WolfConnectionError("down"))
+    await error_of(before)
+    assert isinstance(await error_of(after), WolfConnectionError)
+    await world.close()
+
+
 async def test_an_invalidation_while_the_server_is_away_is_sent_when_it_is_back(
     world: World,
 ) -> None:
@@ -420,6 +454,20 @@ async def test_a_process_without_a_copy_gets_the_shared_one_as_its_stand_in() ->
     assert len(world.a.loads) == 2
     world.a.loads[1].set_result("new")
     assert await done(task) == "new"
+    await world.close()
+
+
+async def test_who_comes_in_a_back_off_gets_the_shared_stale_value_and_asks_nobody() -> None:
+    world = World(CachePolicy(ttl=30, stale_if_error=300, refresh_backoff=5))
+    await world.hold(world.a, "old")
+    world.clock.advance(60)
+    task = world.a.get()
+    await settle()
+    world.a.loads[-1].set_exception(WolfConnectionError("down"))
+    assert await done(task) == "old"
+    world.clock.advance(4)
+    assert await done(world.b.get()) == "old"
+    assert world.b.loads == []
     await world.close()
 
 

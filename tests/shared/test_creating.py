@@ -1,0 +1,48 @@
+"""Clients in one tier create tasks one after the other, and never promise more than is free."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from client.test_create import make_draft, room
+
+from shared.servers import until
+from wolf_async import CreatedTask, WolfClient, WolfDraftError
+from wolf_async.shared import RedisTier
+from wolf_async.testing import Sandbox
+
+if TYPE_CHECKING:
+    from shared.servers import Server
+
+
+async def test_two_clients_never_promise_more_than_is_free(server: Server) -> None:
+    async with Sandbox(accounts=1, sub_accounts=0, latency=0.05, period=1e9) as box:
+        user = box.users[0]
+        room(box, user, a=8)
+        clients = [
+            WolfClient(
+                box.token,
+                base_url=box.base_url,
+                shared=RedisTier(server.url, timeout=2.0, connect_timeout=5.0),
+            )
+            for _ in range(2)
+        ]
+        one, two = clients
+        draft = make_draft(await one.task_init(user), 3)
+        assert await two.task_init(user)
+        before = len(box.calls)
+        outcomes = await asyncio.gather(
+            *(wolf.create_task(user, draft=draft) for wolf in clients * 2), return_exceptions=True
+        )
+        kinds = sorted(type(outcome).__name__ for outcome in outcomes)
+        assert kinds == [CreatedTask.__name__] * 2 + [WolfDraftError.__name__] * 2
+        methods = [call.method for call in box.calls[before:]]
+        assert methods == ["GET", "POST", "GET", "POST", "GET", "GET"], "each check is its own"
+        # a creation has changed what is free, for both
+        await until(lambda: one.peek(user) == two.peek(user))
+        for wolf in clients:
+            assert wolf.stats().shared_bypassed == 0
+            await wolf.aclose()
+        with server.client() as client:
+            assert client.keys("wolf1:*:turn:*") == [], "no turn is left behind"
