@@ -125,7 +125,8 @@ class LiveScreen:
         ordered = self._views if self._sorting == "given" else sorted(self._views, key=self._order)
         # a last row says what is not shown
         shown = ordered if len(ordered) <= limit else ordered[: max(limit - 1, 0)]
-        row = _RowDrawer(options.max_width, ascii_only=options.ascii_only)
+        longest = max(len(label(view.account)) for view in self._views)
+        row = _RowDrawer(options.max_width, longest, ascii_only=options.ascii_only)
         for view in shown:
             yield row.draw(view, is_new=self._is_new(view))
         if hidden := ordered[len(shown) :]:
@@ -158,12 +159,13 @@ class _RowDrawer:
     _AS_OF: Final = 20
     _NARROWEST_LABEL: Final = 8
 
-    def __init__(self, width: int, *, ascii_only: bool) -> None:
+    def __init__(self, width: int, longest: int, *, ascii_only: bool) -> None:
         self._ascii_only = ascii_only
         self._has_change = width >= 60
         fixed = self._NUMBERS + (self._CHANGE + self._OPEN + self._AS_OF) * self._has_change
         self._bar = (width - fixed) // 4 if width >= NARROW else 0
-        self._label = max(width - fixed - self._bar - bool(self._bar), self._NARROWEST_LABEL)
+        room = max(width - fixed - self._bar - bool(self._bar), self._NARROWEST_LABEL)
+        self._label = min(room, longest + 2)
 
     def draw(self, view: AccountView, *, is_new: bool) -> Text:
         """Draw one account."""
