@@ -15,12 +15,14 @@ import aiohttp
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
-from wolf_async import Account
-from wolf_async.testing import Sandbox, hold
+from wolf_async import Account, WolfCircuitOpenError, WolfServerError, WolfTimeoutError
+from wolf_async.testing import Sandbox, hold, html, respond
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from types import ModuleType
+
+    from wolf_async.testing import Step
 
 README = Path(__file__).parent.parent / "README.md"
 EXAMPLES: list[str] = re.findall(
@@ -57,7 +59,7 @@ async def box(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Sandbox]:
 
 def test_the_readme_has_its_examples() -> None:
     assert len(SCRIPTS) >= 8
-    assert len(EXAMPLES) - len(SCRIPTS) == 4
+    assert len(EXAMPLES) - len(SCRIPTS) == 5
 
 
 def test_the_two_commands_stand_word_for_word() -> None:
@@ -130,6 +132,71 @@ async def test_concurrent_requests_to_the_fastapi_example_share_one_upstream_req
         assert all(answer.json() == answers[0].json() for answer in answers)
         missing = await web.get("/accounts/nobody/free")
         assert (missing.status_code, missing.json()["detail"]) == (404, "用户不存在")
+
+
+@pytest.mark.parametrize(
+    ("path", "fault", "status", "wait"),
+    [
+        ("/accounts/{user}/free?sub=nobody", None, 404, None),
+        ("/accounts/{user}/free?sub=..", None, 400, None),
+        ("/accounts/{user}/free", respond(429, headers={"Retry-After": "61"}), 429, "61"),
+        ("/accounts/{user}/free", html(404), 502, None),
+        ("/accounts/{user}/free", respond(403), 502, None),
+    ],
+)
+async def test_the_fastapi_example_gives_each_error_its_status_and_a_log_line(
+    box: Sandbox,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    path: str,
+    fault: Step | None,
+    status: int,
+    wait: str | None,
+) -> None:
+    httpx = pytest.importorskip("httpx")
+    app = imported("fastapi", tmp_path).app
+    if fault is not None:
+        box.always(fault)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://app") as web,
+    ):
+        answer = await web.get(path.format(user=box.users[0]))
+    assert answer.status_code == status
+    assert int(answer.headers.get("Retry-After", 0)) == int(wait or 0)
+    (line,) = [record for record in caplog.records if record.name == "readme_fastapi"]
+    assert f"gives {status}: " in line.getMessage()
+    assert f"account {box.users[0]}" in line.getMessage() or status == 400
+
+
+async def test_the_fastapi_example_tells_an_open_breaker_and_a_timeout_apart(
+    tmp_path: Path,
+) -> None:
+    app = imported("fastapi", tmp_path)
+    errors = {
+        503: WolfCircuitOpenError("open", retry_after=1.0),
+        504: WolfTimeoutError("late"),
+        502: WolfServerError("down", http_status=500),
+    }
+    assert {status: app.status_of(error) for status, error in errors.items()} == {
+        status: status for status in errors
+    }
+
+
+async def test_the_metrics_example_counts_and_is_healthy(box: Sandbox, tmp_path: Path) -> None:
+    httpx = pytest.importorskip("httpx")
+    app = imported("metrics", tmp_path).app
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://app") as web,
+    ):
+        await app.state.wolf.task_init(box.users[0])
+        text = (await web.get("/metrics")).text
+        health = (await web.get("/health")).json()
+    assert "wolf_cache_calls_total{otel_scope" in text
+    assert "http_client_request_duration_seconds_count" in text
+    assert box.users[0] not in text
+    assert (health["requests"], health["failures"]) == (1, 0)
 
 
 async def test_the_dashboard_example_serves_the_page_beside_fastapi_and_ends_with_it(
