@@ -8,21 +8,20 @@ import os
 import re
 import socket
 import sys
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import aiohttp
 import pytest
+from aiohttp import ClientSession
 from aiohttp.test_utils import TestClient, TestServer
+from shared.servers import Server
 
-from wolf_async import Account, WolfCircuitOpenError, WolfServerError, WolfTimeoutError
-from wolf_async.testing import Sandbox, hold, html, respond
+from wolf_async.testing import Sandbox, Step, hold, respond
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from types import ModuleType
-
-    from wolf_async.testing import Step
 
 README = Path(__file__).parent.parent / "README.md"
 EXAMPLES: list[str] = re.findall(
@@ -36,10 +35,10 @@ def example(name: str) -> str:
     return found
 
 
-def imported(name: str, path: Path, *, port: int = 8080) -> ModuleType:
+def imported(name: str, path: Path) -> ModuleType:
     """Import the example as a module, so that its annotations can be resolved."""
     file = path / f"readme_{name}.py"
-    file.write_text(example(name).replace("8080", str(port)), "utf-8")
+    file.write_text(example(name), "utf-8")
     spec = importlib.util.spec_from_file_location(file.stem, file)
     assert spec is not None
     assert spec.loader is not None
@@ -58,8 +57,18 @@ async def box(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Sandbox]:
 
 
 def test_the_readme_has_its_examples() -> None:
-    assert len(SCRIPTS) >= 8
-    assert len(EXAMPLES) - len(SCRIPTS) == 5
+    assert len(SCRIPTS) == 3
+    assert len(EXAMPLES) - len(SCRIPTS) == 3
+
+
+def test_the_readme_is_short() -> None:
+    assert len(README.read_text("utf-8").splitlines()) <= 350
+
+
+def test_what_the_readme_links_to_is_there() -> None:
+    links = re.findall(r"\]\(([^)#]+)\)", README.read_text("utf-8"))
+    assert links
+    assert [link for link in links if not (README.parent / link).exists()] == []
 
 
 def test_the_two_commands_stand_word_for_word() -> None:
@@ -90,129 +99,119 @@ async def test_each_script_of_the_readme_runs_and_says_something(number: int, bo
     assert out.strip()
 
 
-async def test_concurrent_requests_to_the_aiohttp_example_share_one_upstream_request(
+@pytest.fixture
+def free_port(monkeypatch: pytest.MonkeyPatch) -> int:
+    """Name a free port for the dashboard of an example."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    monkeypatch.setenv("DASHBOARD_PORT", str(port))
+    return port
+
+
+async def test_the_aiohttp_example_serves_metrics_health_and_the_dashboard(
     box: Sandbox, tmp_path: Path
 ) -> None:
-    gate = asyncio.Event()
-    box.script(None, hold(gate))
     module = imported("aiohttp", tmp_path)
-    async with TestClient(TestServer(module.make_app())) as web:
+    async with TestClient(TestServer(module.make_app())) as web:  # noqa: SIM117 (it stays open)
+        async with web.get("/dashboard/events") as stream:
+            await stream.content.readuntil(b"\n\n")
+            await box.wait_for_calls(1)
+            async with web.get("/dashboard/") as page:
+                assert (page.status, page.content_type) == (200, "text/html")
+            async with web.get("/health") as health:
+                assert (await health.json())["loads"] >= 1
+            async with web.get("/metrics") as metrics:
+                text = await metrics.text()
+    assert "wolf_loads" in text
+    assert "http_client_request_duration" in text
 
-        async def free() -> Any:
-            async with web.get(f"/accounts/{box.users[0]}/free") as response:
-                return await response.json()
 
-        asked = [asyncio.create_task(free()) for _ in range(20)]
-        await box.wait_for_calls(1)
-        gate.set()
-        answers = await asyncio.gather(*asked)
-    assert len(box.calls) == 1
-    assert answers[0]
-    assert all(answer == answers[0] for answer in answers)
-
-
-async def test_concurrent_requests_to_the_fastapi_example_share_one_upstream_request(
-    box: Sandbox, tmp_path: Path
-) -> None:
+@asynccontextmanager
+async def fastapi_example(tmp_path: Path) -> AsyncIterator[Any]:
+    """Run the example as a server would, and yield a client of it."""
     httpx = pytest.importorskip("httpx")
-    gate = asyncio.Event()
-    box.script(None, hold(gate))
     app = imported("fastapi", tmp_path).app
     async with (
         app.router.lifespan_context(app),
         httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://app") as web,
     ):
+        yield web
+
+
+async def test_concurrent_requests_to_the_fastapi_example_share_one_upstream_request(
+    box: Sandbox, tmp_path: Path, free_port: int
+) -> None:
+    gate = asyncio.Event()
+    box.script(None, hold(gate))
+    async with fastapi_example(tmp_path) as web:
         asked = [asyncio.create_task(web.get(f"/accounts/{box.users[0]}/free")) for _ in range(20)]
         await box.wait_for_calls(1)
         gate.set()
         answers = await asyncio.gather(*asked)
         assert len(box.calls) == 1
-        assert {answer.status_code for answer in answers} == {200}
+        assert {(answer.status_code, answer.headers["Age"]) for answer in answers} == {(200, "0")}
         assert answers[0].json()
         assert all(answer.json() == answers[0].json() for answer in answers)
-        missing = await web.get("/accounts/nobody/free")
-        assert (missing.status_code, missing.json()["detail"]) == (404, "用户不存在")
+        async with (
+            ClientSession() as browser,
+            browser.get(f"http://127.0.0.1:{free_port}/") as page,
+        ):
+            assert (page.status, page.content_type) == (200, "text/html")
 
 
 @pytest.mark.parametrize(
-    ("path", "fault", "status", "wait"),
+    ("step", "status", "header"),
     [
-        ("/accounts/{user}/free?sub=nobody", None, 404, None),
-        ("/accounts/{user}/free?sub=..", None, 400, None),
-        ("/accounts/{user}/free", respond(429, headers={"Retry-After": "61"}), 429, "61"),
-        ("/accounts/{user}/free", html(404), 502, None),
-        ("/accounts/{user}/free", respond(403), 502, None),
+        (None, 404, None),
+        (respond(200, {"code": 6007, "status": "error", "message": "no", "data": []}), 404, None),
+        (respond(429, headers={"Retry-After": "3600"}), 429, "3600"),
+        (respond(400), 502, None),
     ],
+    ids=["unknown account", "unknown sub-account", "429", "another no"],
 )
-async def test_the_fastapi_example_gives_each_error_its_status_and_a_log_line(
+async def test_the_fastapi_example_turns_each_error_into_a_status_and_a_log_line(
+    step: Step | None,
+    status: int,
+    header: str | None,
     box: Sandbox,
     tmp_path: Path,
+    free_port: int,
     caplog: pytest.LogCaptureFixture,
-    path: str,
-    fault: Step | None,
-    status: int,
-    wait: str | None,
 ) -> None:
-    httpx = pytest.importorskip("httpx")
-    app = imported("fastapi", tmp_path).app
-    if fault is not None:
-        box.always(fault)
-    async with (
-        app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://app") as web,
-    ):
-        answer = await web.get(path.format(user=box.users[0]))
-    assert answer.status_code == status
-    assert int(answer.headers.get("Retry-After", 0)) == int(wait or 0)
-    (line,) = [record for record in caplog.records if record.name == "readme_fastapi"]
-    assert f"gives {status}: " in line.getMessage()
-    assert f"account {box.users[0]}" in line.getMessage() or status == 400
+    if step is not None:
+        box.script(None, step)
+    async with fastapi_example(tmp_path) as web:
+        user = "nobody" if step is None else box.users[0]
+        answer = await web.get(f"/accounts/{user}/free")
+    assert (answer.status_code, answer.headers.get("Retry-After")) == (status, header)
+    lines = [record for record in caplog.records if record.name == "root"]
+    assert len(lines) == 1
+    assert user in lines[0].getMessage()
 
 
-async def test_the_fastapi_example_tells_an_open_breaker_and_a_timeout_apart(
-    tmp_path: Path,
+async def test_an_id_that_cannot_be_one_is_a_400_of_the_fastapi_example(
+    box: Sandbox, tmp_path: Path, free_port: int
 ) -> None:
-    app = imported("fastapi", tmp_path)
-    errors = {
-        503: WolfCircuitOpenError("open", retry_after=1.0),
-        504: WolfTimeoutError("late"),
-        502: WolfServerError("down", http_status=500),
-    }
-    assert {status: app.status_of(error) for status, error in errors.items()} == {
-        status: status for status in errors
-    }
+    async with fastapi_example(tmp_path) as web:
+        answer = await web.get("/accounts/%0A/free")
+    assert answer.status_code == 400
+    assert not box.calls
 
 
-async def test_the_metrics_example_counts_and_is_healthy(box: Sandbox, tmp_path: Path) -> None:
-    httpx = pytest.importorskip("httpx")
-    app = imported("metrics", tmp_path).app
-    async with (
-        app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://app") as web,
-    ):
-        await app.state.wolf.task_init(box.users[0])
-        text = (await web.get("/metrics")).text
-        health = (await web.get("/health")).json()
-    assert "wolf_cache_calls_total{otel_scope" in text
-    assert "http_client_request_duration_seconds_count" in text
-    assert box.users[0] not in text
-    assert (health["requests"], health["failures"]) == (1, 0)
-
-
-async def test_the_dashboard_example_serves_the_page_beside_fastapi_and_ends_with_it(
-    box: Sandbox, tmp_path: Path
+async def test_two_of_the_fastapi_example_share_one_answer_through_a_real_server(
+    box: Sandbox, tmp_path: Path, free_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    app = imported("dashboard", tmp_path, port=port).app
-    async with app.router.lifespan_context(app), aiohttp.ClientSession() as http:
-        async with http.get(f"http://127.0.0.1:{port}/") as page:
-            assert "<title>Free lines</title>" in await page.text()
-        async with http.get(f"http://127.0.0.1:{port}/events") as stream:
-            async for line in stream.content:
-                if b'"state":"ok"' in line:
-                    break
-    assert {call.account for call in box.calls} == {Account(box.users[0])}
+    server = Server(tmp_path).start()
+    monkeypatch.setenv("WOLF_SHARED", server.url)
+    try:
+        for _ in range(2):  # one after the other, each with a client of its own
+            async with fastapi_example(tmp_path) as web:
+                answer = await web.get(f"/accounts/{box.users[0]}/free")
+                assert answer.status_code == 200
+    finally:
+        server.kill()
+    assert len(box.calls) == 1
 
 
 async def test_the_pytest_example_passes_as_a_test_of_its_own(tmp_path: Path) -> None:
