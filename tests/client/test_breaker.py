@@ -380,7 +380,7 @@ async def test_it_survives_a_change_of_loop(client: MakeClient) -> None:
     await asyncio.to_thread(asyncio.run, second())
 
 
-# --- this machine's own limits -----------------------------------------------------------------------------------
+# --- this machine's own limits --------------------------------------------------------------------
 
 
 def exhausted(hard: int) -> list[int]:
@@ -418,7 +418,7 @@ async def test_what_this_machine_lacks_counts_for_nothing_and_says_what_to_do(
     assert await wolf.task_init(box.users[0])
 
 
-# --- the policy --------------------------------------------------------------------------------------------------
+# --- the policy -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -445,7 +445,7 @@ def test_the_policy_is_checked_by_the_client() -> None:
         WolfClient("token", breaker=CachePolicy())  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
-# --- on the real clock -------------------------------------------------------------------------------------------
+# --- on the real clock ----------------------------------------------------------------------------
 
 
 @pytest.mark.real_time

@@ -156,7 +156,7 @@ def test_settings_that_make_no_sense_are_refused(settings: dict[str, Any]) -> No
         WolfClient(TOKEN, **settings)
 
 
-# --- size --------------------------------------------------------------------------------------------------------
+# --- size -----------------------------------------------------------------------------------------
 
 
 async def test_a_body_of_the_limit_is_read_and_one_byte_more_is_refused(

@@ -166,7 +166,7 @@ async def test_every_error_and_raw_response_tells_its_attempts_and_account(
     assert (undecodable.value.attempts, undecodable.value.account) == (2, sub_user)
 
 
-# --- Retry-After -------------------------------------------------------------------------------------------------
+# --- Retry-After ----------------------------------------------------------------------------------
 
 
 async def test_retry_after_is_waited_for_in_both_forms(
@@ -219,7 +219,7 @@ async def test_a_retry_after_beyond_the_deadline_is_raised_at_once(
     assert len(box.calls) == 1
 
 
-# --- one deadline ------------------------------------------------------------------------------------------------
+# --- one deadline ---------------------------------------------------------------------------------
 
 
 async def test_the_deadline_bounds_an_attempt(box: Sandbox, client: MakeClient) -> None:
@@ -334,7 +334,7 @@ async def test_a_wait_for_the_pool_is_no_slow_connection(box: Sandbox, client: M
     assert len(box.calls) == 3
 
 
-# --- releasing ---------------------------------------------------------------------------------------------------
+# --- releasing ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("status", [429, 503])
@@ -368,7 +368,7 @@ async def test_the_failed_response_and_the_place_are_released_before_the_pause(
     ]
 
 
-# --- the budget --------------------------------------------------------------------------------------------------
+# --- the budget -----------------------------------------------------------------------------------
 
 
 async def test_an_outage_under_load_does_not_multiply_the_load(
@@ -421,7 +421,7 @@ async def test_an_infinite_budget_is_none(box: Sandbox, client: MakeClient) -> N
     assert len(box.calls) == 200
 
 
-# --- what errors are like ----------------------------------------------------------------------------------------
+# --- what errors are like -------------------------------------------------------------------------
 
 
 async def test_errors_survive_pickling_and_copying_and_keep_their_cause(
@@ -534,7 +534,7 @@ async def test_no_frame_that_a_failed_load_went_through_holds_anything(
     assert {frame.f_code.co_qualname for frame in frames if frame.f_locals} <= ran
 
 
-# --- helpers -----------------------------------------------------------------------------------------------------
+# --- helpers --------------------------------------------------------------------------------------
 
 
 def _record_pauses(wolf: WolfClient, monkeypatch: pytest.MonkeyPatch) -> list[float]:

@@ -106,7 +106,7 @@ async def test_a_redirect_is_not_followed_by_a_session_that_was_handed_in(
     assert len(box.calls) == 1
 
 
-# --- TLS ---------------------------------------------------------------------------------------------------------
+# --- TLS ------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -202,7 +202,7 @@ async def test_a_connection_that_is_lost_within_the_handshake_is_tried_again(
     assert caught.value.attempts == 3
 
 
-# --- the environment ---------------------------------------------------------------------------------------------
+# --- the environment ------------------------------------------------------------------------------
 
 
 async def test_the_environments_proxy_is_used_only_on_demand(
@@ -300,7 +300,7 @@ async def test_cookies_are_not_kept(serve: Serve, client: MakeClient) -> None:
     assert not any(b"\r\ncookie:" in request.lower() for request in server.requests)
 
 
-# --- ids ---------------------------------------------------------------------------------------------------------
+# --- ids ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -355,7 +355,7 @@ async def test_an_enums_member_asks_for_its_value_and_shares_with_it(
     assert wolf.peek(box.users[0]) is None
 
 
-# --- the canary --------------------------------------------------------------------------------------------------
+# --- the canary -----------------------------------------------------------------------------------
 
 
 def test_the_canary_sings(canary: Canary) -> None:

@@ -71,7 +71,7 @@ def in_turn(*replies: bytes | None) -> Callable[[int], bytes | None]:
     return lambda number: replies[number - 1] if number <= len(replies) else OK
 
 
-# --- the gate ----------------------------------------------------------------------------------------------------
+# --- the gate -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -328,7 +328,7 @@ async def test_the_gate_survives_a_change_of_loop(client: MakeClient) -> None:
     await asyncio.to_thread(asyncio.run, second())
 
 
-# --- the pace ----------------------------------------------------------------------------------------------------
+# --- the pace -------------------------------------------------------------------------------------
 
 
 def sliding(rate: int) -> Callable[[int], bytes]:
@@ -477,7 +477,7 @@ def test_a_5xx_opens_the_gate_for_the_others() -> None:
     play(scene, act, retry=RetryPolicy(attempts=1), breaker=BreakerPolicy())
 
 
-# --- on the real clock -------------------------------------------------------------------------------------------
+# --- on the real clock ----------------------------------------------------------------------------
 
 
 @pytest.mark.real_time

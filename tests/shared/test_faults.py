@@ -27,7 +27,7 @@ async def up(worker: Worker) -> None:
             await asyncio.sleep(0.02)
 
 
-# --- away ------------------------------------------------------------------------------------------
+# --- away -----------------------------------------------------------------------------------------
 
 
 async def test_a_server_that_refuses_from_the_start_changes_nothing(own_fleet: Fleet) -> None:
@@ -170,7 +170,7 @@ async def test_a_partition_heals_with_the_invalidations_of_both_sides(
         assert own_fleet.upstream.calls <= before + 2
 
 
-# --- forgetful -------------------------------------------------------------------------------------
+# --- forgetful ------------------------------------------------------------------------------------
 
 
 async def test_a_subscription_that_is_killed_is_noticed_and_nothing_is_fresh_after(
@@ -241,7 +241,7 @@ async def test_rubbish_in_place_of_a_failure_is_replaced(fleet: Fleet) -> None:
     assert (await three.get()).serial == 2
 
 
-# --- full, and refusing ----------------------------------------------------------------------------
+# --- full, and refusing ---------------------------------------------------------------------------
 
 
 async def test_a_full_server_still_shares_what_it_holds(own_fleet: Fleet) -> None:
@@ -298,7 +298,7 @@ async def test_the_least_rights_that_the_tier_needs(own_fleet: Fleet) -> None:
     assert await one.call("warnings") == []
 
 
-# --- the same in one process -----------------------------------------------------------------------
+# --- the same in one process ----------------------------------------------------------------------
 
 
 async def test_neither_a_token_nor_an_id_stands_in_the_names_and_no_token_in_anything(

@@ -87,7 +87,7 @@ async def world() -> Any:
     await world.close()
 
 
-# --- sharing ---------------------------------------------------------------------------------------
+# --- sharing --------------------------------------------------------------------------------------
 
 
 async def test_two_processes_make_one_load(world: World) -> None:
@@ -135,7 +135,7 @@ async def life(world: World, process: Process) -> float:
     return low
 
 
-# --- ages ------------------------------------------------------------------------------------------
+# --- ages -----------------------------------------------------------------------------------------
 
 
 async def test_the_age_counts_from_sending_whatever_a_process_takes_its_time_for() -> None:
@@ -227,7 +227,7 @@ async def test_who_joins_while_the_server_is_asked_gets_nothing_older_than_it_wa
     assert [await done(task) for task in (lenient, strict)] == ["new", "new"]
 
 
-# --- invalidations ---------------------------------------------------------------------------------
+# --- invalidations --------------------------------------------------------------------------------
 
 
 async def test_an_invalidation_drops_the_copies_of_all(world: World) -> None:
@@ -407,7 +407,7 @@ async def test_a_distrusted_value_still_stands_in_for_a_load_that_fails() -> Non
     await world.close()
 
 
-# --- failures --------------------------------------------------------------------------------------
+# --- failures -------------------------------------------------------------------------------------
 
 
 async def test_a_failure_is_told_in_all_processes_and_costs_one_load(world: World) -> None:
@@ -497,7 +497,7 @@ async def test_a_load_that_sent_nothing_is_given_back_and_tells_nobody(world: Wo
     assert await done(there) == "v"
 
 
-# --- leaving, dying, and a server that is away -----------------------------------------------------
+# --- leaving, dying, and a server that is away ----------------------------------------------------
 
 
 async def test_a_holder_that_leaves_costs_the_others_one_round_trip(world: World) -> None:
@@ -593,7 +593,7 @@ async def test_messages_that_are_none_are_passed_over(world: World) -> None:
     assert await done(world.a.get()) == "v"
 
 
-# --- turns to create -------------------------------------------------------------------------------
+# --- turns to create ------------------------------------------------------------------------------
 
 
 class Turns:

@@ -30,7 +30,7 @@ def serials(answers: list[Answer]) -> set[int]:
     return {answer.serial for answer in answers}
 
 
-# --- P1: sharing -----------------------------------------------------------------------------------
+# --- P1: sharing ----------------------------------------------------------------------------------
 
 
 async def test_a_cold_crowd_in_many_processes_makes_one_request_per_account(fleet: Fleet) -> None:
@@ -68,7 +68,7 @@ async def test_a_load_longer_than_the_lease_stays_the_only_one(fleet: Fleet) -> 
     assert serials(answers) == {1}
 
 
-# --- P2: a local hit -------------------------------------------------------------------------------
+# --- P2: a local hit ------------------------------------------------------------------------------
 
 
 async def test_a_local_hit_sends_no_command(own_fleet: Fleet) -> None:
@@ -80,7 +80,7 @@ async def test_a_local_hit_sends_no_command(own_fleet: Fleet) -> None:
     assert (await worker.stats())["hits"] == 50
 
 
-# --- P4: max_age -----------------------------------------------------------------------------------
+# --- P4: max_age ----------------------------------------------------------------------------------
 
 
 async def test_a_crowd_that_wants_the_newest_makes_one_request_at_a_time(fleet: Fleet) -> None:
@@ -135,7 +135,7 @@ async def test_a_clock_of_a_process_that_is_an_hour_off_changes_nothing(fleet: F
     assert fleet.upstream.calls == 2
 
 
-# --- P5 to P7: invalidations -----------------------------------------------------------------------
+# --- P5 to P7: invalidations ----------------------------------------------------------------------
 
 
 async def test_others_hear_of_an_invalidation(fleet: Fleet) -> None:
@@ -192,7 +192,7 @@ async def test_a_clear_is_heard_by_all(fleet: Fleet) -> None:
     assert serials(answers[0]) == serials(answers[1])
 
 
-# --- P8: death -------------------------------------------------------------------------------------
+# --- P8: death ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
@@ -247,7 +247,7 @@ async def test_a_holder_that_closes_costs_the_others_no_lease(fleet: Fleet) -> N
     assert (await waiting).serial == 3
 
 
-# --- P10: failures ---------------------------------------------------------------------------------
+# --- P10: failures --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -303,7 +303,7 @@ async def test_stale_while_revalidate_refreshes_once_for_all(fleet: Fleet) -> No
     assert fleet.upstream.calls == 2
 
 
-# --- P11: isolation --------------------------------------------------------------------------------
+# --- P11: isolation -------------------------------------------------------------------------------
 
 
 async def test_another_token_and_another_base_url_share_nothing(fleet: Fleet) -> None:
@@ -338,7 +338,7 @@ async def test_bodies_of_a_megabyte_are_shared(fleet: Fleet) -> None:
     assert fleet.upstream.calls == 1
 
 
-# --- P13: throttling -------------------------------------------------------------------------------
+# --- P13: throttling ------------------------------------------------------------------------------
 
 
 async def test_a_429_in_one_process_holds_the_others_back(fleet: Fleet) -> None:

@@ -46,7 +46,7 @@ class Answer(msgspec.Struct, frozen=True):
     ended: float
 
 
-# --- the test's side -------------------------------------------------------------------------------
+# --- the test's side ------------------------------------------------------------------------------
 
 
 class Forks:
@@ -163,7 +163,7 @@ async def _connect(path: Path) -> tuple[asyncio.StreamReader, asyncio.StreamWrit
                 await asyncio.sleep(0.01)
 
 
-# --- the process's side ----------------------------------------------------------------------------
+# --- the process's side ---------------------------------------------------------------------------
 
 
 class Service:
