@@ -7,6 +7,16 @@ answer for a while::
         init = await wolf.task_init(user_id)
 
 `WolfClient` is the door; `TaskInit` is what comes out; `WolfError` is the root of what goes wrong.
+
+Public are the names here, which are those of `wolf_async.client`, `wolf_async.models`,
+`wolf_async.errors` and `wolf_async.policy`, and what these export:
+
+- `wolf_async.cache`: `LoadingCache`, which stands before any async loader;
+- `wolf_async.events`: what a client tells its listeners;
+- `wolf_async.shared`: a tier on Redis or Valkey (extra ``redis``);
+- `wolf_async.otel`: spans and metrics (extra ``otel``);
+- `wolf_async.dashboard`: a live web page (extra ``dashboard``);
+- `wolf_async.testing`: a sandbox that misbehaves on demand, and a clock to set.
 """
 
 from wolf_async._version import __version__

@@ -70,7 +70,8 @@ class WolfClient:
     default one. ``trust_env`` takes the proxy from the environment as curl does, read once;
     ``.netrc`` is never read. ``proxy`` is one to use instead. ``max_body`` bounds a response in
     bytes, after decompression. ``clock`` gives seconds for the ages of answers. ``shared`` is a
-    `wolf_async.shared.RedisTier`, by which processes share answers and requests.
+    `wolf_async.shared.RedisTier`, by which processes share answers and requests. ``listeners`` are
+    functions that take an event of `wolf_async.events`.
 
     A client belongs to the event loop of its first request. Once that loop is closed it starts
     over on the next one, keeping its answers; while it is open, a call from another loop that
