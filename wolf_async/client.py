@@ -23,7 +23,7 @@ from wolf_async.bulk import AccountLike, AccountResult, Accounts, check_accounts
 from wolf_async.cache import LoadingCache
 from wolf_async.cache.tier import check_shared
 from wolf_async.clock import system_clock
-from wolf_async.create import CreatedTask, LocalTurns, TaskCreator
+from wolf_async.create import CreatedTask, TaskCreator
 from wolf_async.errors import WolfConfigError, WolfError
 from wolf_async.events import Dispatcher, Listener
 from wolf_async.logs import ThrottledLogger
@@ -38,6 +38,7 @@ from wolf_async.policy import (
     check_type,
 )
 from wolf_async.stats import ClientStats
+from wolf_async.turns import LocalTurns
 from wolf_async.upstream.auth import TokenProvider, choose_token
 from wolf_async.upstream.failures import is_unwell
 from wolf_async.upstream.limits import RateLimit, check_limits
