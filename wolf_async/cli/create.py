@@ -16,7 +16,7 @@ from wolf_async.cli.drafts_file import DraftRow, make_draft, read_drafts
 from wolf_async.cli.fetch import NoAccessError, failure_of
 from wolf_async.cli.progress import say
 from wolf_async.cli.results_file import Failure, LinesFile, Result, beside, open_errors
-from wolf_async.cli.service import Service, service_options
+from wolf_async.cli.service import Service, explain, service_options
 from wolf_async.cli.text_file import RefusedError
 from wolf_async.cli.widgets import plain
 from wolf_async.errors import (
@@ -155,7 +155,7 @@ def create(*, drafts: str, reading: AccountsOptions, service: Service, **options
             raise
         except (WolfAuthError, WolfEndpointError) as error:
             left = len(rows) - tally.total()
-            why = service.explain(error)
+            why = explain(error)
             raise NoAccessError(
                 f"{why}; {_said(tally)}, {left} not asked; continue with --resume"
             ) from error

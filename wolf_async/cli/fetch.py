@@ -26,7 +26,7 @@ from wolf_async.cli.results_file import (
     note_result,
     open_errors,
 )
-from wolf_async.cli.service import Service, service_options
+from wolf_async.cli.service import Service, explain, remedy, service_options
 from wolf_async.errors import (
     WolfAPIError,
     WolfAuthError,
@@ -211,7 +211,7 @@ def fetch(*, accounts: str, reading: AccountsOptions, service: Service, **option
             _summarize(f"stopped after {run.tally}", chosen)
             raise
         except WolfError as error:
-            raise _stopped(error, service, run.tally) from error
+            raise _stopped(error, run.tally) from error
     _summarize(str(run.tally), chosen)
     if run.tally.failed:
         raise click.exceptions.Exit(1)
@@ -239,19 +239,19 @@ def _summarize(text: str, options: _Options) -> None:
         say(f"{text}\n")
 
 
-def _stopped(error: WolfError, service: Service, tally: Tally) -> Exception:
+def _stopped(error: WolfError, tally: Tally) -> Exception:
     """Return why the run ends before its end, with what became of the accounts."""
     if isinstance(error, (WolfClosedError, WolfConfigError)):
         return error
     is_refused = isinstance(error, (WolfAuthError, WolfEndpointError))
     stopped = NoAccessError if is_refused else _GivenUpError
-    return stopped(f"{service.explain(error)}; {tally.of_all}")
+    return stopped(f"{explain(error)}; {tally.of_all}")
 
 
 class Tally:
     """Count what has become of the rows so far."""
 
-    __slots__ = ("answered", "failures", "kept", "repeated", "seen")
+    __slots__ = ("answered", "failures", "kept", "remedies", "repeated", "seen")
 
     def __init__(self) -> None:
         self.seen = 0
@@ -262,6 +262,8 @@ class Tally:
         self.repeated = 0
         """Rows that named an account again."""
         self.failures: Counter[str] = Counter()
+        self.remedies: dict[str, None] = {}
+        """What helps against some of the failures, each once, in the order that they came."""
 
     @property
     def failed(self) -> int:
@@ -291,8 +293,8 @@ class Tally:
         parts += [f"{number} {kind}" for kind, number in self.failures.most_common()]
         if self.repeated:
             parts.append(f"{self.repeated} named again")
-        hint = "; ask more slowly with --rate" if self.failures["WolfRateLimitError"] else ""
-        return f"{rows} account{'s' * (rows != 1)}: {', '.join(parts)}{hint}"
+        counts = f"{rows} account{'s' * (rows != 1)}: {', '.join(parts)}"
+        return "; ".join((counts, *self.remedies))
 
 
 class _Output:
@@ -413,6 +415,8 @@ class _Run:
     async def _write(self, result: AccountResult) -> None:
         account, init, error = result
         if error is not None:
+            if (found := remedy(error)) is not None:
+                self.tally.remedies[found] = None
             await self._fail(*account, failure_of(error))
         elif init is not None:
             await self._output.answers.append(Result(*account, init=self._chosen(init)))

@@ -22,7 +22,7 @@ from wolf_async.errors import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Service", "service_options"]
+__all__ = ["Service", "explain", "remedy", "service_options"]
 
 F = TypeVar("F", bound="Callable[..., Any]")
 
@@ -50,21 +50,27 @@ class Service(NamedTuple):
             **settings,
         )
 
-    @staticmethod
-    def explain(error: WolfError) -> str:
-        """Return the error in one line that names its remedy, where there is one."""
-        text = str(error)
-        if error.attempts > 1:
-            text += f" (after {error.attempts} attempts)"
-        if isinstance(error, WolfAuthError):
-            return f"{text}: put a token of that server into WOLF_TOKEN"
-        if isinstance(error, WolfEndpointError):
-            return text.replace("check base_url or", "check --base-url or")
-        if isinstance(error, WolfRateLimitError):
-            return f"{text}: ask more slowly, with --rate where there are many accounts"
-        if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in iter_causes(error)):
-            return f"{text}: name the certificate of who issued it with --ca-file"
-        return text
+
+def explain(error: WolfError) -> str:
+    """Return the error in one line that names its remedy, where there is one."""
+    text = str(error)
+    if isinstance(error, WolfEndpointError):
+        text = text.replace("check base_url or", "check --base-url or")
+    if error.attempts > 1:
+        text += f" (after {error.attempts} attempts)"
+    found = remedy(error)
+    return text if found is None else f"{text}: {found}"
+
+
+def remedy(error: WolfError) -> str | None:
+    """Return what somebody at a shell can do about the error."""
+    if isinstance(error, WolfAuthError):
+        return "put a token of that server into WOLF_TOKEN"
+    if isinstance(error, WolfRateLimitError):
+        return "ask more slowly, with --rate where there are many accounts"
+    if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in iter_causes(error)):
+        return "name the certificate of who issued it with --ca-file"
+    return None
 
 
 def service_options(command: F) -> F:
@@ -85,7 +91,7 @@ def service_options(command: F) -> F:
         except WolfConfigError:
             raise
         except WolfError as error:
-            raise click.ClickException(service.explain(error)) from error
+            raise click.ClickException(explain(error)) from error
 
     for option in _OPTIONS:
         with_options = option(with_options)
