@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from fetching import Shell
 
+from cli.fetching import Shell
 from wolf_async.testing import FakeClock, Sandbox
 
 if TYPE_CHECKING:

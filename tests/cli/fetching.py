@@ -6,8 +6,7 @@ import asyncio
 import json
 from typing import TYPE_CHECKING, Any
 
-from shell import Ended
-
+from cli.shell import Ended
 from wolf_async import Account
 from wolf_async.cli.app import run
 

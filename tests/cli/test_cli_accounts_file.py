@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from fetching import Shell, account_of
 from hypothesis import given
 from hypothesis import strategies as st
-from shell import COMMAND, Process, one_line, service
 
+from cli.fetching import Shell, account_of
+from cli.shell import COMMAND, Process, one_line, service
 from wolf_async import Account
 from wolf_async.cli.accounts_file import AccountsOptions, BadRow
 from wolf_async.cli.text_file import RefusedError

@@ -9,8 +9,8 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from shell import environment, start, wolf_async
 
+from cli.shell import environment, start, wolf_async
 from wolf_async import RetryPolicy, WolfClient
 from wolf_async.cli import demo
 from wolf_async.cli.app import run

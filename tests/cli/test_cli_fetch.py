@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 import pytest
-from fetching import Shell, account_of, lines_of
-from shell import COMMAND, Process, one_line, service, start
 
+from cli.fetching import Shell, account_of, lines_of
+from cli.shell import COMMAND, Process, one_line, service, start
 from wolf_async import Account, TaskInit
 from wolf_async.cli.fetch import Tally
 from wolf_async.cli.results_file import Done, Failure, LinesFile, Result, beside, note_result

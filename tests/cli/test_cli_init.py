@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
-from shell import COMMAND, Ended, environment, one_line, service, start, wolf_async
 
+from cli.shell import COMMAND, Ended, environment, one_line, service, start, wolf_async
 from wolf_async import Account, TaskInit
 from wolf_async.cli.app import run
 from wolf_async.models import dec_hook

@@ -13,8 +13,8 @@ from collections import Counter
 from typing import NamedTuple
 
 import pytest
-from shell import Process, environment, one_line, start, wolf_async
 
+from cli.shell import Process, environment, one_line, start, wolf_async
 from wolf_async import (
     Account,
     RetryPolicy,

@@ -11,9 +11,9 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from fetching import Shell, lines_of
-from shell import COMMAND, Process, environment, service, start
 
+from cli.fetching import Shell, lines_of
+from cli.shell import COMMAND, Process, environment, service, start
 from wolf_async.testing import Sandbox, hold
 
 if TYPE_CHECKING:

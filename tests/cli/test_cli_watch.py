@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
-from shell import COMMAND, Ended, Process, one_line, service, start
 
+from cli.shell import COMMAND, Ended, Process, one_line, service, start
 from wolf_async import Account, AccountUpdate, Answer, Line, TaskInit, WolfError, WolfServerError
 from wolf_async.cli.account_view import AccountView, ChangeLog
 from wolf_async.cli.app import run
