@@ -1,8 +1,10 @@
 """Ask for many accounts in one stream, in memory that does not grow with their number.
 
 A run goes on through an outage. A failure that may be the upstream's fault is no result: the
-account is held back, and asked for again when that is over. `_Run._is_its_own` tells the two
-apart, and `_Patience` how long this may go on.
+account is held back, and asked for again when the gate opens or an answer ends the row of failures.
+A row that opened the breaker was an outage and counts nothing; two failures in others, which means
+that other accounts were answered after each, are the account's own. Where no other account is left
+to show that, one that was answered before is asked for once more. All this ends with the patience.
 """
 
 from __future__ import annotations
@@ -139,18 +141,20 @@ async def results(
     workers = [asyncio.create_task(_work(run, ready, room)) for _ in range(left)]
     result: AccountResult | _End | None = None
     failure: BaseException | None = None
+    is_empty = True
     try:
         while left:
             result = await ready.get()
             if isinstance(result, AccountResult):
                 room.release()
+                is_empty = False
                 yield result
             else:
                 left -= 1
                 failure = failure or result.error
         if failure is not None:
             raise failure
-        for result in run.rest():
+        for result in run.rest(is_all=is_empty):
             yield result
     finally:
         result = failure = None  # or they would hold this frame, which holds them
@@ -204,7 +208,7 @@ class _Run:
         """Workers that wait for an answer."""
         self._waiting: set[asyncio.Task[Any] | None] = set()
         """Workers that wait for an account, or until it may be asked for."""
-        self._answers = self._given = 0
+        self._answers = 0
         self._witness: _Job | None = None
         """An account that was answered."""
         self._has_ended = False
@@ -281,7 +285,6 @@ class _Run:
             raise
         finally:
             self._asking -= 1
-        self._given += len(found)
         if not found and _ends_unannounced(result.error):
             await asyncio.sleep(min(_PAUSE, self._patience.left()))
         return found
@@ -343,9 +346,9 @@ class _Run:
             )
         )
 
-    def rest(self) -> list[AccountResult]:
+    def rest(self, *, is_all: bool) -> list[AccountResult]:
         """Return the results that are left at the end; raise what was wrong with all accounts."""
-        if self._no_api and not self._given:
+        if self._no_api and is_all:
             error = self._no_api[-1].error
             assert error is not None
             raise error

@@ -336,6 +336,21 @@ def test_when_patience_is_used_up_the_run_raises_and_leaves_the_rest_unasked(fau
     virtual_time.run(main())
 
 
+def test_an_answer_renews_the_patience() -> None:
+    async def main() -> None:
+        async with bench(400) as (box, wolf):
+            outages = ((1, 8), (10, 17), (19, 26))
+            box.always(
+                When(respond(503), lambda: any(begin <= now() < end for begin, end in outages))
+            )
+            found, raised = await gathered(wolf, box.users, concurrency=2, patience=13)
+            assert raised is None
+            assert_all_answered(box, found)
+            assert now() > 26
+
+    virtual_time.run(main())
+
+
 def test_a_gate_that_stays_closed_for_longer_than_the_patience_ends_the_run_at_once() -> None:
     async def main() -> None:
         async with bench(300) as (box, wolf):
