@@ -9,11 +9,11 @@ import pytest
 
 from shared.fake import LEASE, FakeNetwork, Process, Refused
 from wolf_async.cache.inflight import Served
-from wolf_async.create import LocalTurns
 from wolf_async.errors import WolfClosedError, WolfConnectionError, WolfError
 from wolf_async.policy import CachePolicy
 from wolf_async.shared.turns import SharedTurns
 from wolf_async.testing import FakeClock
+from wolf_async.turns import LocalTurns
 
 POLICY = CachePolicy(ttl=30)
 TURNS = 30
