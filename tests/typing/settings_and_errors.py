@@ -8,16 +8,19 @@ from typing import assert_type
 
 from wolf_async import (
     Account,
+    BreakerPolicy,
     CachePolicy,
     RetryPolicy,
     Timeouts,
     WolfAPIError,
     WolfAuthError,
+    WolfCircuitOpenError,
     WolfClient,
     WolfClosedError,
     WolfConfigError,
     WolfConnectionError,
     WolfDecodeError,
+    WolfEndpointError,
     WolfError,
     WolfNotFoundError,
     WolfPermissionError,
@@ -42,18 +45,24 @@ def settings() -> None:
     assert_type(cache.max_bytes, int | None)
     retry = RetryPolicy(attempts=3, backoff=0.1, max_backoff=1, max_retry_after=5, budget=math.inf)
     assert_type(retry.attempts, int)
+    breaker = BreakerPolicy(failures=3, pause=0.5, max_pause=10)
+    assert_type((breaker.failures, breaker.pause), tuple[int, float])
     assert_type(Timeouts(total=math.inf, attempt=5, connect=1).total, float)
 
 
 async def errors(wolf: WolfClient) -> None:
     try:
         await wolf.task_init("user")
+    except WolfCircuitOpenError as error:
+        assert_type(error.retry_after, float)
     except (WolfConfigError, WolfClosedError, WolfConnectionError) as error:
         assert_type(error.account, Account | None)
     except WolfDecodeError as error:
         assert_type(error.path, str)
     except WolfRateLimitError as error:
         assert_type(error.retry_after, float | None)
+    except WolfEndpointError as error:
+        assert_type(error.http_status, int)
     except (WolfAuthError, WolfPermissionError, WolfNotFoundError, WolfServerError) as error:
         assert_type(error.http_status, int)
     except WolfAPIError as error:

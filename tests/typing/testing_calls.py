@@ -11,6 +11,7 @@ from wolf_async.testing import (
     FakeClock,
     Sandbox,
     Step,
+    Task,
     answer,
     delay,
     disconnect,
@@ -25,6 +26,7 @@ from wolf_async.testing import (
     quirks,
     redirect,
     respond,
+    serve,
     synthetic_accounts,
     synthetic_task_init,
     synthetic_token,
@@ -44,6 +46,7 @@ async def sandboxes() -> None:
         assert_type(box.users, tuple[str, ...])
         assert_type(box.accounts, tuple[Account, ...])
         assert_type(box.calls, list[Call])
+        assert_type(box.tasks, list[Task])
         assert_type(box.calls_for("user"), list[Call])
         assert_type(box.expire_token(), str)
         assert_type(box.body_for(Account("user")), bytes)
@@ -61,6 +64,7 @@ def scripts(box: Sandbox, gate: asyncio.Event) -> None:
     box.always(gzip_garbage(), gzip_bomb(2**20), quirks("list_as_map"))
     box.heal()
     assert_type(respond() + hang_up(), Step)
+    assert_type(serve() + disconnect(), Step)
 
 
 def data() -> None:
