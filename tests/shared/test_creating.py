@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from client.test_create import make_draft, room
@@ -46,3 +49,38 @@ async def test_two_clients_never_promise_more_than_is_free(server: Server) -> No
             await wolf.aclose()
         with server.client() as client:
             assert client.keys("wolf1:*:turn:*") == [], "no turn is left behind"
+
+
+async def create_in_a_process(box: Sandbox, server: Server, seed: int) -> int:
+    """Return how many calls at once the tasks of a process of its own promise in all."""
+    names = ["/".join(filter(None, account)) for account in box.accounts]
+    tests = Path(__file__).parent.parent
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "shared.creator"),
+        *(box.base_url, box.token, server.url, str(seed), *names),
+        stdout=asyncio.subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(tests), str(tests.parent)])},
+    )
+    try:
+        async with asyncio.timeout(90):
+            out, _ = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert process.returncode == 0
+    return int(out)
+
+
+async def test_four_processes_use_all_that_is_free_and_never_more(server: Server) -> None:
+    """A sub-account has the lines of its main account here: eight calls at once for each pair."""
+    async with Sandbox(accounts=2, sub_accounts=1, period=1e9) as box:
+        for account in box.accounts:
+            number = box.users.index(account.user_id)
+            room(box, account, **{f"a{number}": 5, f"b{number}": 3})
+        promised = await asyncio.gather(
+            *(create_in_a_process(box, server, seed) for seed in range(4))
+        )
+        statuses = {call.status for call in box.calls if call.method == "POST"}
+        assert statuses == {200}, "a limit above what was free is a 422"
+        assert sum(promised) == sum(sum(task.limits.values()) for task in box.tasks) == 2 * 8
