@@ -58,16 +58,13 @@ _EXACT_IN_FLOAT: Final = 2**53
 _INT_FLAG: Final = re.compile(r"is_.*|inner|order_matching|priority_matching|usable")
 _JSON_COLUMNS: Final = frozenset({"configs", "content", "variable"})
 
-_PLAIN_DATETIME: Final = re.compile(
-    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ]([01][0-9]|2[0-3]):[0-9]{2}:[0-9]{2}(\.[0-9]+)?"
-)
-_TIME: Final = (
-    r"[T ]([01][0-9]|2[0-3]):[0-9]{2}(:[0-9]{2}([.,][0-9]+)?)? ?(Z|[+-][0-9]{2}(:?[0-9]{2})?)?"
-)
-_DATETIME: Final = re.compile(rf"[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}({_TIME})?", re.IGNORECASE)
-# a date that is unset, as MySQL, PHP and JSON write it
-_BEFORE_YEAR_1: Final = re.compile(
-    rf"(0000|-[0-9]{{4,6}})-[0-9]{{2}}-[0-9]{{2}}({_TIME})?", re.IGNORECASE
+_HOUR: Final = r"(?:[01]\d|2[0-3])"
+# as the API documents it
+_PLAIN_DATETIME: Final = re.compile(rf"\d{{4}}-\d\d-\d\d[Tt ]{_HOUR}:\d\d:\d\d(?:\.\d+)?", re.ASCII)
+_DATETIME: Final = re.compile(
+    r"(\d{4}|-\d{4,6})-\d\d-\d\d"
+    rf"(?:[Tt ]{_HOUR}:\d\d(?::\d\d(?:[.,]\d+)?)? ?(?:[Zz]|[+-]\d\d(?::?\d\d)?)?)?",
+    re.ASCII,
 )
 # China has one zone; its summer times, up to 1991, are older than any of this
 _SHANGHAI: Final = timedelta(hours=8)
@@ -314,11 +311,14 @@ def _read_datetime(value: Any, name: str) -> Any:
     if not isinstance(value, str) or _INTEGER.fullmatch(value):
         seconds = value if type(value) is int else _read_int(value, "")
         return seconds if seconds is UNSET else _from_unix(seconds)
-    if _PLAIN_DATETIME.fullmatch(value) and not value.startswith("0000"):
-        return UNSET if _from_iso(value) is UNSET else value
-    if _BEFORE_YEAR_1.fullmatch(value):
+    match = _DATETIME.fullmatch(value)
+    if match is None:
+        return UNSET
+    if match[1] == "0000" or match[1].startswith("-"):
+        # a date that is unset, as MySQL, PHP and JSON write it
         return None
-    return _from_iso(value) if _DATETIME.fullmatch(value) else UNSET
+    moment = _from_iso(value)
+    return value if moment is not UNSET and _PLAIN_DATETIME.fullmatch(value) else moment
 
 
 def _from_unix(seconds: int) -> Any:
