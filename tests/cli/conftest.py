@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cli.fetching import Shell
 from wolf_async.testing import FakeClock, Sandbox
+
+from .fetching import Shell
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

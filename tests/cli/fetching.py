@@ -6,9 +6,10 @@ import asyncio
 import json
 from typing import TYPE_CHECKING, Any
 
-from cli.shell import Ended
 from wolf_async import Account
 from wolf_async.cli.app import run
+
+from .shell import Ended
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -15,11 +15,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cli.fetching import Shell, account_of
-from cli.shell import COMMAND, Process, one_line, service
 from wolf_async import Account
 from wolf_async.cli.accounts_file import AccountsOptions, BadRow
 from wolf_async.cli.text_file import RefusedError
+
+from .fetching import Shell, account_of
+from .shell import COMMAND, Process, one_line, service
 
 if TYPE_CHECKING:
     from wolf_async.testing import Sandbox

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from cli.fetching import Shell, lines_of
-from cli.shell import Ended, one_line, service, start
 from wolf_async import Account, WolfClient
 from wolf_async.cli.app import run
 from wolf_async.testing import answer, disconnect, error, hold, html, respond, unauthorized
+
+from .fetching import Shell, lines_of
+from .shell import Ended, one_line, service, start
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from cli.shell import environment, start, wolf_async
 from wolf_async import RetryPolicy, WolfClient
 from wolf_async.cli import demo
 from wolf_async.cli.app import run
 from wolf_async.testing import Sandbox, hold, respond
+
+from .shell import environment, start, wolf_async
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -15,8 +15,6 @@ import click
 import msgspec
 import pytest
 
-from cli.fetching import Shell, account_of, lines_of
-from cli.shell import COMMAND, Process, one_line, service, start
 from wolf_async import Account, TaskInit
 from wolf_async.cli.fetch import Tally
 from wolf_async.cli.results_file import Done, Failure, LinesFile, Result, beside, note_result
@@ -31,6 +29,9 @@ from wolf_async.testing import (
     respond,
     unauthorized,
 )
+
+from .fetching import Shell, account_of, lines_of
+from .shell import COMMAND, Process, one_line, service, start
 
 if TYPE_CHECKING:
     pass

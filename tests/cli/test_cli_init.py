@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from cli.shell import COMMAND, Ended, environment, one_line, service, start, wolf_async
 from wolf_async import Account, TaskInit
 from wolf_async.cli.app import run
 from wolf_async.models import dec_hook
@@ -26,6 +25,8 @@ from wolf_async.testing import (
     truncate,
     unauthorized,
 )
+
+from .shell import COMMAND, Ended, environment, one_line, service, start, wolf_async
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

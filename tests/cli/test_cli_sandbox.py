@@ -14,7 +14,6 @@ from typing import NamedTuple
 
 import pytest
 
-from cli.shell import Process, environment, one_line, start, wolf_async
 from wolf_async import (
     Account,
     RetryPolicy,
@@ -26,6 +25,8 @@ from wolf_async import (
     WolfRateLimitError,
 )
 from wolf_async.testing import synthetic_accounts, synthetic_token
+
+from .shell import Process, environment, one_line, start, wolf_async
 
 END_OF_GUIDE = "accounts; some more"
 

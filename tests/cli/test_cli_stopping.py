@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cli.fetching import Shell, lines_of
-from cli.shell import COMMAND, Process, environment, service, start
 from wolf_async.testing import Sandbox, hold
+
+from .fetching import Shell, lines_of
+from .shell import COMMAND, Process, environment, service, start
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from cli.shell import COMMAND, Ended, Process, one_line, service, start
 from wolf_async import Account, AccountUpdate, Answer, Line, TaskInit, WolfError, WolfServerError
 from wolf_async.cli.account_view import AccountView, ChangeLog
 from wolf_async.cli.app import run
@@ -24,6 +23,8 @@ from wolf_async.cli.live import LiveScreen, Sorting
 from wolf_async.cli.widgets import console
 from wolf_async.models import dec_hook
 from wolf_async.testing import FakeClock, Sandbox, answer, error, hold
+
+from .shell import COMMAND, Ended, Process, one_line, service, start
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

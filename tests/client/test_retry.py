@@ -325,11 +325,11 @@ async def test_a_wait_for_the_pool_is_no_slow_connection(box: Sandbox, client: M
     gate = asyncio.Event()
     box.always(hold(gate))
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=1)) as session:
-        wolf = client(box.base_url, session=session, retry=ONCE, timeouts=Timeouts(connect=0.01))
+        wolf = client(box.base_url, session=session, retry=ONCE, timeouts=Timeouts(connect=0.3))
         calls = [asyncio.ensure_future(wolf.task_init(user)) for user in box.users[:3]]
         await box.wait_for_calls(1)
         # long enough for the two others' time to connect to pass, if it ran
-        asyncio.get_running_loop().call_later(0.1, gate.set)
+        asyncio.get_running_loop().call_later(0.6, gate.set)
         assert all(init.caller_line_list for init in await asyncio.gather(*calls))
     assert len(box.calls) == 3
 
