@@ -20,7 +20,7 @@ from shared.servers import Server
 from wolf_async.testing import Sandbox, Step, hold, respond
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterator
     from types import ModuleType
 
 README = Path(__file__).parent.parent / "README.md"
@@ -128,7 +128,7 @@ async def test_the_aiohttp_example_serves_metrics_health_and_the_dashboard(
 
 
 @asynccontextmanager
-async def fastapi_example(tmp_path: Path) -> AsyncIterator[Any]:
+async def fastapi_example(tmp_path: Path) -> AsyncGenerator[Any]:
     """Run the example as a server would, and yield a client of it."""
     httpx = pytest.importorskip("httpx")
     app = imported("fastapi", tmp_path).app

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 import trustme
 from aiohttp import web
-from fetching import Shell
-from shell import environment, one_line, service, wolf_async
 
+from cli.fetching import Shell
+from cli.shell import environment, one_line, service, wolf_async
 from wolf_async.testing import Sandbox, html, respond, unauthorized
 
 if TYPE_CHECKING:
