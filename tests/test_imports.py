@@ -12,6 +12,7 @@ LATER = (
 )
 NEVER = (
     "wolf_async.cli",
+    "wolf_async.dashboard",
     "wolf_async.otel",
     "wolf_async.testing",
     "hypothesis",
