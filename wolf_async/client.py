@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from contextlib import AsyncExitStack
 from ssl import SSLContext
-from types import NoneType
 from typing import TYPE_CHECKING, Self, TypeVar
 from urllib.parse import urlsplit
 
@@ -16,15 +15,13 @@ from wolf_async.account import Account
 from wolf_async.answer import Answer, AnswerLoader, AnswerReader, CachedAnswer, Key
 from wolf_async.api.request import (
     check_ids,
-    choose_base_url,
 )
 from wolf_async.api.response import RawResponse
 from wolf_async.bulk import AccountLike, AccountResult, Accounts, check_accounts, results
 from wolf_async.cache import LoadingCache
-from wolf_async.cache.tier import check_shared
 from wolf_async.clock import system_clock
 from wolf_async.create import CreatedTask, TaskCreator
-from wolf_async.errors import WolfConfigError, WolfError
+from wolf_async.errors import WolfError
 from wolf_async.events import Dispatcher, Listener
 from wolf_async.logs import ThrottledLogger
 from wolf_async.models import TaskDraft, TaskInit
@@ -37,12 +34,12 @@ from wolf_async.policy import (
     check_seconds,
     check_type,
 )
+from wolf_async.settings import ClientSettings
 from wolf_async.stats import ClientStats
 from wolf_async.turns import LocalTurns
-from wolf_async.upstream.auth import TokenProvider, choose_token
+from wolf_async.upstream.auth import TokenProvider
 from wolf_async.upstream.failures import is_unwell
-from wolf_async.upstream.limits import RateLimit, check_limits
-from wolf_async.upstream.proxies import choose_proxy
+from wolf_async.upstream.limits import RateLimit
 from wolf_async.upstream.sender import Sender
 from wolf_async.watch import AccountUpdate, Sleep, check_watched, watch, watch_many
 
@@ -102,57 +99,56 @@ class WolfClient:
         shared: RedisTier | None = None,
         listeners: Iterable[Listener] = (),
     ) -> None:
-        check_limits(max_concurrency, rate_limit)
-        check_count("max_body", max_body)
-        check_type("cache", cache, CachePolicy, NoneType)
-        check_type("retry", retry, RetryPolicy)
-        check_type("breaker", breaker, BreakerPolicy, NoneType)
-        check_type("timeouts", timeouts, Timeouts)
-        check_type("session", session, aiohttp.ClientSession, NoneType)
-        check_type("ssl", ssl, SSLContext, NoneType)
-        check_type("allow_http", allow_http, bool)
-        check_type("trust_env", trust_env, bool)
-        if not callable(clock):
-            raise WolfConfigError(f"clock must be a function that gives seconds, not {clock!r}")
-        if shared is not None:
-            check_shared(shared, cache)
-        self._base_url = choose_base_url(base_url, allow_http)
-        self._policy = cache
-        # of the places for requests, that a stream may take: the others are left to single calls
-        self._share = max(1, max_concurrency * 9 // 10)
-        self._clock = clock
-        self._log = ThrottledLogger()
-        self._dispatcher = Dispatcher(listeners, self._log)
-        credential = choose_token(token)
-        self._sender = Sender(
-            self._base_url,
-            credential,
+        settings = ClientSettings.choose(
+            token=token,
+            base_url=base_url,
+            cache=cache,
             retry=retry,
             breaker=breaker,
             timeouts=timeouts,
             max_concurrency=max_concurrency,
             rate_limit=rate_limit,
             session=session,
+            allow_http=allow_http,
             ssl=ssl,
-            proxy=choose_proxy(self._base_url, proxy, trust_env=trust_env, allow_http=allow_http),
+            trust_env=trust_env,
+            proxy=proxy,
             max_body=max_body,
             clock=clock,
-            log=self._log,
-            dispatcher=self._dispatcher,
+            shared=shared,
         )
-        self._loader = AnswerLoader(
+        self._settings = settings
+        self._log = ThrottledLogger()
+        self._dispatcher = Dispatcher(listeners, self._log)
+        self._sender = Sender(settings, self._log, self._dispatcher)
+        tier = None if shared is None else self._scope(shared)
+        self._loader = self._new_loader(keeps_body=shared is not None)
+        self._cache = self._new_cache(tier)
+        self._raw = self._new_raw_cache()
+        self._creator = self._new_creator(tier)
+        self._sleep = Sleep()
+
+    def _new_loader(self, *, keeps_body: bool) -> AnswerLoader:
+        settings = self._settings
+        return AnswerLoader(
             self._sender,
-            AnswerReader(self._dispatcher, self._base_url, clock, digests=cache is not None),
+            AnswerReader(
+                self._dispatcher,
+                settings.base_url,
+                settings.clock,
+                digests=settings.cache is not None,
+            ),
             self._log,
-            held=lambda key: self._cache.held(key),  # noqa: PLW0108 (the cache is made below)
-            keeps_body=shared is not None,
+            held=lambda key: self._cache.held(key),  # noqa: PLW0108 (the cache is made later)
+            keeps_body=keeps_body,
         )
-        tier = None if shared is None else self._scope(shared, credential)
-        self._cache: LoadingCache[Key, CachedAnswer] = LoadingCache(
+
+    def _new_cache(self, tier: RedisTier | None) -> LoadingCache[Key, CachedAnswer]:
+        return LoadingCache(
             self._loader.load,
-            policy=cache,
+            policy=self._settings.cache,
             sizeof=CachedAnswer.sizeof,
-            clock=clock,
+            clock=self._settings.clock,
             is_unwell=self._loader.is_unwell,
             is_shut=self._sender.admission.is_shut,
             dispatcher=self._dispatcher,
@@ -160,23 +156,27 @@ class WolfClient:
             shared=tier,
             codec=None if tier is None else self._loader,
         )
-        # raw answers are shared among those who ask at once, and never kept
-        self._raw: LoadingCache[Key, RawResponse] = LoadingCache(
+
+    def _new_raw_cache(self) -> LoadingCache[Key, RawResponse]:
+        """Return what shares raw answers among those who ask at once, and keeps none."""
+        return LoadingCache(
             self._loader.load_raw,
             policy=None,
-            clock=clock,
+            clock=self._settings.clock,
             marks_sent=True,
             dispatcher=self._dispatcher,
         )
-        self._creator = TaskCreator(
+
+    def _new_creator(self, tier: RedisTier | None) -> TaskCreator:
+        attempt = self._settings.timeouts.attempt
+        return TaskCreator(
             self._sender,
-            urlsplit(self._base_url),
+            urlsplit(self._settings.base_url),
             ask=lambda account: self.task_init(*account, max_age=0),
             invalidate=lambda account: self.invalidate(*account),
-            attempt=timeouts.attempt,
-            turns=None if tier is None else tier.turns(LocalTurns(), timeouts.attempt),
+            attempt=attempt,
+            turns=None if tier is None else tier.turns(LocalTurns(), attempt),
         )
-        self._sleep = Sleep()
 
     async def task_init(
         self, user_id: str, sub_user_id: str | None = None, *, max_age: float | None = None
@@ -221,7 +221,7 @@ class WolfClient:
             raise
 
     def _as_answer(self, served: Served[CachedAnswer]) -> Answer:
-        age = max(0.0, self._clock() - served.sent_at)
+        age = max(0.0, self._settings.clock() - served.sent_at)
         return Answer(served.value.init, served.value.fetched_at, age, served.is_stale)
 
     async def raw_task_init(self, user_id: str, sub_user_id: str | None = None) -> RawResponse:
@@ -312,14 +312,14 @@ class WolfClient:
         check_seconds("patience", patience)
 
         async def ask(account: Account, max_age: float | None) -> tuple[TaskInit, bool]:
-            began = self._clock()
+            began = self._settings.clock()
             served = await self._cache.find(check_ids(*account), max_age).wait(max_age)
             return served.value.init, served.sent_at >= began
 
         return results(
             accounts,
             ask,
-            concurrency=concurrency or self._share,
+            concurrency=concurrency or self._share(),
             max_age=max_age,
             patience=patience,
             upstream=self._sender.admission,
@@ -346,7 +346,7 @@ class WolfClient:
             return served.value.init, served.sent_at
 
         return watch(
-            ask, every=every, clock=self._clock, sleep=self._sleep, outlives=self._outlives
+            ask, every=every, clock=self._settings.clock, sleep=self._sleep, outlives=self._outlives
         )
 
     async def create_task(
@@ -399,7 +399,7 @@ class WolfClient:
             self._answer_or_stale,
             every=every,
             unchanged=unchanged,
-            concurrency=self._share,
+            concurrency=self._share(),
             sleep=self._sleep,
         )
 
@@ -458,24 +458,32 @@ class WolfClient:
     def __repr__(self) -> str:
         shut = self._sender.admission.describe()
         told = f"{self._sender.requests} requests sent, {self.stats()}"
-        return f"<WolfClient for {self._base_url}: {told}{shut and ', '}{shut}>"
+        return f"<WolfClient for {self._settings.base_url}: {told}{shut and ', '}{shut}>"
 
     def __del__(self) -> None:
         sender = getattr(self, "_sender", None)
         if sender is not None and sender.is_open:
             warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
 
-    def _scope(self, shared: RedisTier, credential: str | TokenProvider) -> RedisTier:
+    def _scope(self, shared: RedisTier) -> RedisTier:
         """Return the tier for this deployment and credential, which also tells of each 429."""
+        admission = self._sender.admission
         tier = shared.scoped_to(
-            self._base_url, credential, is_unwell=is_unwell, on_pause=self._sender.admission.hold
+            self._settings.base_url,
+            self._settings.token,
+            is_unwell=is_unwell,
+            on_pause=admission.hold,
         )
-        self._sender.admission.announce = tier.announce_pause
+        admission.announce = tier.announce_pause
         return tier
+
+    def _share(self) -> int:
+        """Return how many requests at once a stream makes; the others are left to single calls."""
+        return max(1, self._settings.max_concurrency * 9 // 10)
 
     def _outlives(self, error: Exception, age: float) -> bool:
         """Tell whether an answer of that age stays a watcher's although asking again failed."""
-        policy = self._policy
+        policy = self._settings.cache
         window = max(policy.stale_while_revalidate, policy.stale_if_error) if policy else 0.0
         return policy is not None and is_unwell(error) and age <= policy.ttl + window
 

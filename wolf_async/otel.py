@@ -82,7 +82,7 @@ def instrument(
     tracer = trace.get_tracer(_NAME, __version__, tracer_provider)
     meter = metrics.get_meter(_NAME, __version__, meter_provider)
     dispatcher.add(_Recorder(tracer, meter, account_ids=account_ids))
-    base_url = wolf._base_url  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+    base_url = wolf._settings.base_url  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
     _clients_of(meter).all[wolf] = _server_attributes(base_url)
 
 

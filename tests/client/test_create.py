@@ -1006,7 +1006,7 @@ class _LosingTurn:
 def creator_with(wolf: WolfClient, turns: Losing) -> TaskCreator:
     return TaskCreator(
         wolf._sender,
-        urlsplit(wolf._base_url),
+        urlsplit(wolf._settings.base_url),
         ask=lambda account: wolf.task_init(*account, max_age=0),
         invalidate=lambda account: wolf.invalidate(*account),
         attempt=10.0,

@@ -55,7 +55,7 @@ class GatedClient(WolfClient):
     async def _answer_at_the_gate(
         self, account: Account, url: object, read: Callable[[RawResponse], T]
     ) -> tuple[RawResponse, T]:
-        sent_at = self._clock()
+        sent_at = self.now()
         mark_sent(sent_at)
         self.gates.append(asyncio.get_running_loop().create_future())
         response = RawResponse(200, {}, await self.gates[-1], sent_at)

@@ -19,7 +19,7 @@ from wolf_async.errors import WolfAuthError, WolfError
 from wolf_async.events import CANCELLED, Dispatcher, RequestEvent, Stopwatch
 from wolf_async.logs import ThrottledLogger, logger
 from wolf_async.upstream.admission import Admission
-from wolf_async.upstream.auth import Credential, TokenProvider, Tokens
+from wolf_async.upstream.auth import Credential, Tokens
 from wolf_async.upstream.deadline import Deadline
 from wolf_async.upstream.failures import is_transient
 from wolf_async.upstream.retry import Retry
@@ -28,14 +28,9 @@ from wolf_async.upstream.transport import Transport
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-    from ssl import SSLContext
     from urllib.parse import SplitResult
 
-    import aiohttp
-    from yarl import URL
-
-    from wolf_async.policy import BreakerPolicy, RetryPolicy, Timeouts
-    from wolf_async.upstream.limits import RateLimit
+    from wolf_async.settings import ClientSettings
 
 __all__ = ["Post", "Sender"]
 
@@ -90,44 +85,23 @@ class Sender:
     """
 
     def __init__(
-        self,
-        base_url: str,
-        token: str | TokenProvider,
-        *,
-        retry: RetryPolicy,
-        breaker: BreakerPolicy | None,
-        timeouts: Timeouts,
-        max_concurrency: int,
-        rate_limit: RateLimit | None,
-        session: aiohttp.ClientSession | None,
-        ssl: SSLContext | None,
-        proxy: URL | None,
-        max_body: int,
-        clock: Callable[[], float],
-        log: ThrottledLogger,
-        dispatcher: Dispatcher,
+        self, settings: ClientSettings, log: ThrottledLogger, dispatcher: Dispatcher
     ) -> None:
         self.requests = 0
         """Requests sent."""
         self.retries = 0
         """Requests sent because an earlier one of the same load failed; part of ``requests``."""
-        self._base_url = base_url
-        self._tokens = Tokens(token)
+        self._settings = settings
+        self._tokens = Tokens(settings.token)
         self._dispatcher = dispatcher
         self.admission = Admission(
-            retry=retry,
-            breaker=breaker,
-            max_concurrency=max_concurrency,
-            rate_limit=rate_limit,
+            retry=settings.retry,
+            breaker=settings.breaker,
+            max_concurrency=settings.max_concurrency,
+            rate_limit=settings.rate_limit,
             emit=dispatcher.emit,
         )
-        self._retry = Retry(retry, log, sleep=self.admission.pause)
-        self._timeouts = timeouts
-        self._session = session
-        self._ssl = ssl
-        self._proxy = proxy
-        self._max_body = max_body
-        self._clock = clock
+        self._retry = Retry(settings.retry, log, sleep=self.admission.pause)
         self._wiring: _Wiring | None = None
 
     async def send(
@@ -146,7 +120,7 @@ class Sender:
         Raise any `WolfError` with its ``account`` and ``attempts``: this is the one way up for all.
         """
         wiring = self._wire()
-        load = _Load(account, url, Deadline(wiring.loop, self._timeouts.total), post)
+        load = _Load(account, url, Deadline(wiring.loop, self._settings.timeouts.total), post)
         may_repeat = is_transient if post is None else post.may_repeat
         try:
             return await self._retry.call(
@@ -207,7 +181,7 @@ class Sender:
             await load.post.ready()
         load.attempts += 1
         load.sent_at = loop_time()
-        mark_sent(self._clock())
+        mark_sent(self._settings.clock())
         self.requests += 1
         self.retries += load.attempts > 1
         stopwatch = Stopwatch() if self._is_heard() else None
@@ -242,7 +216,7 @@ class Sender:
         event = RequestEvent(
             account=load.account,
             method="GET" if load.post is None else "POST",
-            base_url=self._base_url,
+            base_url=self._settings.base_url,
             began_at=stopwatch.began_at,
             seconds=stopwatch.seconds,
             attempt=load.attempts,
@@ -280,13 +254,13 @@ class Sender:
             if self._wiring is not None:
                 self.admission.start_over()
             transport = Transport(
-                self._base_url,
-                self._timeouts,
-                clock=self._clock,
-                max_body=self._max_body,
-                session=self._session,
-                ssl=self._ssl,
-                proxy=self._proxy,
+                self._settings.base_url,
+                self._settings.timeouts,
+                clock=self._settings.clock,
+                max_body=self._settings.max_body,
+                session=self._settings.session,
+                ssl=self._settings.ssl,
+                proxy=self._settings.proxy,
             )
             self._wiring = _Wiring(loop, transport)
         return self._wiring
