@@ -264,11 +264,11 @@ class LoadRecord:
     """
 
     __slots__ = (
+        "_account",
         "_background",
         "_captured",
         "_dispatcher",
         "_first",
-        "_key",
         "_returned",
         "_stopwatch",
         "requests",
@@ -278,7 +278,7 @@ class LoadRecord:
         self.requests: list[RequestEvent] = []
         """The requests of the load so far."""
         self._dispatcher = dispatcher
-        self._key = key
+        self._account = Account(*key)
         self._background = background
         self._captured = dispatcher.capture()
         self._stopwatch: Stopwatch | None = None
@@ -296,7 +296,7 @@ class LoadRecord:
         assert self._stopwatch is not None
         failed = error is not None and not abandoned
         event = LoadEvent(
-            account=Account(*self._key),
+            account=self._account,
             began_at=self._stopwatch.began_at,
             seconds=self._stopwatch.seconds,
             outcome="abandoned" if abandoned else "failure" if failed else "value",
@@ -314,7 +314,7 @@ class LoadRecord:
 
         def end(outcome: WaitOutcome) -> None:
             event = WaitEvent(
-                account=Account(*self._key),
+                account=self._account,
                 began_at=stopwatch.began_at,
                 seconds=stopwatch.seconds,
                 outcome=outcome,
