@@ -158,6 +158,20 @@ def test_an_outage_destroys_nothing(retry: RetryPolicy, concurrency: int, begin:
     virtual_time.run(main())
 
 
+def test_accounts_that_two_outages_hit_are_not_blamed() -> None:
+    async def main() -> None:
+        async with bench(12, retry=ONCE) as (box, wolf):
+            # the probe at 3 s is answered, and those held back since the first outage come next
+            box.always(When(respond(503), lambda: now() < 2.9 or 3.17 <= now() < 5))
+            found, raised = await gathered(wolf, box.users, concurrency=12)
+            assert raised is None
+            assert_all_answered(box, found)
+            twice = [user for user in box.users if len(box.calls_for(user)) == 3]
+            assert len(twice) > 5
+
+    virtual_time.run(main())
+
+
 @pytest.mark.parametrize("retry", [RetryPolicy(), ONCE], ids=["retries", "once"])
 @pytest.mark.parametrize("concurrency", [1, 12])
 def test_refused_connections_destroy_nothing(retry: RetryPolicy, concurrency: int) -> None:
