@@ -49,6 +49,10 @@ class ClientSettings(msgspec.Struct, frozen=True, kw_only=True):
     max_body: int
     clock: Callable[[], float]
 
+    def __repr__(self) -> str:
+        # the token, and perhaps the proxy's URL, are secrets
+        return f"<ClientSettings for {self.base_url}>"
+
     @classmethod
     def choose(
         cls,
