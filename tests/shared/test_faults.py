@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from shared.conftest import Fleet
     from shared.worker import Worker
 
+README = Path(__file__).parent.parent.parent / "README.md"
 QUICK = {"heartbeat": 0.5}
 
 
@@ -283,9 +286,10 @@ async def test_a_user_who_may_not_publish_shares_nothing_and_is_told(
     assert "secret" not in told
 
 
-async def test_the_least_rights_that_the_tier_needs(own_fleet: Fleet) -> None:
-    rights = "~wolf1:* &wolf1:* +@connection +eval +evalsha +subscribe +unsubscribe +publish"
-    rights += " +hget +hmget +hset +hdel +del +get +set +pttl +pexpire +time +ping"
+async def test_the_rights_that_the_readme_names_are_enough(own_fleet: Fleet) -> None:
+    (rights,) = re.findall(
+        r"^ACL SETUSER wolf on >PASSWORD (.*)$", README.read_text(), re.MULTILINE
+    )
     with own_fleet.server.client() as client:
         client.execute_command("ACL", "SETUSER", "app", "on", ">secret", *rights.split())
     url = own_fleet.server.url.replace("//", "//app:secret@")
