@@ -17,6 +17,7 @@ from wolf_async.cli.demo import demo
 from wolf_async.cli.fetch import fetch
 from wolf_async.cli.init import init
 from wolf_async.cli.sandbox import sandbox
+from wolf_async.cli.shared import shared
 from wolf_async.cli.stopping import StopSignals
 from wolf_async.cli.watch import watch
 from wolf_async.cli.widgets import plain
@@ -64,7 +65,7 @@ def cli() -> None:
     """Show what an account of Wolf Smart Cloud (云蝠智能) can build a call task from, right now."""
 
 
-for _command in (init, fetch, create, watch, dashboard, sandbox, demo):
+for _command in (init, fetch, create, watch, dashboard, shared, sandbox, demo):
     cli.add_command(_command)
 
 

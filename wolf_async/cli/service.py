@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 import click
 
+from wolf_async.cli.shared import make_tier
 from wolf_async.client import WolfClient
 from wolf_async.errors import (
     WolfAuthError,
@@ -18,6 +19,7 @@ from wolf_async.errors import (
     WolfRateLimitError,
     iter_causes,
 )
+from wolf_async.policy import CachePolicy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,6 +36,7 @@ class Service(NamedTuple):
     allow_http: bool = False
     proxy: str | None = None
     ca_file: str | None = None
+    shared: bool = False
 
     def open_client(self, **settings: Any) -> WolfClient:
         """Make a client with the token of the environment; ``settings`` are those of `WolfClient`.
@@ -42,6 +45,10 @@ class Service(NamedTuple):
         """
         if not os.environ.get("WOLF_TOKEN"):
             raise WolfConfigError("no token: put it into the environment as WOLF_TOKEN")
+        if self.shared:
+            settings["shared"] = make_tier()
+            # what is shared is kept; a command that asks once for each keeps few
+            settings["cache"] = settings.get("cache") or CachePolicy(max_entries=_FEW)
         return WolfClient(
             base_url=self.base_url,
             allow_http=self.allow_http,
@@ -83,9 +90,10 @@ def service_options(command: F) -> F:
         allow_http: bool,
         proxy: str | None,
         ca_file: str | None,
+        shared: bool,
         **rest: Any,
     ) -> Any:
-        service = Service(base_url, allow_http, proxy, ca_file)
+        service = Service(base_url, allow_http, proxy, ca_file, shared)
         try:
             return command(service=service, **rest)
         except WolfConfigError:
@@ -98,7 +106,13 @@ def service_options(command: F) -> F:
     return cast("F", with_options)
 
 
+_FEW = 1_000
 _OPTIONS = (
+    click.option(
+        "--shared",
+        is_flag=True,
+        help="Share answers with other processes, by the server in WOLF_SHARED.",
+    ),
     click.option(
         "--ca-file", metavar="FILE", help="Trust the certificates in FILE too, which is PEM."
     ),

@@ -30,7 +30,12 @@ if TYPE_CHECKING:
 if sys.version_info >= (3, 14):
     from compression import zstd
 else:
-    from backports import zstd
+    try:
+        from backports import zstd
+    except ImportError as error:
+        raise ImportError(
+            'a shared tier needs the package backports.zstd: pip install "wolf-async[redis]"'
+        ) from error
 
 __all__ = [
     "Names",

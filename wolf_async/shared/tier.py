@@ -71,11 +71,13 @@ class RedisTier:
         self._owns_client = client is None
         if url is None:
             _check_client(client)
-            self._connect: Callable[[], Any] = lambda: client
-            self._where = type(client).__name__
+            self.connect: Callable[[], Any] = lambda: client
+            """Return the client that was given, or a new one for the running loop."""
+            self.where = type(client).__name__
+            """The server's URL without user and password, or what is known of the client."""
         else:
-            self._where = _without_password(url)
-            self._connect = _connector(url, self._settings)
+            self.where = _without_password(url)
+            self.connect = _connector(url, self._settings)
         self._identity: tuple[str, str | None] = ("", None)
         self._is_unwell: Callable[[BaseException], bool] | None = None
         self._on_pause: Callable[[float], object] = lambda _: None
@@ -153,7 +155,7 @@ class RedisTier:
     def _link(self, owner: LinkOwner, names: Names) -> Link:
         link = Link(
             owner,
-            self._connect(),
+            self.connect(),
             self._settings,
             names,
             log=self._log,
@@ -165,7 +167,7 @@ class RedisTier:
     def __repr__(self) -> str:
         states = [link.up for link in self._links]
         state = "not in use" if not states else "up" if all(states) else "down"
-        return f"<RedisTier {self._where}: {state}>"
+        return f"<RedisTier {self.where}: {state}>"
 
 
 def _connector(url: str, settings: Settings) -> Callable[[], Any]:

@@ -1,0 +1,129 @@
+"""Look at a server as a tier would use it: can it be reached, how fast is it, what does it forbid."""
+
+from __future__ import annotations
+
+import secrets
+import statistics
+import time
+from typing import Any, Final
+
+import msgspec
+
+__all__ = ["ServerReport", "check_server"]
+
+_ROUNDS: Final = 20
+_KEY: Final = "wolf1:check:"
+_CHANNEL: Final = "wolf1:check"
+_SECOND: Final = 1000
+_COUNTED: Final = 100_000
+"""Keys that are looked at, to count accounts."""
+
+
+class ServerReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What was found."""
+
+    server: str
+    """Name and version, such as ``redis 7.0.15``; empty if that is not told."""
+    round_trip: float
+    """Seconds, the median of several."""
+    missing: tuple[str, ...]
+    """The commands that the user may not call, of those that a tier needs."""
+    accounts: int | None
+    """Accounts held in all namespaces; ``None`` if that may not be counted."""
+
+
+async def check_server(client: Any) -> ServerReport:
+    """Try out what a tier needs on ``client``, an asyncio client; raises whatever it raises if that cannot be.
+
+    It writes one key of its own, which is removed.
+    """
+    trips: list[float] = []
+    for _ in range(_ROUNDS):
+        began = time.perf_counter()
+        await client.ping()
+        trips.append(time.perf_counter() - began)
+    return ServerReport(
+        server=await _server(client),
+        round_trip=statistics.median(trips),
+        missing=await _missing(client),
+        accounts=await _accounts(client),
+    )
+
+
+async def _server(client: Any) -> str:
+    try:
+        info = await client.info("server")
+    except Exception as error:
+        if _is_refused(error):
+            return ""
+        raise
+    name = info.get("server_name", "redis")
+    return f"{name} {info.get(f'{name}_version', info.get('redis_version', ''))}"
+
+
+async def _missing(client: Any) -> tuple[str, ...]:
+    key = _KEY + secrets.token_hex(8)
+    commands: tuple[tuple[Any, ...], ...] = (
+        ("SET", key, "1", "PX", _SECOND),
+        ("GET", key),
+        ("DEL", key),
+        ("HSET", key, "field", "1"),
+        ("PEXPIRE", key, _SECOND),
+        ("PTTL", key),
+        ("HGET", key, "field"),
+        ("HMGET", key, "field"),
+        ("HDEL", key, "field"),
+        ("TIME",),
+        ("PUBLISH", _CHANNEL, "h"),
+        ("EVAL", "return 1", 1, key),
+        ("EVALSHA", "0" * 40, 1, key),
+    )
+    refused = [str(command[0]) for command in commands if not await _may(client, command)]
+    if not await _may_subscribe(client):
+        refused.append("SUBSCRIBE")
+    return tuple(refused)
+
+
+async def _may(client: Any, command: tuple[Any, ...]) -> bool:
+    try:
+        await client.execute_command(*command)
+    except Exception as error:
+        if _is_refused(error):
+            return False
+        if type(error).__name__ != "NoScriptError":
+            raise
+    return True
+
+
+async def _may_subscribe(client: Any) -> bool:
+    pubsub = client.pubsub()
+    try:
+        await pubsub.subscribe(_CHANNEL)
+        await pubsub.get_message(timeout=1.0)
+    except Exception as error:
+        if _is_refused(error):
+            return False
+        raise
+    finally:
+        await pubsub.aclose()
+    return True
+
+
+async def _accounts(client: Any) -> int | None:
+    """Count the hashes of accounts among the first keys, for which a user needs ``SCAN``."""
+    found = looked = 0
+    try:
+        async for key in client.scan_iter(match="wolf1:*:*:*", count=1000, _type="hash"):
+            found += b":turn:" not in key
+            looked += 1
+            if looked >= _COUNTED:
+                break
+    except Exception as error:
+        if _is_refused(error):
+            return None
+        raise
+    return found
+
+
+def _is_refused(error: Exception) -> bool:
+    return type(error).__name__ == "NoPermissionError" or "permission" in str(error).lower()
