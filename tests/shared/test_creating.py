@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from client.test_create import make_draft, room
 
-from shared.servers import until
 from wolf_async import CreatedTask, WolfClient, WolfDraftError
 from wolf_async.shared import RedisTier
 from wolf_async.testing import Sandbox
@@ -42,8 +41,7 @@ async def test_two_clients_never_promise_more_than_is_free(server: Server) -> No
         assert kinds == [CreatedTask.__name__] * 2 + [WolfDraftError.__name__] * 2
         methods = [call.method for call in box.calls[before:]]
         assert methods == ["GET", "POST", "GET", "POST", "GET", "GET"], "each check is its own"
-        # a creation has changed what is free, for both
-        await until(lambda: one.peek(user) == two.peek(user))
+        assert await one.task_init(user) == await two.task_init(user), "both know what is free"
         for wolf in clients:
             assert wolf.stats().shared_bypassed == 0
             await wolf.aclose()

@@ -287,9 +287,7 @@ async def test_a_user_who_may_not_publish_shares_nothing_and_is_told(
 
 
 async def test_the_rights_that_the_readme_names_are_enough(own_fleet: Fleet) -> None:
-    (rights,) = re.findall(
-        r"^ACL SETUSER wolf on >PASSWORD (.*)$", README.read_text(), re.MULTILINE
-    )
+    (rights,) = re.findall(r"`ACL SETUSER wolf on >PASSWORD (.*?)`", README.read_text("utf-8"))
     with own_fleet.server.client() as client:
         client.execute_command("ACL", "SETUSER", "app", "on", ">secret", *rights.split())
     url = own_fleet.server.url.replace("//", "//app:secret@")
