@@ -442,6 +442,7 @@ class WolfClient:
     async def _close_rest(self) -> None:
         """End what stands beside the cache; only now, so that who wakes finds that closed."""
         self._sleep.close()
+        self._sender.admission.close()
         async with AsyncExitStack() as steps:  # each of them, whatever becomes of the others
             # last: a creation that ends invalidates, and gives its turn on
             steps.push_async_callback(self._cache.leave_tier)

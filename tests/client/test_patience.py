@@ -13,9 +13,11 @@ import pytest
 from wolf_async import (
     Account,
     AccountResult,
+    BreakerPolicy,
     RetryPolicy,
     WolfAuthError,
     WolfClient,
+    WolfClosedError,
     WolfConfigError,
     WolfConnectionError,
     WolfEndpointError,
@@ -402,6 +404,26 @@ def test_patience_outlasts_a_gate_that_single_calls_would_not_wait_for() -> None
             assert raised is None
             assert_all_answered(box, found)
             assert now() > 45
+
+    virtual_time.run(main())
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [respond(429, headers={"Retry-After": "40"}), respond(503)],
+    ids=["the gate is closed", "the breaker is open"],
+)
+def test_closing_the_client_ends_a_run_that_waits_until_requests_may_be_sent(fault: Step) -> None:
+    async def main() -> None:
+        async with bench(20, breaker=BreakerPolicy(pause=30.0), retry=ONCE) as (box, wolf):
+            box.always(fault)
+            run = asyncio.create_task(gathered(wolf, box.users, concurrency=12))
+            await asyncio.sleep(3)
+            await wolf.aclose()
+            found, raised = await run
+            assert found == []
+            assert isinstance(raised, WolfClosedError)
+            assert now() < 3.5
 
     virtual_time.run(main())
 

@@ -62,6 +62,7 @@ class Admission:
         self._signal = Signal()
         self._throttle = Throttle(retry, Pacer(rate_limit), self._signal, emit)
         self._breaker = Breaker(breaker, self._signal, emit)
+        self._is_closed = False
         self._max_concurrency = max_concurrency
         self._limits = Limits(max_concurrency, self._throttle)
 
@@ -133,6 +134,11 @@ class Admission:
         """Close the gate, as for a 429: another process with this token got one."""
         self._throttle.hold(seconds)
 
+    def close(self) -> None:
+        """Let nobody wait for the gate or the breaker any more: the client is closed."""
+        self._is_closed = True
+        self._signal.wake()
+
     def start_over(self) -> None:
         """Forget who waited on an event loop that has ended; gate and breaker stay as they are."""
         self._signal.forget()
@@ -156,9 +162,10 @@ class Admission:
         """Tell whether the gate or the breaker keeps a request from being sent at once.
 
         So a load makes no sense now for who has a stale answer that may stand in, and a bulk run
-        takes no further account. False again as soon as one request may go first, or probe.
+        takes no further account. False again as soon as one request may go first, or probe, and in
+        a client that is closed: who asks is to hear of that.
         """
-        return self._throttle.is_shut() or self._breaker.is_shut()
+        return not self._is_closed and (self._throttle.is_shut() or self._breaker.is_shut())
 
     def opens_in(self) -> float:
         """Return the seconds for which the gate or the breaker is shut; 0 if none is.
