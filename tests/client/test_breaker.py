@@ -454,7 +454,7 @@ async def test_refused_connections_open_it_and_a_server_that_is_back_closes_it(
 ) -> None:
     async with RawServer(Scene(in_turn(OK)).serve) as gone:
         port = gone.port
-    wolf = client(f"http://127.0.0.1:{port}", breaker=BreakerPolicy(failures=5, pause=0.2))
+    wolf = client(f"http://127.0.0.1:{port}", breaker=BreakerPolicy(failures=5, pause=0.2, max_pause=0.2))
     results = await ask_all(wolf, map(str, range(20)), 4)
     assert all(isinstance(result, WolfConnectionError) for result in results.values())
     assert any(isinstance(result, WolfCircuitOpenError) for result in results.values())
