@@ -99,6 +99,7 @@ UNDECODABLE = {
 }
 
 GOOD = {
+    "a header of 64 KB": http(BODY, X_Long="a" * (2**16 - 10)),
     "chunks": chunked(BODY[:1], BODY[1:30], BODY[30:]),
     "gzip": http(GZIP, Content_Encoding="gzip"),
     "gzip in chunks": chunked(GZIP[:9], GZIP[9:], Content_Encoding="gzip"),

@@ -200,6 +200,43 @@ def test_a_request_on_the_wire_gets_its_own_answer() -> None:
     assert len(scene.sent) == 2
 
 
+def test_an_answer_to_an_older_request_does_not_open_the_gate() -> None:
+    """It says nothing of the time after the pause."""
+    scene = Scene(lambda number: refused(2) if number == 2 else OK, latency=0)
+
+    async def act(wolf: WolfClient) -> None:
+        older = scene.hold = asyncio.Event()
+        on_the_wire = start(wolf, "older")
+        await asyncio.sleep(0.1)
+        scene.hold = None
+        refused_one = start(wolf, "refused")
+        await asyncio.sleep(1)
+        first = scene.hold = asyncio.Event()
+        others = [start(wolf, user) for user in users(3)]
+        await asyncio.sleep(1.5)
+        assert len(scene.sent) == 3
+        older.set()
+        await on_the_wire
+        await asyncio.sleep(0.5)
+        assert len(scene.sent) == 3
+        scene.hold = None
+        first.set()
+        await asyncio.gather(refused_one, *others)
+
+    play(scene, act)
+
+
+def test_the_request_that_goes_first_counts_for_the_pace() -> None:
+    """Or the next one would follow it too soon, be refused, and so on for ever."""
+    scene = Scene(sliding(1))
+
+    async def act(wolf: WolfClient) -> None:
+        await ask_all(wolf, users(40), 12)
+
+    play(scene, act, retry=RetryPolicy(), timeouts=Timeouts(total=120))
+    assert scene.refusals - 11 <= 0.08 * len(scene.sent)
+
+
 @pytest.mark.parametrize("end", ["cancelled", "lost", "times out"])
 def test_the_turn_to_go_first_is_given_on_whatever_its_end(end: str) -> None:
     # aiohttp sends it once more by itself
