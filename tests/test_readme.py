@@ -110,7 +110,7 @@ def free_port(monkeypatch: pytest.MonkeyPatch) -> int:
 
 
 async def test_the_aiohttp_example_serves_metrics_health_and_the_dashboard(
-    box: Sandbox, tmp_path: Path
+    box: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     module = imported("aiohttp", tmp_path)
     async with TestClient(TestServer(module.make_app())) as web:  # noqa: SIM117 (it stays open)
@@ -124,6 +124,7 @@ async def test_the_aiohttp_example_serves_metrics_health_and_the_dashboard(
             async with web.get("/metrics") as metrics:
                 text = await metrics.text()
     assert "wolf_loads" in text
+    assert f"{box.users[0]} value" in capsys.readouterr().out
     assert "http_client_request_duration" in text
 
 
