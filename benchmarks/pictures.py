@@ -23,8 +23,8 @@ from wolf_async.testing import Sandbox
 
 HERE: Final = Path(__file__).parent
 FLAGS: Final = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking")
-WATCHED: Final = 12.0
-"""Seconds for which the dashboard is watched, so that its lines have a course."""
+WATCHED: Final = 15 * 60.0
+"""Seconds for which the dashboard is watched, so that its lines have their whole course."""
 
 
 async def draw_init(wolf: WolfClient, account: Account) -> None:
@@ -37,14 +37,14 @@ async def draw_init(wolf: WolfClient, account: Account) -> None:
 
 
 async def draw_dashboard(wolf: WolfClient, accounts: list[Account]) -> None:
-    runner = web.AppRunner(make_app(wolf, accounts, every=0.5), shutdown_timeout=0.5)
+    runner = web.AppRunner(make_app(wolf, accounts, every=1.0), shutdown_timeout=0.5)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
     chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=chromium, args=FLAGS)
-        page = await browser.new_page(viewport={"width": 1100, "height": 620})
+        page = await browser.new_page(viewport={"width": 1200, "height": 470})
         await page.goto(f"{site.name}/?lang=en")
         await asyncio.sleep(WATCHED)
         await page.screenshot(path=HERE / "dashboard.png")
@@ -54,12 +54,11 @@ async def draw_dashboard(wolf: WolfClient, accounts: list[Account]) -> None:
 
 async def main() -> None:
     async with (
-        Sandbox(accounts=8, period=0.5) as box,
+        Sandbox(accounts=5, sub_accounts=1, seed=7, period=4.0) as box,
         WolfClient(box.token, base_url=box.base_url) as wolf,
     ):
-        accounts = [Account(user) for user in box.users]
-        await draw_init(wolf, accounts[0])
-        await draw_dashboard(wolf, accounts)
+        await draw_init(wolf, Account(box.users[0]))
+        await draw_dashboard(wolf, list(box.accounts))
 
 
 if __name__ == "__main__":

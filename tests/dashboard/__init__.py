@@ -1,1 +1,1 @@
-"""The dashboard: what it keeps of each account, what it sends, whom it answers, and the page in a browser."""
+"""The dashboard: what it keeps and sends, whom it answers, and the page in a browser."""

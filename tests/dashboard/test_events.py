@@ -1,4 +1,4 @@
-"""The log from which each browser reads: what comes next, or a snapshot for who is too far behind."""
+"""The log from which browsers read: what comes next, or a snapshot for who is far behind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When accounts are asked for, and what is published: in virtual time, with updates that the test scripts."""
+"""When accounts are asked for, and what is published: in virtual time, with scripted updates."""
 
 from __future__ import annotations
 

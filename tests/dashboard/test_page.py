@@ -245,7 +245,7 @@ async def test_an_opened_account_shows_its_parts_follows_changes_and_shows_texts
         ):
             assert await account.get_by_role("heading", name=heading).count() == 1
         give(box, user, line("line-2", 9, 100, remark=evil), task_dial_times=hours)
-        await account.get_by_text("9 of 100").wait_for()
+        await account.get_by_text("9 of 100", exact=True).wait_for()
         assert await page.page.title() == "Free lines"
 
 

@@ -1,12 +1,12 @@
-"""A web page that shows, live, what is free of the lines of many accounts; it needs no more than aiohttp.
+"""Show live, on a web page, what is free of the lines of many accounts.
 
-`make_app` makes it as an application of aiohttp, to run alone or mounted in one of your own. ``wolf-async
-dashboard`` runs it from the command line, with the extra ``dashboard``.
+`make_app` makes it as an application of aiohttp, to run alone or mounted in one of your own.
+``wolf-async dashboard`` runs it from the command line, with the extra ``dashboard``.
 
-``app`` answers the requests. ``feed`` asks for all accounts while anybody looks, and publishes what changed;
-``rows`` keeps what the page shows of each account, ``summary`` and ``details`` draw that from an answer,
-``events`` is the log from which every browser reads, and ``safety`` decides who is answered. The page itself
-is in ``static``, as the browser gets it.
+``app`` answers the requests. ``feed`` asks for all accounts while anybody looks, and publishes
+what changed; ``rows`` keeps what the page shows of each account, ``summary`` and ``details`` draw
+that from an answer, ``events`` is the log from which every browser reads, and ``safety`` decides
+who is answered. The page itself is in ``static``, as the browser gets it.
 """
 
 from wolf_async.dashboard.app import make_app

@@ -1,4 +1,4 @@
-"""The application of aiohttp: what is answered at which path."""
+"""Answer the requests of browsers: the application of aiohttp, and what stands at which path."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the page shows of an account that is opened: lines, scripts, time groups and redial rules."""
+"""Draw what an opened account shows: lines, scripts, time groups and redial rules."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The log of server-sent events from which every browser reads at its own pace.
+"""Keep a log of server-sent events, from which every browser reads at its own pace.
 
-A browser that is slow, or was away, reads on where it was while that is still kept; otherwise it gets a snapshot.
-So nothing is buffered for anybody, and what is written is encoded once for all.
+A browser that is slow, or was away, reads on where it was while that is still kept; otherwise it
+gets a snapshot. So nothing is buffered for anybody, and an event is encoded once for all.
 
 Source: the HTML standard, *Server-sent events*.
 """
@@ -53,7 +53,7 @@ class EventLog:
         self._wake()
 
     def after(self, number: int | None) -> tuple[bytes, int]:
-        """Give what comes after that event, or a snapshot if that is not known, and the newest number."""
+        """Give what comes after that event, or a snapshot, and the newest number."""
         newest = self._next - 1
         if number is None or not newest - len(self._events) <= number <= newest:
             return self._current_snapshot(newest), newest

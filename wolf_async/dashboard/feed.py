@@ -25,10 +25,10 @@ _AGAIN: Final = 5.0
 
 
 class Feed:
-    """Runs from the first viewer until ``idle`` seconds after the last one has left.
+    """Run from the first viewer until ``idle`` seconds after the last one has left.
 
-    ``updates`` begins to ask for all accounts, each ``every`` seconds. `_task` is the state: it is there while
-    accounts are asked for.
+    ``updates`` begins to ask for all accounts, each ``every`` seconds. `_task` is the state: it is
+    there while accounts are asked for.
     """
 
     __slots__ = (
@@ -110,7 +110,7 @@ class Feed:
                     async for update in updates:
                         self._rows.hear(update)
             except Exception as error:
-                # A closed client, or a fault of this package: the page has to say so and not to stand still.
+                # a closed client, or a fault of this package: the page has to say so
                 self._rows.fail_all(error)
                 logger.warning("the dashboard cannot ask: %s: %s", type(error).__name__, error)
             await asyncio.sleep(_AGAIN)

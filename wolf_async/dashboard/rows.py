@@ -1,4 +1,4 @@
-"""What the page shows of each account, and how that changes: with answers, with errors and with time."""
+"""Keep what the page shows of each account, as it changes with answers, errors and time."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class View(msgspec.Struct, frozen=True):
 
     state: State = "waiting"
     reason: str | None = None
-    """Why it is not ok: the class of the error, ``Stale`` for an answer that stands in, or ``Overdue``."""
+    """Why it is not ok: the error's class, ``Stale`` (an answer stands in) or ``Overdue``."""
     text: str | None = None
     """The error's own words."""
     free: int | None = None
@@ -59,7 +59,7 @@ class View(msgspec.Struct, frozen=True):
 
 
 class AccountRow:
-    """One account: its last answer, the trouble that it is in, and the course of what was free."""
+    """Keep one account: its last answer, the trouble it is in, and the course of what was free."""
 
     __slots__ = (
         "_confirmed",
@@ -102,7 +102,7 @@ class AccountRow:
         return self._failed_at is not None
 
     def begin(self, now: float) -> None:
-        """Count from now on: nobody asked before, so that nothing is overdue and nothing is sure."""
+        """Count from now on: nobody asked before, so nothing is overdue and nothing is sure."""
         self._confirmed = False
         self._due = now
         if self.failed:
@@ -178,7 +178,7 @@ class AccountRow:
         return self._due if is_late else None
 
     def _summary(self, init: TaskInit, moment: datetime) -> tuple[Lines, Hours]:
-        """Sum up the answer; again only if it is another one, or if a line ended or the hours changed since."""
+        """Sum up the answer, again only if it is new, a line ended or the hours changed."""
         if self._lines is None or (self._lines.until and self._lines.until <= moment):
             self._lines = lines_at(init, moment)
         if self._groups is None or (self._hours.until and self._hours.until <= moment):
@@ -192,7 +192,7 @@ def _loop_time() -> float:
 
 
 class Rows:
-    """All accounts, as they were last published, and what has changed since.
+    """Keep all accounts as they were last published, and tell what has changed since.
 
     ``clock`` is monotonic, the running loop's unless given, and ``wall`` counts from 1970; both
     are in seconds.
@@ -236,7 +236,7 @@ class Rows:
         return all(row.failed for row in self._rows)
 
     def changes(self) -> list[Patch]:
-        """Give what has changed since the last call: of each such account its number and the fields."""
+        """Give what has changed since the last call: an account's number and the fields."""
         now, moment = self._clock(), self.moment()
         patches: list[Patch] = []
         for number, row in enumerate(self._rows):
@@ -252,7 +252,7 @@ class Rows:
         return {"now": now, "ages": [_age(row.answer, now) for row in self._rows]}
 
     def points(self) -> list[int | None] | None:
-        """Add a point to each course if it is time for that, and give these; ``None`` if it is not."""
+        """Add a point to each course, and give these; ``None`` if it is not yet time for one."""
         number = int(self._clock() / POINT_SECONDS)
         if number == self._last_point:
             return None
@@ -274,7 +274,10 @@ class Rows:
         return {"every": self._every, "rows": rows} | self.tick()
 
     def matching(self, text: str) -> list[int]:
-        """Find the accounts that have ``text`` in their id, or in a line's name or remark, whatever the case."""
+        """Find the accounts with ``text`` in their id, or in a line's name or remark.
+
+        Upper and lower case are the same.
+        """
         wanted = text.casefold()
         return [
             number

@@ -1,4 +1,4 @@
-"""Who is answered: the ``Host`` check, the password, and the headers that bind the browser."""
+"""Decide who is answered: check the ``Host`` and the password, and bind the browser by headers."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ _HEADERS: Final = {
 
 
 async def set_headers(request: web.Request, response: web.StreamResponse) -> None:
-    """Add the headers that every response has; a signal of aiohttp, so that refusals and streams have them too."""
+    """Add the headers of every response; a signal, so that refusals and streams have them too."""
     response.headers.update(_HEADERS)
 
 
 def check_host(allowed: Collection[str]) -> Middleware:
     """Answer only requests whose ``Host`` is one of these names, with any port.
 
-    A page of another site can make its name point to this machine and read what is here (DNS rebinding). It cannot
-    choose the ``Host`` that the browser sends.
+    A page of another site can make its name point to this machine, to read what is here (DNS
+    rebinding). It cannot choose the ``Host`` that the browser sends.
     """
     names = frozenset(name.lower().rstrip(".") for name in allowed)
 
@@ -59,7 +59,7 @@ def check_host(allowed: Collection[str]) -> Middleware:
 
 
 def host_name(host: str) -> str:
-    """Take the name out of a ``Host`` header: without port, brackets and a dot at the end, in lower case."""
+    """Take the name out of a ``Host`` header: no port, brackets or last dot, in lower case."""
     if host.startswith("["):
         return host[1:].partition("]")[0].lower()
     return host.partition(":")[0].lower().rstrip(".")
@@ -83,7 +83,7 @@ def check_password(password: str) -> Middleware:
 
 
 def _password_of(request: web.Request) -> bytes:
-    """Read the password that came; no password is taken for an empty one, which no dashboard has."""
+    """Read the password that came; none is taken for an empty one, which no dashboard has."""
     scheme, _, credentials = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
     if scheme.lower() != "basic":
         return b""

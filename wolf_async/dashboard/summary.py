@@ -1,4 +1,4 @@
-"""What the page shows of an answer before it is opened: what is free, and the hours. Pure functions."""
+"""Sum up what the page shows of an answer: what is free, and the hours. Pure functions."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Hours(msgspec.Struct, frozen=True):
 
 
 def lines_at(init: TaskInit, moment: datetime) -> Lines:
-    """Add up the outbound lines that have not ended at ``moment``, an aware datetime of the API's zone."""
+    """Add up the outbound lines that have not ended at ``moment``, aware and of the API's zone."""
     lines = [line for line in init.caller_line_list if not has_passed(line.available_at, moment)]
     ends = [line.available_at for line in lines if line.available_at is not None]
     return Lines(
@@ -65,7 +65,7 @@ def hours_at(groups: Sequence[TaskDialTime], moment: datetime) -> Hours:
 
 
 def _closing(groups: Sequence[TaskDialTime], moment: datetime) -> datetime | None:
-    """Find the first moment at which no group is open: where one closes, another may still be open."""
+    """Find the first moment at which no group is open: where one closes, another may be open."""
     end = moment
     while is_open := [group for group in groups if group.is_open(end)]:
         closings = [closing for group in is_open if (closing := group.next_closing(end))]
