@@ -235,6 +235,21 @@ def test_a_stray_quote_spoils_its_row_and_leaves_only_whole_rows_certain() -> No
     assert [line for line, _ in bad(rows)] == [3, 4, 5]
 
 
+def test_rows_between_two_with_quotes_in_wrong_places_are_bad_rows() -> None:
+    """They look like rows, and may be the inside of a remark."""
+    data = b'user_id,remark\na1,x\nc3,"he said "hi" to\nd4,d4\ne5,e5\nme",y\nb2,"z"\n'
+    rows = read(data)
+    assert accounts(rows) == [Account(A), Account(B)]
+    assert [line for line, _ in bad(rows)] == [3, 4, 5, 6]
+
+
+def test_a_row_with_a_pair_of_quotes_in_wrong_places_spoils_no_other() -> None:
+    data = b'user_id,remark\nc3,"he said "hi""\na1,x\nd4,"1"2 3\nb2,7" x 9"\n'
+    rows = read(data)
+    assert accounts(rows) == [Account(A), Account(B)]
+    assert [line for line, _ in bad(rows)] == [2, 4]
+
+
 @pytest.mark.parametrize(
     "cell", [b"x" * 200, b'"' + b"x\n" * 90 + b'"', b'"' + b'""\nc3\n' * 40 + b'"', b"," * 200]
 )
@@ -409,7 +424,7 @@ def test_what_stands_around_an_id_is_taken_away(cell: str) -> None:
         ("None", "stands for nothing"),
         ("a1;b2", "expected one id in a cell"),
         ("a1|b2", "expected one id in a cell"),
-        ('a1"', "expected one id in a cell"),
+        ('a1"', "a quote in a cell that is not in quotes"),
         ('"a1,b2"', "expected one id in a cell"),
         ('"a1\nb2"', "expected one id in a cell"),
         ("#a1", "is a comment, a formula or JSON"),

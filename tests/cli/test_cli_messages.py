@@ -51,7 +51,7 @@ def authority() -> trustme.CA:
 async def https_url(box: Sandbox, authority: trustme.CA) -> AsyncIterator[str]:
     """Serve the sandbox's answers over TLS, by a certificate that no machine trusts."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    authority.issue_cert("127.0.0.1").configure_cert(context)
+    authority.issue_cert("127.0.0.1").configure_cert(context)  # pyright: ignore[reportUnknownMemberType]
 
     async def answer(request: web.BaseRequest) -> web.Response:
         return web.Response(body=box.body_for(box.users[0]), content_type="application/json")

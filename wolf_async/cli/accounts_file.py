@@ -12,7 +12,18 @@ import re
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Generic, Literal, NamedTuple, TypeAlias, TypeVar, cast
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Final,
+    Generic,
+    Literal,
+    NamedTuple,
+    Self,
+    TypeAlias,
+    TypeVar,
+    cast,
+)
 from unicodedata import normalize
 
 import click
@@ -24,7 +35,7 @@ from wolf_async.cli.text_file import CHUNK, UNDECODABLE, RefusedError, TextFile
 from wolf_async.errors import WolfConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 
 __all__ = [
     "AccountsOptions",
@@ -150,7 +161,7 @@ class Rows(Generic[T]):
     that makes no sense. To be iterated over once.
     """
 
-    __slots__ = ("_file", "_head", "_parse", "_splitter")
+    __slots__ = ("_file", "_is_over", "_parse", "_ready", "_splitter")
 
     def __init__(
         self,
@@ -162,23 +173,32 @@ class Rows(Generic[T]):
         self._file = file
         self._splitter = splitter
         self._parse = parse
-        self._head = head
+        self._ready = self._items(head)
+        self._is_over = False
 
-    async def __aiter__(self) -> AsyncGenerator[T | BadRow, None]:
-        for item in self._items(self._head):
-            yield item
-        async for text in self._file.rest():
-            for item in self._items(self._splitter.feed(text)):
-                yield item
-        for item in self._items(self._splitter.end()):
-            yield item
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> T | BadRow:
+        # no generator: whoever is cancelled here can go on later with what is left
+        while (item := next(self._ready, None)) is None:
+            if self._is_over:
+                raise StopAsyncIteration
+            self._feed(await self._file.read_more())
+        return item
 
     def at_once(self) -> Iterator[T | BadRow]:
         """Iterate without a loop, over what does not have to be waited for."""
-        yield from self._items(self._head)
-        for text in self._file.rest_at_once():
-            yield from self._items(self._splitter.feed(text))
-        yield from self._items(self._splitter.end())
+        yield from self._ready
+        while not self._is_over:
+            self._feed(self._file.read_more_at_once())
+            yield from self._ready
+
+    def _feed(self, text: str | None) -> None:
+        self._is_over = text is None
+        self._ready = self._items(
+            self._splitter.end() if text is None else self._splitter.feed(text)
+        )
 
     def _items(self, rows: Iterable[Row]) -> Iterator[T | BadRow]:
         for row in rows:

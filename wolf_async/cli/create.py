@@ -204,7 +204,13 @@ class _Files:
             raise RefusedError(f"{journal_path} is there already: --resume continues it")
         with ExitStack() as stack:
             self.results = stack.enter_context(
-                LinesFile(options.out, note=self._note_result, start=_START, resume=options.resume)
+                LinesFile(
+                    options.out,
+                    note=self._note_result,
+                    start=_START,
+                    resume=options.resume,
+                    remedy="--resume continues it",
+                )
             )
             self._journal = stack.enter_context(
                 LinesFile(journal_path, note=self._note_sending, start=_START, resume=True)
@@ -245,6 +251,10 @@ class _Files:
         await self.results.append(result)
         await self.results.sync()
         await self._journal.append(_Sending(result.key, is_sending=False))
+
+    async def withdraw(self, key: str | int) -> None:
+        """Note that the request for a row is certain to have created nothing."""
+        await self._journal.append(_Sending(key, is_sending=False))
 
     def _note_result(self, line: bytes) -> bool:
         try:
@@ -377,7 +387,6 @@ class _Run:
 
     async def _send(self, wolf: WolfClient, row: DraftRow, draft: TaskDraft) -> None:
         await self._files.begin(row.key)
-        refused: WolfError | None = None
         try:
             # checked just now, against an answer that was asked for after the creation before
             created = await wolf.create_task(*row.account, draft=draft, check=False)
@@ -388,11 +397,11 @@ class _Run:
             result = _result(row, "problems", problems=error.problems)
         except WolfError as error:
             # certain to be none: nothing was created
+            if isinstance(error, (WolfAuthError, WolfEndpointError)):
+                await self._files.withdraw(row.key)
+                raise
             result = _result(row, "failed", error=failure_of(error))
-            refused = error if isinstance(error, (WolfAuthError, WolfEndpointError)) else None
         await self._files.end(result)
-        if refused is not None:
-            raise refused
         self._tally[result.outcome] += 1
 
     def _show(self, row: DraftRow, problems: tuple[DraftProblem, ...]) -> None:

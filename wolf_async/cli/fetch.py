@@ -49,6 +49,8 @@ if TYPE_CHECKING:
 __all__ = ["NoAccessError", "Tally", "failure_of", "fetch"]
 
 _STDOUT: Final = Path("-")
+_LAST_READ: Final = 2.0
+"""Seconds for which standard input is read on to count what is not asked for any more."""
 
 
 class _GivenUpError(click.ClickException):
@@ -350,7 +352,7 @@ class _Run:
     ) -> None:
         self._client = client
         self._file = file
-        self._rows = aiter(rows)
+        self._rows = rows
         self._output = output
         self._options = options
         self._seen = Done()
@@ -407,10 +409,11 @@ class _Run:
                     self.tally.kept += 1
 
     async def _count_rest(self) -> None:
-        """Read what is left of a file, so that all its accounts are counted."""
-        if not self._file.waits:
-            async for _ in self._accounts():
-                pass
+        """Read what is left, so that all accounts are counted; of a pipe what comes soon."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LAST_READ if self._file.waits else None):
+                async for _ in self._accounts():
+                    pass
 
     async def _write(self, result: AccountResult) -> None:
         account, init, error = result

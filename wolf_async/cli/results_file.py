@@ -148,13 +148,14 @@ class LinesFile:
 
     ``-`` is standard output. ``note`` gets each whole line that is there, and returns whether it
     is one of the command; ``start`` is how such a line begins. ``others`` are the files that it
-    must not be. Nobody else may write it meanwhile.
+    must not be, ``remedy`` is what to say of a file that is there. Nobody else may write it
+    meanwhile.
 
     Raises `click.UsageError` if it cannot be opened, is there although neither was asked for, is
     one of the others, or holds a line that is not of the command; it is then as it was.
     """
 
-    __slots__ = ("_end", "_fd", "_is_dirty", "_note", "_path", "_start", "is_regular")
+    __slots__ = ("_end", "_fd", "_is_dirty", "_note", "_path", "_remedy", "_start", "is_regular")
 
     is_regular: bool
     """Whether it is a file, and no pipe, terminal or device."""
@@ -168,8 +169,10 @@ class LinesFile:
         others: Sequence[os.stat_result] = (),
         resume: bool = False,
         overwrite: bool = False,
+        remedy: str = "--resume continues it, --overwrite begins anew",
     ) -> None:
         self._path = path
+        self._remedy = remedy
         self._note = note
         self._start = start
         self._end = 0
@@ -267,9 +270,7 @@ class LinesFile:
             # for writing alone: who can read a pipe never hears that its other readers have left
             return os.open(self._path, os.O_WRONLY | os.O_APPEND | _BINARY | flags, 0o666)
         except FileExistsError:
-            raise click.UsageError(
-                f"{self._path} is there already: --resume continues it, --overwrite begins anew"
-            ) from None
+            raise click.UsageError(f"{self._path} is there already: {self._remedy}") from None
         except OSError as error:
             raise click.UsageError(f"cannot open {self._path}: {_reason(error)}") from error
 

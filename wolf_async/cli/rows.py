@@ -97,22 +97,29 @@ class CsvRows:
 
     A quote that is open at the end of the text makes one bad row of all that follows it. So does
     one that spans lines and then closes before other text: most likely its end is missing, and
-    from there on it would be wrong what is inside quotes and what is outside.
+    from there on it would be wrong what is inside quotes and what is outside. Behind a row with text
+    behind a closing quote, rows are held back for as long as that row might go on: if a row with an
+    odd number of quotes follows, those between may be the inside of a cell, and are bad rows.
     """
 
     __slots__ = (
         "_cell",
         "_cells",
         "_fault",
+        "_has_closed",
         "_has_ended",
         "_has_quote",
+        "_held",
+        "_held_size",
         "_is_blank",
         "_is_lost",
         "_line",
         "_max_row",
         "_opened_at",
         "_quoted",
+        "_quotes",
         "_read",
+        "_separator",
         "_size",
         "_special",
         "_start",
@@ -121,12 +128,15 @@ class CsvRows:
     )
 
     def __init__(self, separator: str, max_row: int, first_line: int = 1) -> None:
+        self._separator = separator
         self._special = re.compile(f'[{separator}"\n]')
         self._max_row = max_row
         self._line = first_line
         self._is_lost = False
         self._fault: str | None = None
         self._stray_quote: int | None = None
+        self._held: list[Row] | None = None
+        self._held_size = 0
         self._read: Callable[[str, int], int] = self._plain
         self._begin()
 
@@ -134,18 +144,11 @@ class CsvRows:
         """Give the rows that end in this piece of text."""
         at = 0
         while at < len(text) and not self._is_lost:
-            behind = self._read(text, at)
-            piece = text[at:behind]
-            self._line += piece.count("\n")
-            self._size += size_of(piece)
-            if len(self._text) < SHOWN:
-                self._text += piece[:SHOWN]
-            if self._size > self._max_row + self._has_ended:
-                self._cells.clear()
-                self._cell.clear()
+            behind = self._simple_row(text, at) or self._read(text, at)
+            self._note(text[at:behind])
             at = behind
             if self._has_ended and not self._is_lost:
-                yield self._take()
+                yield from self._let_through(self._take())
 
     def end(self) -> Iterator[Row]:
         """Give the last row, if no line end closed it."""
@@ -154,19 +157,21 @@ class CsvRows:
                 f"the quote of line {self._opened_at} never closes: the row reaches to the end of"
                 " the file, and nothing in it was asked for"
             )
-            yield self._take()
-        elif self._size:
+        if self._size or self._is_lost:
             if self._read == self._behind_quote:
                 self._close()
             self._end_cell()
-            yield self._take()
+            yield from self._let_through(self._take())
+        yield from self._held or ()
 
     def _begin(self) -> None:
         self._start = self._line
         self._cells: list[str] = []
         self._text = ""
         self._size = 0
+        self._quotes = 0
         self._fault = None
+        self._has_closed = False
         self._has_ended = False
         self._begin_cell()
 
@@ -176,6 +181,26 @@ class CsvRows:
         self._is_blank = True
         self._has_quote = False
         self._opened_at = 0
+
+    def _note(self, piece: str) -> None:
+        self._line += piece.count("\n")
+        self._quotes += piece.count('"')
+        self._size += size_of(piece)
+        if len(self._text) < SHOWN:
+            self._text += piece[:SHOWN]
+        if self._size > self._max_row + self._has_ended:
+            self._cells.clear()
+            self._cell.clear()
+
+    def _simple_row(self, text: str, at: int) -> int:
+        """Read a row without quotes at once, as most are; return 0 if the next is no such row."""
+        end = -1 if self._size else text.find("\n", at)
+        row = text[at:end]
+        if end < 0 or '"' in row:
+            return 0
+        self._cells = row.split(self._separator)
+        self._has_ended = True
+        return end + 1
 
     def _plain(self, text: str, at: int) -> int:
         """Read what is outside of quotes, up to the next character that means something."""
@@ -231,8 +256,11 @@ class CsvRows:
         text = "".join(self._cell)
         if self._quoted is not None and text.strip():
             self._fault = f"text behind a closing quote: {text.strip()[:SHOWN]!r}"
+            self._has_closed = True
             self._is_lost = self._opened_at < self._line
         is_stray = self._has_quote and not _OF_EXCEL.fullmatch(text.strip())
+        if is_stray and text.count('"') % 2 and self._fault is None:
+            self._fault = f"a quote in a cell that is not in quotes: {text.strip()[:SHOWN]!r}"
         if self._stray_quote is None and (self._fault or is_stray):
             self._stray_quote = self._line
         self._cells.append(text if self._quoted is None else self._quoted)
@@ -242,15 +270,31 @@ class CsvRows:
     def _take(self) -> Row:
         size = self._size - self._has_ended
         fault = self._fault or _fault(self._text, size, self._max_row, self._cells)
-        row = Row(
-            self._start,
-            [] if fault else self._cells,
-            self._text[:SHOWN].rstrip("\n"),
-            fault,
-            self._stray_quote,
-        )
+        cells = [] if fault else self._cells
+        return Row(self._start, cells, self._text[:SHOWN].rstrip("\n"), fault, self._stray_quote)
+
+    def _let_through(self, row: Row) -> Iterator[Row]:
+        """Give the row, or hold it back behind one that may go on in it, and begin the next."""
+        is_odd, has_closed = self._quotes % 2 == 1, self._has_closed
+        size = self._size
         self._begin()
-        return row
+        if self._held is None:
+            self._held, self._held_size = ([], 0) if has_closed else (None, 0)
+            yield row
+            return
+        self._held.append(row)
+        self._held_size += size
+        if is_odd:
+            yield from (_doubtful(held) for held in self._held)
+            self._held, self._held_size = ([], 0) if has_closed else (None, 0)
+        elif self._held_size > self._max_row:
+            yield from self._held
+            self._held = None
+
+
+def _doubtful(row: Row) -> Row:
+    why = "quotes stand in wrong places above and below: it may be the inside of a cell"
+    return row if row.fault else row._replace(cells=[], fault=why)
 
 
 def size_of(text: str) -> int:

@@ -10,14 +10,11 @@ import select
 import stat
 import sys
 import tempfile
-from typing import TYPE_CHECKING, Final, Self
+from typing import Final, Self
 
 import click
 
 from wolf_async.cli.threads import in_thread
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterator
 
 __all__ = ["CHUNK", "UNDECODABLE", "RefusedError", "TextFile", "is_regular"]
 
@@ -68,7 +65,17 @@ class TextFile:
     Raises `RefusedError` for what cannot be read, or is no text in the encoding.
     """
 
-    __slots__ = ("_decoder", "_fd", "_waits", "encoding", "head", "is_chosen", "lines", "name")
+    __slots__ = (
+        "_decoder",
+        "_fd",
+        "_is_over",
+        "_waits",
+        "encoding",
+        "head",
+        "is_chosen",
+        "lines",
+        "name",
+    )
 
     name: str
     """What to call it in messages."""
@@ -109,6 +116,7 @@ class TextFile:
         elif not self._waits:
             os.lseek(self._fd, -len(head), os.SEEK_CUR)
         self.lines = None
+        self._is_over = False
         self.encoding = encoding or "utf-8"
         if not self._waits:
             self._choose([encoding] if encoding else _candidates(head))
@@ -138,25 +146,34 @@ class TextFile:
         """Whether its end may be a long time off."""
         return self._waits
 
-    async def rest(self) -> AsyncGenerator[str, None]:
-        """Give the text behind `head`. A pipe is read in a thread: requests go on meanwhile."""
-        while True:
-            try:
-                # not through sys.stdin: at its end the interpreter wants the lock of a blocked read
-                chunk = await in_thread(self._read) if self._waits else self._read()
-            except OSError as error:
-                raise click.ClickException(self._unreadable(error).message) from error
-            yield self._decoder.decode(chunk, final=not chunk)
-            if not chunk:
-                return
+    async def read_more(self) -> str | None:
+        """Read some of the text behind `head`; ``None`` at its end.
+
+        A pipe is read in a thread: requests go on meanwhile. A cancelled read of a file loses
+        nothing of it.
+        """
+        if not self._waits:
             # many rows that need no request would keep Ctrl-C and all else waiting
             await asyncio.sleep(0)
+            return self.read_more_at_once()
+        try:
+            # not through sys.stdin: at its end the interpreter wants the lock of a blocked read
+            return self._decoded(await in_thread(self._read))
+        except OSError as error:
+            raise click.ClickException(self._unreadable(error).message) from error
 
-    def rest_at_once(self) -> Iterator[str]:
-        """Give the text behind `head` of what does not have to be waited for."""
-        while chunk := self._read():
-            yield self._decoder.decode(chunk)
-        yield self._decoder.decode(b"", final=True)
+    def read_more_at_once(self) -> str | None:
+        """Do the same for what never has to be waited for."""
+        try:
+            return self._decoded(self._read())
+        except OSError as error:
+            raise click.ClickException(self._unreadable(error).message) from error
+
+    def _decoded(self, chunk: bytes) -> str | None:
+        if self._is_over:
+            return None
+        self._is_over = not chunk
+        return self._decoder.decode(chunk, final=not chunk)
 
     def _read(self) -> bytes:
         return os.read(self._fd, CHUNK)
