@@ -38,7 +38,12 @@ TESTS: Final = {
         "tests/test_request.py",
         "tests/test_redact.py",
     ),
-    "upstream": ("tests/test_retry.py", "tests/client/test_retry.py"),
+    "upstream": (
+        "tests/test_retry.py",
+        "tests/client/test_retry.py",
+        "tests/client/test_breaker.py",
+        "tests/client/test_throttling.py",
+    ),
     "": ("tests/cache", "tests/client/test_joining.py"),
 }
 """By folder of the package, what is run against its mutants."""
