@@ -306,6 +306,19 @@ def test_failing_accounts_come_first_and_keep_their_last_answer_marked_as_stale(
     assert shown[-1] == "… 172 more, 13 of them fail"
 
 
+def test_an_answer_that_nothing_confirms_is_stale_before_anything_fails() -> None:
+    """A service that hangs makes no error for a while."""
+    for screen in (many(), Screen(USER)):
+        accounts = list(screen.views)
+        screen.answer(accounts[0], init_of(line("a", 5)))
+        assert " stale" not in screen.text()
+        screen.clock.advance(2.1)
+        assert " stale" in screen.text().splitlines()[0]
+        for account in accounts:
+            screen.answer(account, init_of(line("a", 5)))
+        assert " stale" not in screen.text()
+
+
 def test_the_order_may_be_another_one() -> None:
     for sorting in ("account", "given"):
         screen = many(sorting=sorting)
@@ -316,7 +329,6 @@ def test_the_order_may_be_another_one() -> None:
 
 def test_a_row_tells_what_changed_for_one_refresh() -> None:
     screen = many()
-    screen.clock.advance(5)
     screen.answer(MANY[3], init_of(line("a", 1, 200)))
     assert " -2 " in screen.row("user-003")
     screen.clock.advance(1)

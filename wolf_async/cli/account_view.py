@@ -36,6 +36,7 @@ class AccountView:
         "as_of",
         "changed",
         "changed_at",
+        "confirmed_at",
         "error",
         "free",
         "init",
@@ -51,6 +52,8 @@ class AccountView:
         self.error: WolfError | None = None
         self.as_of: datetime | None = None
         """When the request for the last answer was sent."""
+        self.confirmed_at = 0.0
+        """When it came, on the screen's clock."""
         self.is_stale = False
         """Whether the last answer stands in for one that should be newer."""
         self.free = self.total = 0
@@ -76,6 +79,7 @@ class AccountView:
             self.is_stale = self.init is not None
             return [], []
         self.as_of, self.is_stale = update.answer.fetched_at, update.answer.is_stale
+        self.confirmed_at = now
         before, self.init = self.init, update.answer.init
         if before is self.init:
             return [], []

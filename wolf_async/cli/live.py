@@ -34,7 +34,11 @@ _LEAST_LINES: Final = 2
 
 
 class LiveScreen:
-    """Draw all accounts at once. A change is highlighted for ``lasting`` seconds of ``clock``."""
+    """Draw all accounts at once.
+
+    A change is highlighted for ``lasting`` seconds of ``clock``, and an answer that has not been
+    confirmed for twice that time is marked as stale, even if nothing has failed yet.
+    """
 
     __slots__ = ("_clock", "_lasting", "_sorting", "_views")
 
@@ -88,7 +92,7 @@ class LiveScreen:
         is_new = self._is_new(view)
         event = "changed" if view.changed or view.others else "since"
         heading.append(f"  {event} {view.changed_at}", "bold yellow" if is_new else "dim")
-        heading.append("  ").append_text(_as_of(view))
+        heading.append("  ").append_text(_as_of(view, is_stale=self._is_stale(view)))
         if is_new:
             gone = [
                 f"{plain(name_of(change.line))} is gone"
@@ -128,9 +132,9 @@ class LiveScreen:
         longest = max(len(label(view.account)) for view in self._views)
         row = _RowDrawer(options.max_width, longest, ascii_only=options.ascii_only)
         for view in shown:
-            yield row.draw(view, is_new=self._is_new(view))
+            yield row.draw(view, is_new=self._is_new(view), is_stale=self._is_stale(view))
         if hidden := ordered[len(shown) :]:
-            fail = sum(view.fails for view in hidden)
+            fail = sum(map(self._fails, hidden))
             yield Text(
                 f"… {len(hidden)} more, {fail} of them fail"[: options.max_width],
                 "red" if fail else "dim",
@@ -142,7 +146,14 @@ class LiveScreen:
             return False, 0, label(view.account)
         # who has not been asked yet stands behind those of which something is known
         is_waiting = view.init is None and view.error is None
-        return not view.fails, 2**31 if is_waiting else view.free, label(view.account)
+        return not self._fails(view), 2**31 if is_waiting else view.free, label(view.account)
+
+    def _fails(self, view: AccountView) -> bool:
+        return view.error is not None or self._is_stale(view)
+
+    def _is_stale(self, view: AccountView) -> bool:
+        is_late = self._clock() - view.confirmed_at > 2 * self._lasting
+        return view.init is not None and (view.is_stale or is_late)
 
     def _is_new(self, view: AccountView) -> bool:
         return bool(view.changed or view.others) and self._clock() - view.since < self._lasting
@@ -167,7 +178,7 @@ class _RowDrawer:
         room = max(width - fixed - self._bar - bool(self._bar), self._NARROWEST_LABEL)
         self._label = min(room, longest + 2)
 
-    def draw(self, view: AccountView, *, is_new: bool) -> Text:
+    def draw(self, view: AccountView, *, is_new: bool, is_stale: bool) -> Text:
         """Draw one account."""
         row = Text(no_wrap=True, overflow="crop")
         row.append(set_cell_size(_short_label(view.account, self._label - 1), self._label), "bold")
@@ -178,14 +189,14 @@ class _RowDrawer:
             row.append_text(bar(view.free, view.total, self._bar, ascii_only=self._ascii_only))
             row.append(" " * (self._bar + 1 - cell_len(row.plain) + self._label))
         row.append(f"{view.free}/{view.total}".rjust(self._NUMBERS - 2) + "  ")
-        if view.fails:  # which is worth the room of what stands here otherwise
-            row.append_text(_as_of(view))
+        if is_stale:  # which is worth the room of what stands here otherwise
+            row.append_text(_as_of(view, is_stale=True))
             return row if view.error is None else row.append(f"  {failure_line(view.error)}", "red")
         if self._has_change:
             change = _change_of(view) if is_new else ""
             row.append(change.ljust(self._CHANGE), "bold yellow")
             row.append(_opening(view.init).ljust(self._OPEN), "dim")
-            row.append_text(_as_of(view))
+            row.append_text(_as_of(view, is_stale=False))
         return row
 
 
@@ -217,9 +228,9 @@ def _opening(init: TaskInit) -> str:
     return "open" if any(group.is_open() for group in groups) else "closed"
 
 
-def _as_of(view: AccountView) -> Text:
+def _as_of(view: AccountView, *, is_stale: bool) -> Text:
     text = Text(f"as of {time_of_day(view.as_of)}" if view.as_of else "", "dim")
-    return text.append(" stale", "bold red") if view.is_stale else text
+    return text.append(" stale", "bold red") if is_stale else text
 
 
 def _difference_text(change: LineChange | None, *, ascii_only: bool = False) -> Text:
