@@ -23,13 +23,13 @@ class Gates:
         self.loop = asyncio.get_running_loop()
         signal = Signal()
         throttle = Throttle(RetryPolicy(), Pacer(rate), signal, Dispatcher().emit)
-        self.limits = Limits(places, throttle)
+        self.limits = Limits(places, throttle, lambda request: False)
         self.entered: list[tuple[object, float]] = []
 
     async def enter(
         self, who: object = None, *, total: float = math.inf, stay: float | None = None
     ) -> None:
-        await self.limits.acquire(Deadline(self.loop, total))
+        await self.limits.acquire(Deadline(self.loop, total), who)
         self.entered.append((who, self.loop.time()))
         if stay is not None:
             await asyncio.sleep(stay)

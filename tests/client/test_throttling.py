@@ -17,6 +17,7 @@ from wolf_async import (
     RetryPolicy,
     TaskInit,
     Timeouts,
+    WolfCircuitOpenError,
     WolfClient,
     WolfConnectionError,
     WolfError,
@@ -25,6 +26,7 @@ from wolf_async import (
     WolfTimeoutError,
 )
 
+from .conftest import ONCE
 from .raw_server import RawServer, http
 from .upstream_in_virtual_time import OK, Scene, ask_all, play, refused, unavailable
 
@@ -181,6 +183,66 @@ def test_who_is_in_a_pause_raises_at_once_when_a_long_429_comes() -> None:
         assert caught.value.attempts == 1
 
     play(scene, act)
+
+
+def test_who_begins_a_pause_at_a_gate_that_is_closed_for_long_raises_at_once() -> None:
+    scene = Scene(in_turn(refused(50), unavailable(20)))
+    scene.hold = asyncio.Event()
+
+    async def act(wolf: WolfClient) -> None:
+        assert scene.hold
+        calls = [start(wolf, "refused")]
+        await asyncio.sleep(0.1)
+        scene.latency = 1.0
+        calls.append(start(wolf, "paused"))
+        await asyncio.sleep(0.1)
+        scene.hold.set()
+        results = await asyncio.gather(*calls, return_exceptions=True)
+        assert [type(result) for result in results] == [WolfRateLimitError] * 2
+        assert now() < 2
+
+    play(scene, act)
+
+
+def test_a_late_429_closes_a_gate_that_is_open_again() -> None:
+    """The server means now, whenever the request was sent; the one that got it waits as well."""
+    scene = Scene(in_turn(refused(10), refused(1)))
+
+    async def act(wolf: WolfClient) -> None:
+        scene.latency = 3.0
+        late = start(wolf, "late")
+        await asyncio.sleep(0.1)
+        scene.latency = 0.02
+        await wolf.task_init("early")
+        assert now() < 2
+        await late
+
+    play(scene, act)
+    assert [round(at) for at in scene.sent] == [0, 0, 1, 13]
+
+
+def test_who_waits_for_the_pace_raises_at_once_when_a_long_429_comes() -> None:
+    scene = Scene(lambda number: refused(50) if number == 2 else OK, latency=0.5)
+
+    async def act(wolf: WolfClient) -> None:
+        calls = [start(wolf, user) for user in users(6)]
+        results = await asyncio.gather(*calls, return_exceptions=True)
+        assert [type(result) for result in results[1:]] == [WolfRateLimitError] * 5
+        assert now() == pytest.approx(5.5, abs=0.1)
+
+    play(scene, act, rate_limit=0.2)
+
+
+def test_who_waits_for_the_pace_raises_at_once_when_the_breaker_opens() -> None:
+    scene = Scene(lambda number: unavailable() if number == 2 else OK, latency=0.5)
+
+    async def act(wolf: WolfClient) -> None:
+        calls = [start(wolf, user) for user in users(6)]
+        results = await asyncio.gather(*calls, return_exceptions=True)
+        assert [type(result) for result in results[2:]] == [WolfCircuitOpenError] * 4
+        assert now() == pytest.approx(5.5, abs=0.1)
+
+    play(scene, act, rate_limit=0.2, breaker=BreakerPolicy(failures=1), retry=ONCE)
 
 
 def test_a_request_on_the_wire_gets_its_own_answer() -> None:
@@ -475,6 +537,18 @@ def test_the_pace_never_exceeds_the_rate_limit() -> None:
     play(scene, act, rate_limit=10.0)
     for early, late in zip(scene.sent, scene.sent[11:], strict=False):
         assert late - early >= 0.99
+
+
+def test_requests_that_go_first_keep_to_the_rate_limit() -> None:
+    scene = Scene(lambda number: refused())
+
+    async def act(wolf: WolfClient) -> None:
+        await ask_all(wolf, users(10), 10)
+
+    play(scene, act, rate_limit=2.0)
+    assert len(scene.sent) == 30
+    gaps = [later - earlier for earlier, later in itertools.pairwise(scene.sent)]
+    assert min(gaps) == pytest.approx(0.5, abs=0.01)
 
 
 def test_who_would_wait_for_the_pace_beyond_the_deadline_raises_at_once() -> None:

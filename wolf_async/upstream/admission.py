@@ -64,7 +64,7 @@ class Admission:
         self._breaker = Breaker(breaker, self._signal, emit)
         self._is_closed = False
         self._max_concurrency = max_concurrency
-        self._limits = Limits(max_concurrency, self._throttle)
+        self._limits = Limits(max_concurrency, self._throttle, self._is_held)
 
     async def pause(self, seconds: float, deadline: Deadline) -> None:
         """Sleep between two attempts; raise as soon as the gate closes for too long a time."""
@@ -80,7 +80,7 @@ class Admission:
             while True:
                 # before a place is taken, or those who wait here would keep others from sending
                 await self._wait_for_turn(load)
-                await self._limits.acquire(load.deadline)
+                await self._limits.acquire(load.deadline, load)
                 # after a wait for the place this may have changed
                 if load.deadline.remaining() > 0 and self._may_go(load):
                     return
@@ -109,14 +109,16 @@ class Admission:
 
     def _may_go(self, load: _Load) -> bool:
         """Tell whether the gate and the breaker let a request go now, and take its turn if so."""
-        throttle, breaker = self._throttle, self._breaker
-        if not (throttle.is_closed or breaker.is_open):
+        if not (self._throttle.is_closed or self._breaker.is_open):
             return True
-        if throttle.wait_time(load) or breaker.wait_time(load):
+        if self._is_held(load):
             return False
-        throttle.enter(load)
-        breaker.enter(load)
+        self._throttle.enter(load)
+        self._breaker.enter(load)
         return True
+
+    def _is_held(self, load: _Load) -> bool:
+        return bool(self._throttle.wait_time(load) or self._breaker.wait_time(load))
 
     def _give_turn_on(self, load: _Load) -> None:
         self._throttle.leave(load)
@@ -144,7 +146,7 @@ class Admission:
         self._signal.forget()
         self._throttle.start_over()
         self._breaker.start_over()
-        self._limits = Limits(self._max_concurrency, self._throttle)
+        self._limits = Limits(self._max_concurrency, self._throttle, self._is_held)
 
     # --- what the client, its cache and a bulk run ask ------------------------------------------
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, TypeAlias, cast
+from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar, cast
 
 from wolf_async.errors import WolfConfigError
 from wolf_async.policy import check_count, check_seconds
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from wolf_async.upstream.deadline import Deadline
     from wolf_async.upstream.throttle import Throttle
 
 __all__ = ["Limits", "RateLimit", "check_limits"]
+
+T = TypeVar("T")
 
 RateLimit: TypeAlias = float | tuple[float, int]
 """Requests per second, or that with how many of them may be sent in one burst (1 by default)."""
@@ -35,20 +39,24 @@ def check_limits(max_concurrency: object, rate_limit: object) -> None:
     check_count("rate_limit[1]", pair[1])
 
 
-class Limits:
+class Limits(Generic[T]):
     """Hold back requests of which there are too many at once, or too many in too short a time.
 
-    Belongs to one event loop; the throttle, whose pace it keeps to, outlives that.
+    ``is_held(request)`` tells that the gate or the breaker does not let it go now. Belongs to one
+    event loop; the throttle, whose pace it keeps to, outlives that.
     """
 
-    __slots__ = ("_places", "_throttle")
+    __slots__ = ("_is_held", "_places", "_throttle")
 
-    def __init__(self, max_concurrency: int, throttle: Throttle) -> None:
+    def __init__(
+        self, max_concurrency: int, throttle: Throttle, is_held: Callable[[T], bool]
+    ) -> None:
         self._places = asyncio.Semaphore(max_concurrency)
         self._throttle = throttle
+        self._is_held = is_held
 
-    async def acquire(self, deadline: Deadline) -> None:
-        """Take a place, then wait for the pace.
+    async def acquire(self, deadline: Deadline, request: T) -> None:
+        """Take a place, then wait for the pace, but no longer once ``request`` is held back.
 
         With neither taken, raise at the deadline: `WolfTimeoutError`, or `WolfRateLimitError` where
         the pace was learned from a 429.
@@ -62,7 +70,9 @@ class Limits:
             return
         # with the place in hand, so that the request leaves at the moment that the pace allows
         try:
-            await self._throttle.pacer.acquire(self._throttle, deadline)
+            await self._throttle.pacer.acquire(
+                self._throttle, deadline, lambda: self._is_held(request)
+            )
         except BaseException:
             self._places.release()
             raise

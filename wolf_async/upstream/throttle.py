@@ -169,11 +169,11 @@ class Throttle:
 
     def hold(self, seconds: float) -> None:
         """Close the gate after a 429 that another process got, with what was left of its pause."""
-        self._close(seconds, loop_time(), is_new=not self.is_closed)
+        self._close(seconds, loop_time(), is_new=False)
 
     def _close(self, asked: float | None, now: float, *, is_new: bool) -> None:
-        """Close the gate; a request that was sent before it closed can only make that longer."""
-        if is_new:
+        """Close the gate; where it is closed, one that was sent before only makes that longer."""
+        if is_new or not self.is_closed:
             if not self.is_closed:
                 self._began = now
                 self._learn_since = now - min(max(asked or 0.0, _WINDOW[0]), _WINDOW[1])
@@ -215,8 +215,12 @@ class Throttle:
         """Sleep between two attempts of a load; raise as `check` once the gate closes for long."""
         until = loop_time() + seconds
         while (left := until - loop_time()) > 0:
-            await self._signal.wait(left)
             self.check(deadline)
+            await self._signal.wait(left)
+
+    async def wait_for_change(self, seconds: float) -> None:
+        """Wait for a change of the gate or the breaker, but no longer than ``seconds``."""
+        await self._signal.wait(seconds)
 
     def start_over(self) -> None:
         """Forget who was to go first, and who waits, on an event loop that has ended."""
@@ -270,8 +274,10 @@ class Pacer:
         """Seconds between two requests."""
         return max(self._interval, 1 / self._pace)
 
-    async def acquire(self, throttle: Throttle, deadline: Deadline) -> None:
-        """Wait until the next request is due.
+    async def acquire(
+        self, throttle: Throttle, deadline: Deadline, is_held: Callable[[], bool]
+    ) -> None:
+        """Wait until the next request is due, or ``is_held()`` says that this one may not go.
 
         Raise at once, or at the deadline, if that is too late: `WolfRateLimitError` where the pace
         was learned, `WolfTimeoutError` where it is the limit that was set.
@@ -284,16 +290,15 @@ class Pacer:
         self._waiting += 1
         try:
             async with deadline.enforce("waiting for the rate limit"), self._line:
-                await self._wait_until_due(throttle)
+                await self._wait_until_due(throttle, is_held)
         finally:
             self._waiting -= 1
 
-    async def _wait_until_due(self, throttle: Throttle) -> None:
+    async def _wait_until_due(self, throttle: Throttle, is_held: Callable[[], bool]) -> None:
         self._was_waited_for = self._due_in() > 0
-        # the time may change meanwhile
-        while (left := self._due_in()) > 0 and not throttle.is_shut():  # noqa: ASYNC110
-            await asyncio.sleep(left)
-        if not throttle.is_shut():  # or nothing is sent, and the turn stays for who comes after
+        while (left := self._due_in()) > 0 and not is_held():
+            await throttle.wait_for_change(left)
+        if not is_held():  # or nothing is sent, and the turn stays for who comes after
             self._take_turn()
 
     def _take_turn(self) -> None:
@@ -322,9 +327,11 @@ class Pacer:
 
     def learn(self, rate: float) -> None:
         """Learn a first pace when the gate opens, from the ``rate`` of accepted requests."""
+        had_none = self.is_idle
         if rate and math.isinf(self._pace):
             self._set(max(rate * _CUT, _SLOWEST))
-        self._take_turn()  # for the request that went first
+        if had_none:  # or the request that went first has taken its turn
+            self._take_turn()
 
     def _set(self, pace: float) -> None:
         self._pace = pace
