@@ -123,6 +123,7 @@ setLanguage(settings.get("lang"));
 byId("filter").value = settings.get("q") ?? "";
 byId("sort").value = settings.get("sort") === "name" ? "name" : "free";
 list.sort(byId("sort").value);
+if (byId("filter").value) list.match([]); // until the server has said which accounts have it
 listen();
 translate();
 stream.open();

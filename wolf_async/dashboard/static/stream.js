@@ -10,6 +10,7 @@ export class Stream {
   #handlers;
   #source = null;
   #lastId = "";
+  #isLive = false;
   #attempts = 0;
   #timer = 0;
   #watchdog = 0;
@@ -43,14 +44,15 @@ export class Stream {
   #receive(kind, event) {
     this.#lastId = event.lastEventId;
     this.#handlers[kind](JSON.parse(event.data));
-    if (this.#attempts !== null) this.#handlers.connected();
-    this.#attempts = null;
+    if (!this.#isLive) this.#handlers.connected();
+    this.#isLive = true;
+    this.#attempts = 0;
     this.#watch();
   }
 
   #lose() {
     this.#close();
-    this.#attempts ??= 0;
+    this.#isLive = false;
     this.#handlers.lost();
     const pause = RETRY[Math.min(this.#attempts, RETRY.length - 1)];
     this.#attempts += 1;
