@@ -70,36 +70,40 @@ def check_fraction(name: str, value: object) -> None:
 
 
 class CachePolicy(msgspec.Struct, frozen=True):
-    """How long answers are kept, and what may stand in for a fresh one. All times are in seconds.
+    """Set how long answers are kept, and what may stand in for a fresh one.
 
-    An answer's age counts from the moment the request that brought it was sent (RFC 9111 §4.2.3).
-    The two stale windows both begin where the answer's ttl ends (RFC 5861) and are for callers
-    without ``max_age``.
+    All times are in seconds. An answer's age counts from the moment the request that brought it was
+    sent (RFC 9111 §4.2.3). The two stale windows both begin where the answer's ttl ends (RFC 5861)
+    and are for callers without ``max_age``.
+
+    Args:
+        ttl: age up to which an answer is fresh. 0 keeps an answer for no longer than the clock
+            stands still.
+        stale_while_revalidate: for that long past ``ttl`` an answer is returned at once while one
+            background load refreshes it.
+        stale_if_error: for that long past ``ttl`` an answer stands in for a load that failed
+            because the upstream is unwell.
+        refresh_backoff: pause after a failed refresh in which stale answers are served without
+            asking the upstream; doubled at each further failure, up to a minute.
+        error_ttl: for that long a failure is remembered where no stale answer stands in; 0
+            remembers none.
+        jitter: each answer's ttl is shortened by a random part of up to this fraction (0 to 1), so
+            that accounts loaded together do not expire together.
+        max_entries: at most so many answers are kept; the ones not used lately leave first.
+        max_bytes: at most about so many bytes of answers are kept; ``None`` sets no such bound.
 
     Raises `WolfConfigError` for settings that make no sense.
+
     """
 
     ttl: float = 30.0
-    """Age up to which an answer is fresh. 0 keeps an answer for no longer than the clock stands
-    still."""
     stale_while_revalidate: float = 0.0
-    """For that long past ``ttl`` an answer is returned at once while one background load refreshes
-    it."""
     stale_if_error: float = 0.0
-    """For that long past ``ttl`` an answer stands in for a load that failed because the upstream is
-    unwell."""
     refresh_backoff: float = 1.0
-    """Pause after a failed refresh in which stale answers are served without asking the upstream;
-    doubled at each further failure, up to a minute."""
     error_ttl: float = 0.0
-    """For that long a failure is remembered where no stale answer stands in; 0 remembers none."""
     jitter: float = 0.0
-    """Each answer's ttl is shortened by a random part of up to this fraction (0 to 1), so that
-    accounts loaded together do not expire together."""
     max_entries: int = 10_000
-    """At most so many answers are kept; the ones not used lately leave first."""
     max_bytes: int | None = None
-    """At most about so many bytes of answers are kept; ``None`` sets no such bound."""
 
     def __post_init__(self) -> None:
         for name in ("ttl", "stale_while_revalidate", "stale_if_error", "error_ttl"):
@@ -116,28 +120,33 @@ class CachePolicy(msgspec.Struct, frozen=True):
 
 
 class RetryPolicy(msgspec.Struct, frozen=True):
-    """Which failures are tried again, and when. All times are in seconds.
+    """Set which failures are tried again, and when.
 
-    Tried again: no connection, an attempt's timeout, a truncated answer, 408, 429, 500, 502, 503
-    and 504. Between two attempts there is a random pause of up to ``backoff`` doubled per attempt
-    ("full jitter"), or the pause that the server asked for with ``Retry-After`` (RFC 9110 §10.2.3).
+    All times are in seconds. Tried again: no connection, an attempt's timeout, a truncated answer,
+    408, 429, 500, 502, 503 and 504. Between two attempts there is a random pause of up to
+    ``backoff`` doubled per attempt ("full jitter"), or the pause that the server asked for with
+    ``Retry-After`` (RFC 9110 §10.2.3).
+
+    Args:
+        attempts: at most so many requests for one answer, and one more where a 401 made the token
+            be renewed; 1 never tries again.
+        backoff: upper end of the random pause before the second attempt.
+        max_backoff: upper end of any random pause.
+        max_retry_after: a longer ``Retry-After`` is not waited for: the error is raised at once,
+            with ``retry_after`` set.
+        budget: further attempts of the whole client as a fraction of its first attempts, after a
+            small reserve: an outage under load does not multiply the load. ``math.inf`` sets no
+            such bound.
 
     Raises `WolfConfigError` for settings that make no sense.
+
     """
 
     attempts: int = 3
-    """At most so many requests for one answer, and one more where a 401 made the token be renewed;
-    1 never tries again."""
     backoff: float = 0.2
-    """Upper end of the random pause before the second attempt."""
     max_backoff: float = 5.0
-    """Upper end of any random pause."""
     max_retry_after: float = 30.0
-    """A longer ``Retry-After`` is not waited for: the error is raised at once, with ``retry_after``
-    set."""
     budget: float = 0.1
-    """Further attempts of the whole client as a fraction of its first attempts, after a small
-    reserve: an outage under load does not multiply the load. ``math.inf`` sets no such bound."""
 
     def __post_init__(self) -> None:
         check_count("attempts", self.attempts)
@@ -147,21 +156,24 @@ class RetryPolicy(msgspec.Struct, frozen=True):
 
 
 class BreakerPolicy(msgspec.Struct, frozen=True):
-    """When to stop sending requests to an upstream that fails, and when to try again, in seconds.
+    """Set when no more requests are sent to an upstream that fails, and when one tries again.
 
     A request has failed if there was no connection, no answer in time, or a 5xx. Any other answer
     of the API ends the row. While the breaker is open, calls that need a request raise
     `WolfCircuitOpenError` at once.
 
+    Args:
+        failures: failed requests in a row, of the whole client, that open the breaker.
+        pause: seconds after which one request probes; doubled each time a probe fails.
+        max_pause: upper end of that pause.
+
     Raises `WolfConfigError` for settings that make no sense.
+
     """
 
     failures: int = 10
-    """Failed requests in a row, of the whole client, that open the breaker."""
     pause: float = 1.0
-    """Seconds after which one request probes; doubled each time a probe fails."""
     max_pause: float = 30.0
-    """Upper end of that pause."""
 
     def __post_init__(self) -> None:
         check_count("failures", self.failures)
@@ -170,18 +182,24 @@ class BreakerPolicy(msgspec.Struct, frozen=True):
 
 
 class Timeouts(msgspec.Struct, frozen=True):
-    """Bounds in seconds; each may be ``math.inf``.
+    """Set how long requests may take, in seconds; each bound may be ``math.inf``.
+
+    The error is `WolfTimeoutError`; what the last two bounds end may be tried again, as
+    `RetryPolicy` tells.
+
+    Args:
+        total: for a whole load: waiting for a free place and for the rate limit, all attempts, and
+            the pauses between.
+        attempt: for one request, from sending to the last byte of the answer.
+        connect: for making one connection.
 
     Raises `WolfConfigError` for settings that make no sense.
+
     """
 
     total: float = 30.0
-    """For a whole load: waiting for a free place and for the rate limit, all attempts, and the
-    pauses between."""
     attempt: float = 10.0
-    """For one request, from sending to the last byte of the answer."""
     connect: float = 5.0
-    """For making one connection."""
 
     def __post_init__(self) -> None:
         for name in ("total", "attempt", "connect"):
