@@ -36,7 +36,24 @@ _BYTES_PER_BODY_BYTE: Final = 3
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What an account can build a call task from, with how old that is."""
+    """What an account can build a call task from, with how old that is.
+
+    `WolfClient.answer` returns it, and `WolfClient.watch_many` yields it.
+
+    >>> import asyncio
+    >>> from wolf_async import WolfClient
+    >>> from wolf_async.testing import FakeClock, Sandbox
+    >>> async def main() -> None:
+    ...     clock = FakeClock()
+    ...     async with Sandbox() as box:
+    ...         async with WolfClient(box.token, base_url=box.base_url, clock=clock) as wolf:
+    ...             await wolf.answer(box.users[0])
+    ...             clock.advance(12)
+    ...             answer = await wolf.answer(box.users[0])
+    ...             print(answer.age, answer.is_stale, answer.fetched_at.tzinfo)
+    >>> asyncio.run(main())
+    12.0 False UTC
+    """
 
     init: TaskInit
     """The answer itself."""

@@ -45,7 +45,22 @@ _NO_API: Final = 3
 
 
 class AccountResult(NamedTuple):
-    """What came of one account: exactly one of ``init`` and ``error`` is set."""
+    """What came of one account: exactly one of ``init`` and ``error`` is set.
+
+    `WolfClient.task_init_many` yields it.
+
+    >>> import asyncio
+    >>> from wolf_async import WolfClient
+    >>> from wolf_async.testing import Sandbox
+    >>> async def main() -> None:
+    ...     async with Sandbox() as box, WolfClient(box.token, base_url=box.base_url) as wolf:
+    ...         results = wolf.task_init_many([box.users[0], "nobody"], concurrency=1)
+    ...         async for account, init, error in results:
+    ...             print("lines" if init else type(error).__name__)
+    >>> asyncio.run(main())
+    lines
+    WolfNotFoundError
+    """
 
     account: Account
     """The account, with the ids as they were given."""

@@ -76,6 +76,17 @@ class WolfClient:
     needs a request raises `WolfConfigError`.
 
     Raises `WolfConfigError` for settings that make no sense.
+
+    >>> import asyncio
+    >>> from wolf_async import WolfClient
+    >>> from wolf_async.testing import Sandbox
+    >>> async def main() -> None:
+    ...     async with Sandbox() as box, WolfClient(box.token, base_url=box.base_url) as wolf:
+    ...         first = await wolf.task_init(box.users[0])
+    ...         again = await wolf.task_init(box.users[0])
+    ...         print(again is first, len(box.calls))
+    >>> asyncio.run(main())
+    True 1
     """
 
     def __init__(
@@ -211,7 +222,8 @@ class WolfClient:
     ) -> Answer:
         """Return what `task_init` returns, with when it was asked for and whether it is stale.
 
-        Arguments and errors are those of `task_init`; it never costs a request more.
+        Arguments and errors are those of `task_init`; it never costs a request more. `Answer` has
+        an example.
         """
         key = check_ids(user_id, sub_user_id)
         try:
@@ -301,7 +313,7 @@ class WolfClient:
         was under way what says nothing about any account: whatever ``accounts`` raises, an outage
         that outlasts the patience, `WolfAuthError` if the token is refused, `WolfEndpointError` if
         three accounts get it before one succeeds, and `WolfClosedError` if the client is or gets
-        closed. All else is in the results.
+        closed. All else is in the results. `AccountResult` has an example.
         """
         check_accounts(accounts)
         if concurrency is not None:
@@ -373,7 +385,8 @@ class WolfClient:
         the task may or may not have been created; `WolfAPIError` or a subclass if the server said
         no, and then nothing was created; and else as `task_init`, with nothing sent.
 
-        Source: the vendor's table for POST /agent-api/new/user/{user_id}/task.
+        Source: the vendor's table for POST /agent-api/new/user/{user_id}/task. `CreatedTask` has an
+        example.
         """
         check_type("check", check, bool)
         account = Account(*check_ids(user_id, sub_user_id))
@@ -391,7 +404,7 @@ class WolfClient:
 
         It goes on after errors: while an answer is within the policy's stale windows, that stands
         in for the error, marked as stale. Raises `WolfConfigError` for arguments that make no
-        sense, and `WolfClosedError` when the client is closed.
+        sense, and `WolfClosedError` when the client is closed. `AccountUpdate` has an example.
         """
         check_seconds("every", every, above=True, finite=True)
         return watch_many(

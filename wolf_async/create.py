@@ -44,7 +44,26 @@ _CUT_OFF: Final = {
 
 
 class CreatedTask(msgspec.Struct, frozen=True, kw_only=True):
-    """A task that was created, as far as the answer tells; what it holds is documented nowhere."""
+    """A task that was created, as far as the answer tells; what it holds is documented nowhere.
+
+    `WolfClient.create_task` returns it.
+
+    >>> import asyncio
+    >>> from datetime import UTC, datetime, timedelta
+    >>> from wolf_async import WolfClient
+    >>> from wolf_async.testing import Sandbox
+    >>> async def main() -> None:
+    ...     start = datetime.now(UTC) + timedelta(minutes=5)
+    ...     stop = start + timedelta(days=7)
+    ...     async with Sandbox() as box, WolfClient(box.token, base_url=box.base_url) as wolf:
+    ...         init = await wolf.task_init(box.users[0])
+    ...         script = init.outbound_group_v2[0]
+    ...         draft = init.draft(name="November", script=script, calls=2, start=start, stop=stop)
+    ...         task = await wolf.create_task(box.users[0], draft=draft)
+    ...         print(task.uuid == box.tasks[0].uuid, sum(box.tasks[0].limits.values()))
+    >>> asyncio.run(main())
+    True 2
+    """
 
     data: Any
     """`data` of the answer as it came, deeply read-only."""

@@ -10,6 +10,20 @@ call begins or joins a load, and what it returns comes back as ``captured`` in t
 load and of that call: a load runs in an empty context, and could not find its caller by itself.
 What a listener returns for a `LoadEvent` comes back as ``load`` in its events of the calls that
 waited for that load.
+
+>>> import asyncio
+>>> from wolf_async import WolfClient
+>>> from wolf_async.events import Event, LoadEvent
+>>> from wolf_async.testing import Sandbox
+>>> def log(event: Event) -> None:
+...     if isinstance(event, LoadEvent):
+...         print(event.outcome, [request.status for request in event.requests])
+>>> async def main() -> None:
+...     async with Sandbox() as box:
+...         async with WolfClient(box.token, base_url=box.base_url, listeners=[log]) as wolf:
+...             await wolf.task_init(box.users[0])
+>>> asyncio.run(main())
+value [200]
 """
 
 from __future__ import annotations
@@ -57,6 +71,7 @@ class RequestEvent(msgspec.Struct, frozen=True, kw_only=True):
     """One request has ended, with whatever answer or error."""
 
     account: Account
+    """The account that it asked for, or for which it creates a task."""
     method: str
     """``GET`` or ``POST``."""
     base_url: str
@@ -77,6 +92,7 @@ class LoadEvent(msgspec.Struct, frozen=True, kw_only=True):
     """One load has ended: all requests for one account that were made for one or more callers."""
 
     account: Account
+    """The account that was loaded."""
     began_at: float
     """When it began, in seconds since the epoch."""
     seconds: float
@@ -100,6 +116,7 @@ class WaitEvent(msgspec.Struct, frozen=True, kw_only=True):
     """One call that waited for a load has got what it waited for, or has left."""
 
     account: Account
+    """The account that was asked for."""
     began_at: float
     """When the call began to wait, in seconds since the epoch."""
     seconds: float
@@ -121,6 +138,7 @@ class RepairEvent(msgspec.Struct, frozen=True, kw_only=True):
     """A quirk in an answer was put right."""
 
     account: Account
+    """The account whose answer it was."""
     path: str
     """Where it was, as in ``$.data.caller_line_list[].residue``; ``[]`` is any item of a list."""
     found: str
@@ -131,12 +149,14 @@ class EvictionEvent(msgspec.Struct, frozen=True, kw_only=True):
     """An answer, or a remembered failure, that still had a use was dropped to make room."""
 
     account: Account
+    """The account whose answer it was."""
 
 
 class GateEvent(msgspec.Struct, frozen=True, kw_only=True):
     """The gate that a 429 closes for all accounts was closed, is closed for longer, or opened."""
 
     is_closed: bool
+    """Whether it is closed now."""
     seconds: float
     """How long no request is sent; 0 if it opened."""
 
@@ -145,6 +165,7 @@ class BreakerEvent(msgspec.Struct, frozen=True, kw_only=True):
     """The circuit breaker opened, stays open for longer, or closed."""
 
     is_open: bool
+    """Whether it is open now, so that nothing is sent."""
     seconds: float
     """How long no request is sent; 0 if it closed."""
     failures: int

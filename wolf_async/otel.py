@@ -73,6 +73,26 @@ def instrument(
     `WolfClient.stats`; and the gauges ``wolf.cache.entries`` and ``wolf.loads.in_flight``.
 
     Raises `WolfConfigError` for what is no client, or one that is instrumented already.
+
+    >>> import asyncio
+    >>> from opentelemetry.sdk.trace import TracerProvider
+    >>> from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+    >>> from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+    >>> from wolf_async import WolfClient
+    >>> from wolf_async.otel import instrument
+    >>> from wolf_async.testing import Sandbox
+    >>> exporter, provider = InMemorySpanExporter(), TracerProvider()
+    >>> provider.add_span_processor(SimpleSpanProcessor(exporter))
+    >>> async def main() -> None:
+    ...     async with Sandbox() as box, WolfClient(box.token, base_url=box.base_url) as wolf:
+    ...         instrument(wolf, provider)
+    ...         await wolf.task_init(box.users[0])
+    ...         await wolf.task_init(box.users[0])  # a hit has no span
+    >>> asyncio.run(main())
+    >>> for span in exporter.get_finished_spans():
+    ...     print(span.name)
+    GET /agent-api/new/user/{user_id}/task/create
+    wolf.load
     """
     if not isinstance(wolf, WolfClient):
         raise WolfConfigError(f"instrument takes a WolfClient, not {wolf!r}")

@@ -21,7 +21,23 @@ V = TypeVar("V")
 
 
 class AccountUpdate(NamedTuple):
-    """What is new of one account: exactly one of ``answer`` and ``error`` is set."""
+    """What is new of one account: exactly one of ``answer`` and ``error`` is set.
+
+    `WolfClient.watch_many` yields it. Closing the stream, as here, ends its requests at once.
+
+    >>> import asyncio
+    >>> from contextlib import aclosing
+    >>> from wolf_async import WolfClient
+    >>> from wolf_async.testing import Sandbox
+    >>> async def main() -> None:
+    ...     async with Sandbox() as box, WolfClient(box.token, base_url=box.base_url) as wolf:
+    ...         async with aclosing(wolf.watch_many([box.users[0]], every=1.0)) as updates:
+    ...             async for account, answer, error in updates:
+    ...                 print(account == (box.users[0], None), answer is not None, error)
+    ...                 break
+    >>> asyncio.run(main())
+    True True None
+    """
 
     account: Account
     """The account."""

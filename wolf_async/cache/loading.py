@@ -102,6 +102,25 @@ class LoadingCache(Generic[K, V]):
     `WolfConfigError` as long as the first is open, and moves over, with its values, once that is
     closed. A call that finds a fresh value touches no loop. It is not for use from several threads
     at once.
+
+    Raises `WolfConfigError` for arguments that make no sense.
+
+    >>> import asyncio
+    >>> from wolf_async import CachePolicy
+    >>> from wolf_async.cache import LoadingCache
+    >>> async def load(key: str) -> str:
+    ...     await asyncio.sleep(0)  # a request, say
+    ...     return key.upper()
+    >>> async def main() -> None:
+    ...     cache = LoadingCache(load, policy=CachePolicy(ttl=30, stale_if_error=300))
+    ...     print(await asyncio.gather(cache.get("a"), cache.get("a"), cache.get("b")))
+    ...     print(await cache.get("a", max_age=60), cache.peek("c"))
+    ...     print(cache.stats().loads)
+    ...     await cache.aclose()
+    >>> asyncio.run(main())
+    ['A', 'A', 'B']
+    A None
+    2
     """
 
     def __init__(
@@ -286,10 +305,11 @@ class LoadingCache(Generic[K, V]):
         )
 
     async def aclose(self) -> None:
-        """Refuse new calls, and end all loads; who waits gets `WolfClosedError`. Twice is once.
+        """Refuse new calls, and end all loads; who waits gets `WolfClosedError`.
 
-        Returns when the last load has ended, and the tier is told what it does not know yet. Raises
-        `WolfConfigError` on another event loop than the cache's, if that is still open.
+        Twice is once. Returns when the last load has ended, and the tier is told what it does not
+        know yet. Raises `WolfConfigError` on another event loop than the cache's, if that is still
+        open.
         """
         await self.end_loads()
         await self.leave_tier()

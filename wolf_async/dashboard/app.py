@@ -78,6 +78,20 @@ def make_app(
     that. ``/healthz`` is 503 if the newest question about every account failed, else 200.
 
     Raises `WolfConfigError` for arguments that make no sense.
+
+    >>> import asyncio
+    >>> from aiohttp.test_utils import TestClient, TestServer
+    >>> from wolf_async import WolfClient
+    >>> from wolf_async.dashboard import make_app
+    >>> from wolf_async.testing import Sandbox
+    >>> async def main() -> None:
+    ...     async with Sandbox() as box, WolfClient(box.token, base_url=box.base_url) as wolf:
+    ...         app = make_app(wolf, box.users)
+    ...         async with TestClient(TestServer(app)) as browser:
+    ...             async with browser.get("/healthz") as health:
+    ...                 print(health.status, await health.text(), end="")
+    >>> asyncio.run(main())
+    200 ok
     """
     check_seconds("every", every, above=True, finite=True)
     check_seconds("idle", idle, finite=True)

@@ -139,6 +139,25 @@ class TaskDraft(msgspec.Struct, frozen=True, gc=False, kw_only=True):
         Each problem has a `path`, a `code`, a `message` and a `severity`. Raises `WolfConfigError`
         for another answer or moment.
 
+        >>> import msgspec
+        >>> from datetime import datetime
+        >>> from wolf_async import Account, TaskInit
+        >>> from wolf_async.models import dec_hook
+        >>> from wolf_async.testing import synthetic_task_init
+        >>> data = synthetic_task_init(0, Account("u"), lines=3)
+        >>> init = msgspec.convert(data, TaskInit, dec_hook=dec_hook)
+        >>> draft = init.draft(
+        ...     name="November",
+        ...     script=init.outbound_group_v2[0],
+        ...     calls=2,
+        ...     start=datetime(2026, 3, 2, 9),
+        ...     stop=datetime(2026, 3, 1, 9),
+        ...     at=datetime(2026, 3, 1),
+        ... )
+        >>> for problem in draft.problems(init, at=datetime(2026, 3, 1)):
+        ...     print(problem.severity, problem.path, problem.code)
+        error $.task_extras.stop_time stop_before_start
+
         """
         if not isinstance(init, Sections):
             raise WolfConfigError(f"init must be a TaskInit, not {init!r}")

@@ -35,6 +35,7 @@ class FrozenDict(dict[K, V]):
             """Do nothing: it is filled already."""
 
     def _read_only(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Raise `TypeError`: this mapping is shared, and cannot be changed."""
         raise TypeError(f"{type(self).__name__} is read-only; change a copy: dict(...)")
 
     __setitem__ = _read_only

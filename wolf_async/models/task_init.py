@@ -135,6 +135,18 @@ class TaskInit(msgspec.Struct, frozen=True, gc=False, kw_only=True):
         Raises `WolfDraftError`, which says how many calls are free on how many lines, if it cannot
         be done, and `WolfConfigError` for arguments that make no sense.
 
+        >>> import msgspec
+        >>> from datetime import datetime
+        >>> from wolf_async import Account, TaskInit
+        >>> from wolf_async.models import dec_hook
+        >>> from wolf_async.testing import synthetic_task_init
+        >>> data = synthetic_task_init(0, Account("u"), lines=3)
+        >>> init = msgspec.convert(data, TaskInit, dec_hook=dec_hook)
+        >>> [line.residue for line in init.caller_line_list]
+        [9, 4, 11]
+        >>> [line.limit for line in init.allocate(15, at=datetime(2026, 3, 1))]
+        [11, 4]
+
         """
         check_count("calls", calls)
         check_count("most_lines", most_lines)
@@ -187,6 +199,25 @@ class TaskInit(msgspec.Struct, frozen=True, gc=False, kw_only=True):
         Raises `WolfDraftError`, with the path, for what a draft cannot be made of, and
         `WolfConfigError` for other arguments that make no sense. `TaskDraft.problems` then finds
         what is wrong with the whole.
+
+        >>> import msgspec
+        >>> from datetime import datetime
+        >>> from wolf_async import Account, TaskInit
+        >>> from wolf_async.models import dec_hook
+        >>> from wolf_async.testing import synthetic_task_init
+        >>> data = synthetic_task_init(0, Account("u"), lines=3)
+        >>> init = msgspec.convert(data, TaskInit, dec_hook=dec_hook)
+        >>> draft = init.draft(
+        ...     name="November",
+        ...     script=init.outbound_group_v2[0],
+        ...     calls=15,
+        ...     start=datetime(2026, 3, 2, 9),
+        ...     stop=datetime(2026, 3, 9, 18),
+        ...     background_id=init.background[0],
+        ...     at=datetime(2026, 3, 1),
+        ... )
+        >>> draft.task_extras.start_time, [line.limit for line in draft.task_extras.line]
+        ('2026-03-02 09:00:00', [11, 4])
 
         """
         fields = optional_fields(optional)

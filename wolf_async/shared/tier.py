@@ -42,6 +42,27 @@ class RedisTier:
     ``max_connections`` is for each process that uses ``url``.
 
     Raises `WolfConfigError` for settings that make no sense, and if the package redis is missing.
+
+    Two clients, which might as well be in two processes, make one request (``WOLF_SHARED`` names
+    the server, as in ``redis://cache:6379/0``):
+
+    >>> import asyncio
+    >>> import os
+    >>> from wolf_async import WolfClient
+    >>> from wolf_async.shared import RedisTier
+    >>> from wolf_async.testing import Sandbox
+    >>> async def main() -> None:
+    ...     async with Sandbox() as box:
+    ...         for _ in range(2):
+    ...             tier = RedisTier(os.environ["WOLF_SHARED"])
+    ...             async with WolfClient(box.token, base_url=box.base_url, shared=tier) as wolf:
+    ...                 await wolf.task_init(box.users[0])
+    ...                 print(wolf.stats().shared_hits)
+    ...         print(len(box.calls), "request")
+    >>> asyncio.run(main())
+    0
+    1
+    1 request
     """
 
     def __init__(

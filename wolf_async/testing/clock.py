@@ -8,7 +8,15 @@ __all__ = ["FakeClock"]
 
 
 class FakeClock:
-    """Stands in for `time.monotonic`: call it for the time in seconds, move it with `advance`."""
+    """Stands in for `time.monotonic`: call it for the time in seconds, move it with `advance`.
+
+    >>> from wolf_async.testing import FakeClock
+    >>> clock = FakeClock(start=100)
+    >>> clock.advance(2.5)
+    102.5
+    >>> clock()
+    102.5
+    """
 
     __slots__ = ("_now",)
 

@@ -58,6 +58,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     account: Account | None
     """Whom it asked for, whether the sandbox has that account or not; ``None`` for another path."""
     method: str
+    """``GET`` or ``POST``, or whatever else was sent."""
     target: str
     """Path and query as they were on the wire."""
     headers: Mapping[str, str]
@@ -107,6 +108,29 @@ class Sandbox:
     answers.
     period: seconds of that clock between movements of `residue`.
     gzip: compress bodies for clients that accept it.
+
+    Raises `ValueError` for settings that make no sense.
+
+    >>> import asyncio
+    >>> from wolf_async import WolfClient
+    >>> from wolf_async.testing import Sandbox, hold, respond
+    >>> async def main() -> None:
+    ...     gate = asyncio.Event()
+    ...     async with Sandbox(accounts=3) as box:
+    ...         async with WolfClient(box.token, base_url=box.base_url) as wolf:
+    ...             box.script(box.users[0], respond(503))  # its first request fails
+    ...             await wolf.task_init(box.users[0])
+    ...             print([call.status for call in box.calls])
+    ...             box.script(None, hold(gate))  # the next request waits for the gate
+    ...             waiting = asyncio.create_task(wolf.task_init(box.users[1]))
+    ...             await box.wait_for_calls(3)
+    ...             print(waiting.done())
+    ...             gate.set()
+    ...             print(len((await waiting).caller_line_list) > 0)
+    >>> asyncio.run(main())
+    [503, 200]
+    False
+    True
     """
 
     def __init__(
@@ -157,7 +181,10 @@ class Sandbox:
     # Running
 
     async def start(self) -> None:
-        """Listen. Raises `RuntimeError` if it does already, `OSError` if the port is taken."""
+        """Listen for requests.
+
+        Raises `RuntimeError` if it does already, and `OSError` if the port is taken.
+        """
         if self._runner is not None:
             raise RuntimeError("the sandbox is running already")
         server = web.Server(self._handle, handler_cancellation=True, access_log=None)
@@ -253,9 +280,10 @@ class Sandbox:
         return self._data.body(self._own(account))
 
     def set_data(self, account: Account | str, data: Any) -> None:
-        """From now on that (JSON types) is the account's `data`; ``None`` makes it synthetic again.
+        """Answer the account with that `data` from now on; ``None`` makes it synthetic again.
 
-        Raises `KeyError` for an account that the sandbox does not have.
+        ``data`` is of JSON types, and is what stands under that name in the body. Raises `KeyError`
+        for an account that the sandbox does not have.
         """
         self._data.set(self._own(account), data)
 

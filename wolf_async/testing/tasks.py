@@ -36,7 +36,9 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     """A task that was made."""
 
     uuid: str
+    """Its id, which the answer to the POST told."""
     account: Account
+    """The account that it is for."""
     body: Mapping[str, Any]
     """What was sent, decoded."""
     limits: Mapping[str, int]
@@ -44,10 +46,11 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     created_at: datetime
     """When it was made, by the sandbox's wall clock."""
     stops_at: datetime
+    """Its `stop_time`, by the same clock."""
 
     @property
     def name(self) -> str:
-        """Its name."""
+        """The name of the task, as it was sent."""
         return str(self.body["name"])
 
 
