@@ -23,7 +23,7 @@ class Gates:
         self.loop = asyncio.get_running_loop()
         signal = Signal()
         throttle = Throttle(RetryPolicy(), Pacer(rate), signal, Dispatcher().emit)
-        self.limits = Limits(places, throttle, lambda request: False)
+        self.limits: Limits[object] = Limits(places, throttle, lambda request: False)
         self.entered: list[tuple[object, float]] = []
 
     async def enter(

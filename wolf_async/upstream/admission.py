@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -63,6 +64,7 @@ class Admission:
         self._throttle = Throttle(retry, Pacer(rate_limit), self._signal, emit)
         self._breaker = Breaker(breaker, self._signal, emit)
         self._is_closed = False
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._max_concurrency = max_concurrency
         self._limits = Limits(max_concurrency, self._throttle, self._is_held)
 
@@ -139,10 +141,22 @@ class Admission:
     def close(self) -> None:
         """Let nobody wait for the gate or the breaker any more: the client is closed."""
         self._is_closed = True
+        self.enter_loop()  # or those would be woken who wait on a loop that has ended
         self._signal.wake()
 
-    def start_over(self) -> None:
-        """Forget who waited on an event loop that has ended; gate and breaker stay as they are."""
+    def enter_loop(self) -> None:
+        """Start over on the running event loop if the one before is closed.
+
+        Gate and breaker stay as they are; who went first, probed or waited there is forgotten.
+        """
+        loop = asyncio.get_running_loop()
+        if self._loop is None:
+            self._loop = loop
+        elif self._loop is not loop and self._loop.is_closed():
+            self._loop = loop
+            self._start_over()
+
+    def _start_over(self) -> None:
         self._signal.forget()
         self._throttle.start_over()
         self._breaker.start_over()
@@ -167,7 +181,13 @@ class Admission:
         takes no further account. False again as soon as one request may go first, or probe, and in
         a client that is closed: who asks is to hear of that.
         """
-        return not self._is_closed and (self._throttle.is_shut() or self._breaker.is_shut())
+        if self._is_closed or not self._shuts():
+            return False
+        self.enter_loop()  # who goes first may have ended with its loop
+        return self._shuts()
+
+    def _shuts(self) -> bool:
+        return self._throttle.is_shut() or self._breaker.is_shut()
 
     def opens_in(self) -> float:
         """Return the seconds for which the gate or the breaker is shut; 0 if none is.

@@ -251,8 +251,7 @@ class Sender:
         loop = asyncio.get_running_loop()
         if self._wiring is None or self._wiring.loop is not loop:
             self.check_loop()
-            if self._wiring is not None:
-                self.admission.start_over()
+            self.admission.enter_loop()
             transport = Transport(
                 self._settings.base_url,
                 self._settings.timeouts,

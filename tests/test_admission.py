@@ -1,0 +1,102 @@
+"""The gate, the breaker and the places when the event loop that they were used on has ended."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeAlias
+
+import pytest
+
+from wolf_async import (
+    BreakerPolicy,
+    RetryPolicy,
+    WolfConnectionError,
+    WolfError,
+    WolfRateLimitError,
+)
+from wolf_async.events import Dispatcher
+from wolf_async.upstream.admission import Admission
+from wolf_async.upstream.deadline import Deadline
+from wolf_async.upstream.signals import loop_time
+
+RunAndClose: TypeAlias = Callable[[Coroutine[Any, Any, None]], None]
+
+
+class Load:
+    """A load of which one request is sent."""
+
+    def __init__(self) -> None:
+        self.deadline = Deadline(asyncio.get_running_loop(), math.inf)
+        self.attempts = 0
+        self.sent_at = loop_time()
+        self.failed: WolfError | None = None
+
+
+@pytest.fixture
+def admission() -> Admission:
+    return Admission(
+        retry=RetryPolicy(),
+        breaker=BreakerPolicy(failures=1, pause=1e-9),
+        max_concurrency=2,
+        rate_limit=None,
+        emit=Dispatcher().emit,
+    )
+
+
+async def shut(admission: Admission, error: WolfError) -> None:
+    """Have one request fail, and another one go first, or probe, without an end."""
+    for failure in (error, None):
+        load = Load()
+        await admission.acquire(load)
+        if failure is not None:
+            admission.release(load, failure)
+    assert admission.is_shut()
+
+
+@pytest.fixture
+def run_and_close() -> RunAndClose:
+    """Run something on an event loop, and close that without ending its tasks."""
+
+    def run(main: Coroutine[Any, Any, None]) -> None:
+        loop = asyncio.new_event_loop()
+        loop.run_until_complete(main)
+        for task in asyncio.all_tasks(loop):  # nothing but this test is to blame for them
+            task._log_destroy_pending = False  # type: ignore[attr-defined]
+        loop.close()
+
+    return run
+
+
+@pytest.mark.parametrize(
+    "error", [WolfRateLimitError(retry_after=0), WolfConnectionError()], ids=["gate", "breaker"]
+)
+def test_who_went_first_on_a_loop_that_has_ended_keeps_nobody_waiting(
+    admission: Admission, error: WolfError, run_and_close: RunAndClose
+) -> None:
+    run_and_close(shut(admission, error))
+
+    async def again() -> None:
+        assert not admission.is_shut()
+        await admission.acquire(Load())
+
+    asyncio.run(again())
+
+
+def test_closing_forgets_who_waits_on_a_loop_that_has_ended(
+    admission: Admission, run_and_close: RunAndClose
+) -> None:
+    waiting: list[asyncio.Task[None]] = []
+
+    async def wait() -> None:
+        await shut(admission, WolfConnectionError())
+        waiting.append(asyncio.create_task(admission.wait_for_change()))
+        await asyncio.sleep(0)
+
+    async def close() -> None:
+        admission.close()
+        assert not admission.is_shut()
+
+    run_and_close(wait())
+    asyncio.run(close())
