@@ -118,6 +118,8 @@ class _Job(NamedTuple):
     """An account to ask for."""
 
     item: AccountLike
+    max_age: float | None
+    """As in `Ask`; 0 once it has failed, so that no remembered failure is the answer."""
     is_probe: bool = False
     """Whether it was answered before, and is asked for only to see whether anything is."""
     failure: AccountResult | None = None
@@ -265,9 +267,9 @@ class _Run:
                 await self._upstream.wait_for_change(_PAUSE)
                 continue
             with contextlib.suppress(StopAsyncIteration):
-                return _Job(await anext(self._source))
+                return _Job(await anext(self._source), self._max_age)
         if not self._held_back:
-            return _Job(await anext(self._source))
+            return _Job(await anext(self._source), self._max_age)
         return self._probe() if self._upstream.is_failing else self._release()
 
     def _row_has_ended(self) -> bool:
@@ -308,7 +310,7 @@ class _Run:
         account = Account(cast("str", job.item))
         try:
             account = as_account(job.item)
-            init, is_new = await self._ask(account, 0 if job.is_probe else self._max_age)
+            init, is_new = await self._ask(account, job.max_age)
             return AccountResult(account, init, None), is_new
         except WolfClosedError:
             raise
@@ -321,7 +323,7 @@ class _Run:
         """Return what is a result now; hold the account back, or raise what ends the run."""
         error = result.error
         if error is None:
-            self._witness = _Job(job.item, is_probe=True)
+            self._witness = _Job(job.item, max_age=0, is_probe=True)
             found, self._no_api = [*self._no_api, result], []
             return [] if job.is_probe else found
         if isinstance(error, WolfAuthError) and not _is_the_providers(error):
@@ -348,12 +350,13 @@ class _Run:
             return
         if isinstance(error, _NOBODYS) or is_local(error) or _is_the_providers(error):
             # to be asked for as soon as requests may be sent
-            self._held_back.appendleft(job._replace(answers=-1))
+            self._held_back.appendleft(job._replace(max_age=0, answers=-1))
             return
         is_outage = self._upstream.is_shut()
         self._held_back.append(
             _Job(
                 job.item,
+                max_age=0,
                 failure=result,
                 failures=job.failures if is_outage else job.failures + 1,
                 answers=self._answers,

@@ -14,6 +14,7 @@ from wolf_async import (
     Account,
     AccountResult,
     BreakerPolicy,
+    CachePolicy,
     RetryPolicy,
     WolfAuthError,
     WolfClient,
@@ -159,6 +160,17 @@ def test_an_outage_destroys_nothing(retry: RetryPolicy, concurrency: int, begin:
             assert_all_answered(box, found)
             failed = [call for call in box.calls if call.status == 503]
             assert len(failed) <= max(40, concurrency + 20)
+
+    virtual_time.run(main())
+
+
+def test_failures_that_the_cache_remembers_are_not_taken_for_new_ones() -> None:
+    async def main() -> None:
+        async with bench(60, retry=ONCE, cache=CachePolicy(error_ttl=600)) as (box, wolf):
+            box.always(until(3, respond(503)))
+            found, raised = await gathered(wolf, box.users, concurrency=12)
+            assert raised is None
+            assert_all_answered(box, found)
 
     virtual_time.run(main())
 
