@@ -299,12 +299,12 @@ async def test_answers_never_cross_from_one_call_to_another(
         while True:
             user = (await line.request()).split(b"/")[4].decode()
             if user == "slow":
-                await asyncio.sleep(0.1)
+                await asyncio.sleep(0.6)
             await line.send(http(success(user)))
 
     server = await serve(script)
     wolf = client(
-        server.base_url, retry=ONCE, timeouts=Timeouts(attempt=0.05), max_concurrency=1, cache=None
+        server.base_url, retry=ONCE, timeouts=Timeouts(attempt=0.3), max_concurrency=1, cache=None
     )
     with pytest.raises(WolfTimeoutError):
         await wolf.task_init("slow")

@@ -80,8 +80,10 @@ class Admission:
         """
         try:
             while True:
+                load.deadline.check("waiting to send a request")
                 # before a place is taken, or those who wait here would keep others from sending
-                await self._wait_for_turn(load)
+                if not self._may_go(load):
+                    await self._wait_for_turn(load)
                 await self._limits.acquire(load.deadline, load)
                 # after a wait for the place this may have changed
                 if load.deadline.remaining() > 0 and self._may_go(load):
@@ -102,12 +104,9 @@ class Admission:
             if wait and load.failed and self._breaker.opens_in() >= remaining:
                 raise load.failed
             self._throttle.check(load.deadline)
-            if remaining <= 0:
-                raise load.deadline.timeout_error("waiting for the server to take requests again")
+            load.deadline.check("waiting for the server to take requests again")
             wait = max(wait, self._throttle.wait_time(load)) + load.attempts * _COURTESY
             await self._signal.wait(min(wait, remaining))
-        if load.deadline.remaining() <= 0:
-            raise load.deadline.timeout_error("waiting to send a request")
 
     def _may_go(self, load: _Load) -> bool:
         """Tell whether the gate and the breaker let a request go now, and take its turn if so."""

@@ -35,6 +35,11 @@ class Deadline:
             f"no answer within {self._total:g} s in total: time ran out while {doing}"
         )
 
+    def check(self, doing: str) -> None:
+        """Raise `WolfTimeoutError` for who is ``doing`` something, if the deadline has passed."""
+        if self.remaining() <= 0:
+            raise self.timeout_error(doing)
+
     @asynccontextmanager
     async def enforce(self, doing: str) -> AsyncGenerator[None, None]:
         """Cancel the block at the deadline; the `WolfTimeoutError` says what it was ``doing``."""
