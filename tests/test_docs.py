@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import ast
 import doctest
 import importlib
 import inspect
 import pkgutil
 import re
-import textwrap
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -130,19 +128,15 @@ def test_each_public_function_is_told_in_the_imperative(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", CLASSES)
-def test_each_public_field_is_told_in_its_class_or_beside_it(name: str) -> None:
-    cls = CLASSES[name]
-    if cls.__module__.startswith("wolf_async"):
-        (node,) = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
-        assert isinstance(node, ast.ClassDef)
-        untold = list(fields_without_docstring(node))
-        doc = inspect.getdoc(cls) or ""
-        assert [field for field in untold if not re.search(rf"\b{field}\b", doc)] == []
+def test_help_tells_each_field(name: str) -> None:
+    doc = inspect.getdoc(CLASSES[name]) or ""
+    assert [
+        field for field in fields_of(CLASSES[name]) if not re.search(rf"\b{field}\b", doc)
+    ] == []
 
 
-def fields_without_docstring(node: ast.ClassDef) -> Iterator[str]:
-    for statement, after in zip(node.body, [*node.body[1:], None], strict=True):
-        if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
-            told = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
-            if not told and not statement.target.id.startswith("_"):
-                yield statement.target.id
+def fields_of(cls: type) -> list[str]:
+    """Name what a class declares; the models' fields have docstrings and a test of their own."""
+    if cls.__module__.startswith("wolf_async.models"):
+        return []
+    return [field for field in inspect.get_annotations(cls) if not field.startswith("_")]

@@ -40,6 +40,14 @@ class Answer(msgspec.Struct, frozen=True):
 
     `WolfClient.answer` returns it, and `WolfClient.watch_many` yields it.
 
+    Attributes:
+        init: the answer itself.
+        fetched_at: when the request that brought it was sent: aware, in UTC, by this machine's
+            clock.
+        age: seconds since then, when this was returned.
+        is_stale: whether it is older than the policy's ``ttl`` allows, and stands in for a fresh
+            one.
+
     >>> import asyncio
     >>> from wolf_async import WolfClient
     >>> from wolf_async.testing import FakeClock, Sandbox
@@ -53,16 +61,13 @@ class Answer(msgspec.Struct, frozen=True):
     ...             print(answer.age, answer.is_stale, answer.fetched_at.tzinfo)
     >>> asyncio.run(main())
     12.0 False UTC
+
     """
 
     init: TaskInit
-    """The answer itself."""
     fetched_at: datetime
-    """When the request that brought it was sent: aware, in UTC, by this machine's clock."""
     age: float
-    """Seconds since then, when this was returned."""
     is_stale: bool
-    """Whether it is older than the policy's ``ttl`` allows, and stands in for a fresh one."""
 
     def __repr__(self) -> str:
         stale = ", stale" if self.is_stale else ""

@@ -49,6 +49,11 @@ class AccountResult(NamedTuple):
 
     `WolfClient.task_init_many` yields it.
 
+    Attributes:
+        account: the account, with the ids as they were given.
+        init: the answer.
+        error: what went wrong instead.
+
     >>> import asyncio
     >>> from wolf_async import WolfClient
     >>> from wolf_async.testing import Sandbox
@@ -60,14 +65,12 @@ class AccountResult(NamedTuple):
     >>> asyncio.run(main())
     lines
     WolfNotFoundError
+
     """
 
     account: Account
-    """The account, with the ids as they were given."""
     init: TaskInit | None
-    """The answer."""
     error: WolfError | None
-    """What went wrong instead."""
 
 
 Ask: TypeAlias = Callable[[Account, float | None], Awaitable[tuple["TaskInit", bool]]]

@@ -48,6 +48,10 @@ class CreatedTask(msgspec.Struct, frozen=True, kw_only=True):
 
     `WolfClient.create_task` returns it.
 
+    Attributes:
+        data: `data` of the answer as it came, deeply read-only.
+        response: the whole response.
+
     >>> import asyncio
     >>> from datetime import UTC, datetime, timedelta
     >>> from wolf_async import WolfClient
@@ -63,12 +67,11 @@ class CreatedTask(msgspec.Struct, frozen=True, kw_only=True):
     ...         print(task.uuid == box.tasks[0].uuid, sum(box.tasks[0].limits.values()))
     >>> asyncio.run(main())
     True 2
+
     """
 
     data: Any
-    """`data` of the answer as it came, deeply read-only."""
     response: RawResponse
-    """The whole response."""
 
     @property
     def uuid(self) -> str | None:

@@ -41,15 +41,19 @@ BODY_KEPT = 2048
 
 
 class WolfError(Exception):
-    """Base of all errors of this library; its text names the account, where there is one."""
+    """Base of all errors of this library; its text names the account, where there is one.
+
+    Attributes:
+        account: the account that was asked for, where there is one.
+        attempts: how many requests were sent for this answer; 0 if none was.
+        body: the first 2 KiB of the response's body; empty where there was none, or none that could
+            be read.
+
+    """
 
     account: Account | None
-    """The account that was asked for, where there is one."""
     attempts: int
-    """How many requests were sent for this answer; 0 if none was."""
     body: bytes
-    """The first 2 KiB of the response's body; empty where there was none, or none that could be
-    read."""
 
     def __init__(
         self,
@@ -98,10 +102,14 @@ class WolfConnectionError(WolfError):
 
 
 class WolfCircuitOpenError(WolfConnectionError):
-    """The circuit breaker is open: too many requests in a row failed, and this one was not sent."""
+    """The circuit breaker is open: too many requests in a row failed, and this one was not sent.
+
+    Attributes:
+        retry_after: seconds after which a request may be sent again.
+
+    """
 
     retry_after: float
-    """Seconds after which a request may be sent again."""
 
     def __init__(self, message: str = "", *, retry_after: float = 0.0, **context: Any) -> None:
         super().__init__(message, **context)
@@ -113,11 +121,15 @@ class WolfTimeoutError(WolfError, TimeoutError):
 
 
 class WolfDecodeError(WolfError):
-    """An answer that is not what the API documents."""
+    """An answer that is not what the API documents.
+
+    Attributes:
+        path: where the first deviation is, as in ``$.data.caller_line_list[0].residue``; ``$`` is
+            the whole body.
+
+    """
 
     path: str
-    """Where the first deviation is, as in ``$.data.caller_line_list[0].residue``; ``$`` is the
-    whole body."""
 
     def __init__(self, message: str = "", *, path: str = "$", **context: Any) -> None:
         super().__init__(message, **context)
@@ -125,23 +137,32 @@ class WolfDecodeError(WolfError):
 
 
 class DraftProblem(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """One thing that is wrong, or odd, with a draft of a task."""
+    """One thing that is wrong, or odd, with a draft of a task.
+
+    Attributes:
+        path: where in the body, as in ``$.task_extras.line[0].limit``.
+        code: what kind of problem it is, as in ``limit_above_residue``; for programs.
+        message: what was expected and what came, in one sentence; for people.
+        severity: ``"error"`` where the task is not to be created, ``"warning"`` where somebody
+            should look.
+
+    """
 
     path: str
-    """Where in the body, as in ``$.task_extras.line[0].limit``."""
     code: str
-    """What kind of problem it is, as in ``limit_above_residue``; for programs."""
     message: str
-    """What was expected and what came, in one sentence; for people."""
     severity: Literal["error", "warning"] = "error"
-    """``"error"`` where the task is not to be created, ``"warning"`` where somebody should look."""
 
 
 class WolfDraftError(WolfError):
-    """A draft of a task that must not be sent, or that cannot be made; no task was created."""
+    """A draft of a task that must not be sent, or that cannot be made; no task was created.
+
+    Attributes:
+        problems: all that was found, warnings included.
+
+    """
 
     problems: tuple[DraftProblem, ...]
-    """All that was found, warnings included."""
 
     def __init__(
         self, message: str = "", *, problems: tuple[DraftProblem, ...] = (), **context: Any
@@ -155,10 +176,13 @@ class WolfUncertainError(WolfError):
 
     The request may have reached the server, and no answer says how it ended. The error behind it is
     its ``__cause__``.
+
+    Attributes:
+        draft_name: ``name`` of the draft that was sent, to look for among the account's tasks.
+
     """
 
     draft_name: str
-    """``name`` of the draft that was sent, to look for among the account's tasks."""
 
     def __init__(self, message: str = "", *, draft_name: str = "", **context: Any) -> None:
         super().__init__(message, **context)
@@ -166,22 +190,26 @@ class WolfUncertainError(WolfError):
 
 
 class WolfAPIError(WolfError):
-    """The server said no."""
+    """The server said no.
+
+    Attributes:
+        http_status: status of the HTTP response.
+        code: ``code`` of the API's envelope; ``None`` if the body was no envelope.
+        status: ``status`` of the API's envelope, ``"error"`` as a rule; ``None`` if the body was no
+            envelope.
+        api_message: ``message`` of the body as one line, or empty.
+        request_id: the response's ``X-Request-Id`` header, where a gateway set one.
+        retry_after: seconds that the server asked to wait before another attempt (``Retry-After``,
+            RFC 9110 §10.2.3).
+
+    """
 
     http_status: int
-    """Status of the HTTP response."""
     code: int | None
-    """``code`` of the API's envelope; ``None`` if the body was no envelope."""
     status: str | None
-    """``status`` of the API's envelope, ``"error"`` as a rule; ``None`` if the body was no
-    envelope."""
     api_message: str
-    """``message`` of the body as one line, or empty."""
     request_id: str | None
-    """The response's ``X-Request-Id`` header, where a gateway set one."""
     retry_after: float | None
-    """Seconds that the server asked to wait before another attempt (``Retry-After``, RFC 9110
-    §10.2.3)."""
 
     def __init__(
         self,

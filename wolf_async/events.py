@@ -68,108 +68,136 @@ WaitOutcome: TypeAlias = Literal["value", "stale", "failure", "left"]
 
 
 class RequestEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """One request has ended, with whatever answer or error."""
+    """One request has ended, with whatever answer or error.
+
+    Attributes:
+        account: the account that it asked for, or for which it creates a task.
+        method: ``GET`` or ``POST``.
+        base_url: the deployment that was asked.
+        began_at: when it was sent, in seconds since the epoch.
+        seconds: how many seconds it took, until the whole answer was read.
+        attempt: 1 for the first request of its load or creation, 2 for the next one, and so on.
+        status: status of the HTTP response; ``None`` without one.
+        error: class of the error if there was no response, or ``CancelledError``; ``None``
+            otherwise.
+
+    """
 
     account: Account
-    """The account that it asked for, or for which it creates a task."""
     method: str
-    """``GET`` or ``POST``."""
     base_url: str
-    """The deployment that was asked."""
     began_at: float
-    """When it was sent, in seconds since the epoch."""
     seconds: float
-    """How long it took, until the whole answer was read."""
     attempt: int
-    """1 for the first request of its load or creation, 2 for the next one, and so on."""
     status: int | None
-    """Status of the HTTP response; ``None`` without one."""
     error: str | None
-    """Class of the error if there was no response, or ``CancelledError``; ``None`` otherwise."""
 
 
 class LoadEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """One load has ended: all requests for one account that were made for one or more callers."""
+    """One load has ended: all requests for one account that were made for one or more callers.
+
+    Attributes:
+        account: the account that was loaded.
+        began_at: when it began, in seconds since the epoch.
+        seconds: how many seconds it took, pauses and waits for a place included.
+        outcome: ``value``, ``failure``, or ``abandoned`` if it was cancelled, since its last waiter
+            had left or the client was closed.
+        error: class of the error of a failure; ``None`` otherwise.
+        background: whether a stale hit began it, as a refresh behind it.
+        requests: its requests, in order.
+        captured: what the listener's ``capture()`` returned for the caller who began it. Of a load
+            that had to wait for the one before, that is its first waiter.
+
+    """
 
     account: Account
-    """The account that was loaded."""
     began_at: float
-    """When it began, in seconds since the epoch."""
     seconds: float
-    """How long it took, pauses and waits for a place included."""
     outcome: Literal["value", "failure", "abandoned"]
-    """``abandoned``: it was cancelled, since its last waiter had left or the client was closed."""
     error: str | None
-    """Class of the error of a failure; ``None`` otherwise."""
     background: bool
-    """Whether a stale hit began it, as a refresh behind it."""
     requests: tuple[RequestEvent, ...]
-    """Its requests, in order."""
     captured: Any = None
-    """What the listener's ``capture()`` returned for the caller who began it.
-
-    Of a load that had to wait for the one before, that is its first waiter.
-    """
 
 
 class WaitEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """One call that waited for a load has got what it waited for, or has left."""
+    """One call that waited for a load has got what it waited for, or has left.
+
+    Attributes:
+        account: the account that was asked for.
+        began_at: when the call began to wait, in seconds since the epoch.
+        seconds: how many seconds it waited.
+        outcome: ``value``, ``failure``, ``stale`` if the load failed and an older answer stood in,
+            or ``left`` if the call was cancelled.
+        joined: whether another call had asked for the load.
+        load: what the listener returned for the event of the load. ``None`` for a call that left
+            before the load ended.
+        captured: what the listener's ``capture()`` returned for this call.
+
+    """
 
     account: Account
-    """The account that was asked for."""
     began_at: float
-    """When the call began to wait, in seconds since the epoch."""
     seconds: float
-    """How long it waited."""
     outcome: WaitOutcome
-    """``stale``: the load failed, and an older answer stood in; ``left``: it was cancelled."""
     joined: bool
-    """Whether another call had asked for the load."""
     load: Any = None
-    """What the listener returned for the event of the load.
-
-    ``None`` for a call that left before the load ended.
-    """
     captured: Any = None
-    """What the listener's ``capture()`` returned for this call."""
 
 
 class RepairEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """A quirk in an answer was put right."""
+    """A quirk in an answer was put right.
+
+    Attributes:
+        account: the account whose answer it was.
+        path: where it was, as in ``$.data.caller_line_list[].residue``; ``[]`` is any item of a
+            list.
+        found: what was expected there, and what came.
+
+    """
 
     account: Account
-    """The account whose answer it was."""
     path: str
-    """Where it was, as in ``$.data.caller_line_list[].residue``; ``[]`` is any item of a list."""
     found: str
-    """What was expected there, and what came."""
 
 
 class EvictionEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """An answer, or a remembered failure, that still had a use was dropped to make room."""
+    """An answer, or a remembered failure, that still had a use was dropped to make room.
+
+    Attributes:
+        account: the account whose answer it was.
+
+    """
 
     account: Account
-    """The account whose answer it was."""
 
 
 class GateEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """The gate that a 429 closes for all accounts was closed, is closed for longer, or opened."""
+    """The gate that a 429 closes for all accounts was closed, is closed for longer, or opened.
+
+    Attributes:
+        is_closed: whether it is closed now.
+        seconds: for how many seconds no request is sent; 0 if it opened.
+
+    """
 
     is_closed: bool
-    """Whether it is closed now."""
     seconds: float
-    """How long no request is sent; 0 if it opened."""
 
 
 class BreakerEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """The circuit breaker opened, stays open for longer, or closed."""
+    """The circuit breaker opened, stays open for longer, or closed.
+
+    Attributes:
+        is_open: whether it is open now, so that nothing is sent.
+        seconds: for how many seconds no request is sent; 0 if it closed.
+        failures: failed requests in a row; 0 if it closed.
+
+    """
 
     is_open: bool
-    """Whether it is open now, so that nothing is sent."""
     seconds: float
-    """How long no request is sent; 0 if it closed."""
     failures: int
-    """Failed requests in a row; 0 if it closed."""
 
 
 Event: TypeAlias = (

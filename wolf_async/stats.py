@@ -8,15 +8,19 @@ __all__ = ["ClientStats"]
 
 
 class ClientStats(CacheStats, frozen=True, kw_only=True):
-    """What a client has done since it was made: the counts of its cache, and these."""
+    """What a client has done since it was made: the counts of `CacheStats`, and these.
+
+    Attributes:
+        requests: requests sent, raw ones included.
+        retries: requests sent because an earlier one failed; part of ``requests``.
+        repaired: answers that were decoded after quirks in them had been put right.
+        throttled: requests that the server refused as too many (429).
+        breaker_opened: how often the circuit breaker has opened; a probe that fails does not count.
+
+    """
 
     requests: int
-    """Requests sent, raw ones included."""
     retries: int
-    """Requests sent because an earlier one failed; part of ``requests``."""
     repaired: int
-    """Answers that were decoded after quirks in them had been put right."""
     throttled: int
-    """Requests that the server refused as too many (429)."""
     breaker_opened: int
-    """How often the circuit breaker has opened; a probe that fails does not count."""

@@ -25,6 +25,11 @@ class AccountUpdate(NamedTuple):
 
     `WolfClient.watch_many` yields it. Closing the stream, as here, ends its requests at once.
 
+    Attributes:
+        account: the account.
+        answer: the answer, with its age when it was asked for.
+        error: what went wrong instead; the account is asked for again in the next period.
+
     >>> import asyncio
     >>> from contextlib import aclosing
     >>> from wolf_async import WolfClient
@@ -37,14 +42,12 @@ class AccountUpdate(NamedTuple):
     ...                 break
     >>> asyncio.run(main())
     True True None
+
     """
 
     account: Account
-    """The account."""
     answer: Answer | None
-    """The answer, with its age when it was asked for."""
     error: WolfError | None
-    """What went wrong instead; the account is asked for again in the next period."""
 
 
 class Sleep:

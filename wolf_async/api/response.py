@@ -46,18 +46,22 @@ _BYTE_ORDER_MARKS: Final = re.compile(rb"([ \t\r\n]*\xef\xbb\xbf)+")
 
 
 class RawResponse(msgspec.Struct, frozen=True, repr_omit_defaults=True):
-    """A response as it came, for what the structs leave out."""
+    """A response as it came, for what the structs leave out.
+
+    Attributes:
+        status: status of the HTTP response.
+        headers: headers of the response; names compare without regard to case.
+        body: the body, with any compression undone.
+        sent_at: when the request was sent, in seconds on the client's ``clock``.
+        attempts: how many requests were sent for it.
+
+    """
 
     status: int
-    """Status of the HTTP response."""
     headers: Mapping[str, str]
-    """Headers of the response; names compare without regard to case."""
     body: bytes
-    """The body, with any compression undone."""
     sent_at: float = 0.0
-    """When the request was sent: seconds on the monotonic clock."""
     attempts: int = 1
-    """How many requests were sent for it."""
 
     def __repr__(self) -> str:
         return (

@@ -53,7 +53,17 @@ _CLOSED_MEANWHILE: Final = "closed while a call waited for its answer"
 
 
 class Loaded(Generic[V]):
-    """What a loader may return in place of the bare value, to say when its request was sent."""
+    """What a loader may return in place of the bare value, to say when its request was sent.
+
+    Args:
+        value: the value.
+        sent_at: seconds on the cache's clock; the age counts from there, not from the load's begin.
+            Not from before the load's beginning, or whoever waits with a ``max_age`` gets too old a
+            value.
+        body: the bytes of the value, for a shared tier; without them its codec makes some.
+        jitter: from 0 to 1: how much of the policy's jitter it gets; ``None`` is left to chance.
+
+    """
 
     __slots__ = ("body", "jitter", "sent_at", "value")
 
@@ -67,15 +77,8 @@ class Loaded(Generic[V]):
     ) -> None:
         self.value = value
         self.sent_at = sent_at
-        """Seconds on the cache's clock; the age counts from there, not from the load's begin.
-
-        Not from before the load's beginning, or whoever waits with a ``max_age`` gets too old a
-        value.
-        """
         self.body = body
-        """The bytes of the value, for a shared tier; without them its codec makes some."""
         self.jitter = jitter
-        """From 0 to 1: how much of the policy's jitter it gets; ``None`` is left to chance."""
 
 
 def as_loaded(result: V | Loaded[V], sent_at: float) -> Loaded[V]:

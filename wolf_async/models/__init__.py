@@ -1,4 +1,8 @@
-"""What the API returns and takes, as frozen structs that keep the API's own names."""
+"""What the API returns and takes, as frozen structs that keep the API's own names.
+
+So the vendor's page is the reference of their fields. What each field means stands beside it in
+the source, where editors show it; ``help()`` of a struct names its fields with their types.
+"""
 
 from wolf_async.errors import DraftProblem
 from wolf_async.models.call_task import TaskDraft

@@ -71,7 +71,14 @@ _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
 class Reply(msgspec.Struct, frozen=True):
-    """What goes out: a status, a body in bytes, and headers besides the server's own."""
+    """What goes out.
+
+    Attributes:
+        status: the HTTP status.
+        body: the bytes after the headers.
+        headers: headers besides the server's own.
+
+    """
 
     status: int
     body: bytes

@@ -49,32 +49,33 @@ _NO_SUB_USER = error_reply(6007, "子账户不存在", 200)
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
-    """One request that reached the sandbox."""
+    """One request that reached the sandbox.
+
+    Attributes:
+        number: 1 for the first request, and for the first after `reset_calls`.
+        at: when it arrived, on the sandbox's clock.
+        account: whom it asked for, whether the sandbox has that account or not; ``None`` for
+            another path.
+        method: ``GET`` or ``POST``, or whatever else was sent.
+        target: path and query as they were on the wire.
+        headers: read-only, names in lower case. The value of `authorization` is never kept; `***`
+            stands for it.
+        authorized: whether it carried the token that was accepted at that time.
+        body: the request's body.
+        status: the HTTP status answered. ``None`` without a complete answer: not yet, or because
+            the connection broke.
+
+    """
 
     number: int
-    """1 for the first request, and for the first after `reset_calls`."""
     at: float
-    """When it arrived, on the sandbox's clock."""
     account: Account | None
-    """Whom it asked for, whether the sandbox has that account or not; ``None`` for another path."""
     method: str
-    """``GET`` or ``POST``, or whatever else was sent."""
     target: str
-    """Path and query as they were on the wire."""
     headers: Mapping[str, str]
-    """Read-only, names in lower case.
-
-    The value of `authorization` is never kept; `***` stands for it.
-    """
     authorized: bool
-    """Whether it carried the token that was accepted at that time."""
     body: bytes = b""
-    """The request's body."""
     status: int | None = None
-    """The HTTP status answered.
-
-    ``None`` without a complete answer: not yet, or because the connection broke.
-    """
 
     @property
     def path(self) -> str:

@@ -33,20 +33,24 @@ _MOST_LINES = 5
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):
-    """A task that was made."""
+    """A task that was made.
+
+    Attributes:
+        uuid: its id, which the answer to the POST told.
+        account: the account that it is for.
+        body: what was sent, decoded.
+        limits: what it takes off the `residue` of each line until it stops, by line id.
+        created_at: when it was made, by the sandbox's wall clock.
+        stops_at: its `stop_time`, by the same clock.
+
+    """
 
     uuid: str
-    """Its id, which the answer to the POST told."""
     account: Account
-    """The account that it is for."""
     body: Mapping[str, Any]
-    """What was sent, decoded."""
     limits: Mapping[str, int]
-    """What it takes off the `residue` of each line until it stops, by line id."""
     created_at: datetime
-    """When it was made, by the sandbox's wall clock."""
     stops_at: datetime
-    """Its `stop_time`, by the same clock."""
 
     @property
     def name(self) -> str:
