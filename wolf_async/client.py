@@ -57,23 +57,31 @@ T = TypeVar("T")
 class WolfClient:
     """Ask the API for the init info of accounts, keep the answers for a while, and share requests.
 
-    ``token`` is the partner's bearer token, an async callable that gives one (called again once
-    after a 401), or ``None`` for the environment's ``WOLF_TOKEN``. ``base_url`` is the deployment
-    that the token belongs to; ``None`` means ``WOLF_BASE_URL`` or else
-    ``https://api.wolfsmartcloud.com``. ``cache=None`` keeps no answers and still shares requests.
-    ``breaker=None`` sends requests however many have failed. ``max_concurrency`` requests at most
-    are under way at once. ``rate_limit`` is requests per second, or a pair of that and how many may
-    be sent in one burst. ``session`` is an aiohttp session to use; it is not closed. ``allow_http``
-    permits plain http to hosts other than loopback. ``ssl`` is a context for TLS in place of the
-    default one. ``trust_env`` takes the proxy from the environment as curl does, read once;
-    ``.netrc`` is never read. ``proxy`` is one to use instead. ``max_body`` bounds a response in
-    bytes, after decompression. ``clock`` gives seconds for the ages of answers. ``shared`` is a
-    `wolf_async.shared.RedisTier`, by which processes share answers and requests. ``listeners`` are
-    functions that take an event of `wolf_async.events`.
-
     A client belongs to the event loop of its first request. Once that loop is closed it starts
     over on the next one, keeping its answers; while it is open, a call from another loop that
     needs a request raises `WolfConfigError`.
+
+    Args:
+        token: the partner's bearer token, an async callable that gives one (called again once after
+            a 401), or ``None`` for the environment's ``WOLF_TOKEN``.
+        base_url: the deployment that the token belongs to; ``None`` means ``WOLF_BASE_URL`` or else
+            ``https://api.wolfsmartcloud.com``.
+        cache: how long answers are kept; ``None`` keeps none and still shares requests.
+        retry: which failures are tried again.
+        breaker: when to stop sending; ``None`` sends requests however many have failed.
+        timeouts: how long requests may take, in seconds.
+        max_concurrency: so many requests at most are under way at once.
+        rate_limit: requests per second, or a pair of that and how many may be sent in one burst.
+        session: an aiohttp session to use; it is not closed.
+        allow_http: whether plain http is permitted to hosts other than loopback.
+        ssl: a context for TLS in place of the default one.
+        trust_env: whether the proxy is taken from the environment as curl does, read once;
+            ``.netrc`` is never read.
+        proxy: the URL of one to use instead.
+        max_body: most bytes of a response, after decompression.
+        clock: gives seconds for the ages of answers.
+        shared: a `wolf_async.shared.RedisTier`, by which processes share answers and requests.
+        listeners: functions that take an event of `wolf_async.events`.
 
     Raises `WolfConfigError` for settings that make no sense.
 
@@ -87,6 +95,7 @@ class WolfClient:
     ...         print(again is first, len(box.calls))
     >>> asyncio.run(main())
     True 1
+
     """
 
     def __init__(
