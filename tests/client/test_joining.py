@@ -30,7 +30,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextvars import Context
 
-    from .conftest import NewLoop
+    from wolf_async.testing import Sandbox
+
+    from .conftest import MakeClient, NewLoop
 
 T = TypeVar("T")
 
@@ -353,3 +355,17 @@ def test_a_loop_that_is_closed_in_the_tick_of_a_failure_makes_no_noise(new_loop:
     loop.close()
     callers.clear()
     gc.collect()
+
+
+async def test_a_fresh_answer_that_is_older_than_max_age_is_asked_for_again(
+    box: Sandbox, client: MakeClient
+) -> None:
+    clock = FakeClock()
+    wolf = client(box.base_url, clock=clock, cache=CachePolicy(ttl=30))
+    user = box.users[0]
+    await wolf.task_init(user)
+    clock.advance(5)
+    await wolf.task_init(user, max_age=5)
+    assert len(box.calls) == 1
+    await wolf.task_init(user, max_age=4)
+    assert len(box.calls) == 2

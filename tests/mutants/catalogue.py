@@ -1065,7 +1065,7 @@ CLIENT: Final = (
         "        if max_age is None:\n            entry = self._cache.fresh(",
         "        if True:\n            entry = self._cache.fresh(",
         "a caller with max_age gets any fresh answer",
-        seen_by="cache/test_state_machine.py",
+        seen_by="client/test_joining.py",
     ),
     Mutant(
         "clients_strict_calls_may_take_stale_values",
