@@ -296,7 +296,7 @@ class _Run:
         self._asking += 1
         try:
             result, is_new = await self._ask_for(job)
-            if is_new or (result.error is not None and is_answer(result.error)):
+            if is_new or _is_no(result.error):
                 self._answers += 1
                 self._patience.renew()
             found = self._judge(job, result)
@@ -392,6 +392,11 @@ class _Run:
         for task in self._waiting - {asyncio.current_task()}:
             if task is not None:
                 task.cancel()
+
+
+def _is_no(error: WolfError | None) -> bool:
+    """Tell whether the API has answered with a no, which shows that it is up."""
+    return error is not None and is_answer(error) and not _is_the_providers(error)
 
 
 def _is_the_providers(error: WolfError) -> bool:

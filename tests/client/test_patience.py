@@ -272,6 +272,28 @@ def test_a_token_provider_that_fails_for_a_while_is_an_outage() -> None:
     virtual_time.run(main())
 
 
+def test_a_token_provider_that_fails_for_longer_than_the_patience_ends_the_run() -> None:
+    calls: list[float] = []
+
+    async def provider() -> str:
+        calls.append(now())
+        if len(calls) < 500:
+            raise ConnectionError("the vault is down")
+        return TOKEN
+
+    async def main() -> None:
+        async with (
+            Sandbox(accounts=40, sub_accounts=0, token=TOKEN) as box,
+            WolfClient(provider, base_url=box.base_url, clock=now) as wolf,
+        ):
+            found, raised = await gathered(wolf, box.users, concurrency=4, patience=10)
+            assert (found, type(raised)) == ([], WolfAuthError)
+            assert 10 <= now() < 12
+            assert len(calls) < 50
+
+    virtual_time.run(main())
+
+
 @pytest.mark.parametrize("patience", [0.0, 60.0])
 @pytest.mark.parametrize("accounts", [1, 2, 300])
 def test_a_base_url_without_the_api_ends_the_run(accounts: int, patience: float) -> None:
