@@ -363,7 +363,11 @@ class WolfClient:
         check_seconds("every", every, above=True, finite=True)
 
         async def ask(max_age: float) -> tuple[TaskInit, float]:
-            served = await self._cache.find(key, max_age).wait(max_age)
+            try:
+                served = await self._cache.find(key, max_age).wait(max_age)
+            except WolfError as error:
+                _name_account(error, key)
+                raise
             return served.value.init, served.sent_at
 
         return watch(

@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from wolf_async.account import Account
 from wolf_async.bulk import as_account
-from wolf_async.errors import WolfAPIError, WolfClosedError, WolfConfigError, WolfError
+from wolf_async.errors import (
+    WolfAPIError,
+    WolfCircuitOpenError,
+    WolfClosedError,
+    WolfConfigError,
+    WolfError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
@@ -274,4 +280,6 @@ def _nature(error: WolfError) -> tuple[object, ...]:
     """Return what tells an error from another one: not its attempts, body or times."""
     if isinstance(error, WolfAPIError):
         return type(error), error.http_status, error.status, error.code, error.api_message
+    if isinstance(error, WolfCircuitOpenError):  # its text tells the seconds that are left
+        return (type(error),)
     return type(error), str(error)

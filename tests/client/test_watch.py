@@ -198,7 +198,7 @@ def test_a_watch_of_a_closed_client_does_not_fall_asleep() -> None:
             assert isinstance(await anext(stream), TaskInit)
             await b.wolf.aclose()
             async with asyncio.timeout(5):
-                with pytest.raises(WolfClosedError):
+                with pytest.raises(WolfClosedError, match=b.user):
                     await anext(stream)
 
     virtual_time.run(main())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import Counter
 from contextlib import aclosing
 from datetime import UTC, datetime
@@ -15,8 +16,10 @@ from wolf_async import (
     Account,
     AccountUpdate,
     Answer,
+    BreakerPolicy,
     CachePolicy,
     TaskInit,
+    WolfCircuitOpenError,
     WolfClient,
     WolfClosedError,
     WolfConfigError,
@@ -181,6 +184,29 @@ def test_an_error_with_other_attempts_or_another_body_is_the_same() -> None:
         await asyncio.sleep(2 * EVERY)
         assert len(reader.new()) == 1
         await reader.leave()
+
+    virtual_time.run(main())
+
+
+def test_an_outage_is_told_once_however_long_the_breaker_stays_open() -> None:
+    async def main() -> None:
+        async with (
+            Sandbox(accounts=3, sub_accounts=0, token=TOKEN) as box,
+            WolfClient(TOKEN, base_url=box.base_url, breaker=BreakerPolicy(1, 100, 100)) as wolf,
+        ):
+            box.always(respond(503))
+            seen: list[AccountUpdate] = []
+            with contextlib.suppress(TimeoutError):
+                async with (
+                    asyncio.timeout(95),
+                    aclosing(wolf.watch_many(box.users, every=10)) as all_,
+                ):
+                    async for update in all_:
+                        seen.append(update)
+            opened = [update for update in seen if isinstance(update.error, WolfCircuitOpenError)]
+            assert Counter(update.account.user_id for update in opened) == dict.fromkeys(
+                box.users, 1
+            )
 
     virtual_time.run(main())
 
