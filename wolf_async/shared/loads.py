@@ -527,12 +527,12 @@ class RedisLoads(Generic[K, V]):
 
     def epoch_is(self, epoch: str, asked: str) -> None:
         """Compare the epoch that was read when ``asked`` was known; another one is a clear that was missed."""
+        knew, self._knows_epoch = self._knows_epoch, True
         if asked != self.epoch or epoch == asked:
             return
         self.epoch = epoch
-        if self._knows_epoch:
+        if knew:
             self._hear_of_clear(epoch, own=False)
-        self._knows_epoch = True
 
     # --- the ends --------------------------------------------------------------------------------
 
