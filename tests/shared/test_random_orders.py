@@ -11,6 +11,8 @@ import os
 import random
 import re
 from collections import Counter
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -19,8 +21,11 @@ from shared.test_orders import settle
 from wolf_async.cache import LoadingCache
 from wolf_async.errors import WolfConnectionError, WolfError
 from wolf_async.policy import CachePolicy
-from wolf_async.shared.codec import encode_key
+from wolf_async.shared.codec import decode_key, encode_key
 from wolf_async.testing import FakeClock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 HISTORIES = int(os.environ.get("WOLF_HISTORIES", "150"))
 STEPS = 40
@@ -81,6 +86,30 @@ class History:
             )
             for _ in range(2)
         ]
+        self.executed: dict[bytes, int] = {}
+        """When the server had each invalidation, by its message."""
+        self.listen()
+
+    def listen(self) -> None:
+        """Note when the server has an invalidation, and when each process hears of it."""
+        publish = self.network.publish
+
+        def published(channel: bytes, message: bytes) -> None:
+            self.executed[message] = self.tick()
+            publish(channel, message)
+
+        self.network.publish = published  # type: ignore[method-assign]
+        for number, cache in enumerate(self.caches):
+            loads: Any = cache._shared
+            loads.hear = partial(self.heard, number, loads.hear)
+
+    def heard(self, number: int, hear: Callable[[bytes], None], message: bytes) -> None:
+        before = self.caches[number].stats().shared_invalidations
+        hear(message)
+        # not one of its own, which is sent again after a gap, and was known for long
+        if self.caches[number].stats().shared_invalidations > before and message[:1] == b"i":
+            key = decode_key(message[9:])
+            self.known[number][key] = max(self.known[number][key], self.executed[message])
 
     def tick(self) -> int:
         self.order += 1
