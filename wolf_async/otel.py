@@ -63,8 +63,9 @@ def instrument(
 ) -> None:
     """Record what ``wolf`` does from now on, with the providers given or the global ones.
 
-    ``account_ids=True`` puts the ids of accounts on the spans; never on a metric, where each would
-    be a time series of its own.
+    ``tracer_provider`` makes the spans and ``meter_provider`` the metrics; ``None`` is the one that
+    the program has set for OpenTelemetry's API. ``account_ids=True`` puts the ids of accounts on
+    the spans; never on a metric, where each would be a time series of its own.
 
     Besides the two histograms there are, with ``server.address`` and ``server.port``, the counters
     ``wolf.cache.calls`` (by ``outcome``: hit, stale, miss, joined, error), ``wolf.loads`` (value,

@@ -42,7 +42,15 @@ _NO_CONFIGS = Configs()
 def dec_hook(expected: type, obj: Any) -> Any:
     """Decode the read-only mappings: msgspec's `dec_hook` for `TaskInit` and all it holds.
 
-    Raises `TypeError`, which msgspec turns into a `ValidationError` with the field's path.
+    For answers that you keep yourself, in a database or a file of test data. Raises `TypeError`,
+    which msgspec turns into a `ValidationError` with the field's path.
+
+    >>> import msgspec
+    >>> from wolf_async import TaskInit
+    >>> from wolf_async.models import dec_hook
+    >>> kept = b'{"end_actions": {"0": "do nothing"}}'
+    >>> msgspec.json.decode(kept, type=TaskInit, dec_hook=dec_hook).end_actions.label_of(0)
+    'do nothing'
     """
     if expected is Configs:
         return _decode_configs(obj)

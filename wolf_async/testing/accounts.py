@@ -150,10 +150,10 @@ def synthetic_task_init(
 ) -> _Json:
     """Make the `data` of a successful answer for an account: a new dict of JSON types only.
 
-    The same arguments give an equal dict in every process. `tick` moves `residue` of every line
-    within 0 to `line_concurrency` and nothing else. `lines` is the number of outbound lines
-    (default: 24 to 60, by account), `groups` the number of script groups of each of the three kinds
-    (default: 4 to 10). `lines=800, groups=200` makes a body of about 0.5 MB.
+    The same arguments, `seed` among them, give an equal dict in every process. `tick` moves
+    `residue` of every line within 0 to `line_concurrency` and nothing else. `lines` is the number
+    of outbound lines (default: 24 to 60, by account), `groups` the number of script groups of each
+    of the three kinds (default: 4 to 10). `lines=800, groups=200` makes a body of about 0.5 MB.
     """
     draw = _Draw(f"{seed}/{account.user_id}/{account.sub_user_id}")
     owner = account.sub_user_id or account.user_id
@@ -208,7 +208,7 @@ class AnswerTemplate:
 def synthetic_accounts(seed: int, accounts: int, sub_accounts: int) -> tuple[Account, ...]:
     """Make that many main accounts, then that many sub-accounts of each.
 
-    A larger set begins like a smaller one.
+    The same ``seed`` gives the same ids everywhere, and a larger set begins like a smaller one.
     """
     users = [_uuid(f"{seed}/user/{number}") for number in range(accounts)]
     subs = (
@@ -220,7 +220,11 @@ def synthetic_accounts(seed: int, accounts: int, sub_accounts: int) -> tuple[Acc
 
 
 def synthetic_token(seed: int, generation: int = 0) -> str:
-    """Make a bearer token that is good for nothing but a sandbox."""
+    """Make a bearer token that is good for nothing but a sandbox.
+
+    The same ``seed`` and ``generation`` give the same token; `Sandbox.expire_token` makes the next
+    generation.
+    """
     return "sandbox-" + blake2b(f"{seed}/token/{generation}".encode(), digest_size=20).hexdigest()
 
 

@@ -91,6 +91,7 @@ class Reply(msgspec.Struct, frozen=True):
 class Exchange:
     """One request on its way through its steps, which change its attributes.
 
+    `account`: whom it is for; ``None`` for another path than those of the API.
     `reply`: what to answer; ``None`` for what `serve` returns.
     `serve`: does what was asked and returns what to answer; called if `reply` is still ``None``.
     `data`: called for the `data` of a success when the answer is made; JSON types, the caller's own
@@ -268,7 +269,9 @@ def respond(
 ) -> Step:
     """Answer anything.
 
-    `body` is bytes, a str (sent as UTF-8), or anything else that can be written as JSON.
+    `status` is the HTTP status. `body` is bytes, a str (sent as UTF-8), or anything else that can
+    be written as JSON. `headers` go out besides the server's own, as in
+    ``respond(429, headers={"Retry-After": "2"})``.
     """
     if isinstance(body, str):
         body = body.encode()
@@ -279,7 +282,7 @@ def respond(
 def error(code: int = 6007, message: Any = "参数错误", status: int = 200) -> Step:
     """Answer the documented envelope of an error, with an empty array as its `data`.
 
-    `status` is the HTTP status.
+    `code` and `message` are the envelope's, `status` is the HTTP status.
     """
     return _Respond(error_reply(code, message, status))
 
@@ -290,7 +293,7 @@ def unauthorized() -> Step:
 
 
 def html(status: int = 200) -> Step:
-    """Answer a gateway's HTML page."""
+    """Answer a gateway's HTML page, with that HTTP ``status``."""
     head = f"<html>\r\n<head><title>{status}</title></head>\r\n"
     body = f"<body><center><h1>{status}</h1></center><hr><center>nginx</center></body>\r\n"
     page = f"{head}{body}</html>\r\n"
@@ -298,12 +301,12 @@ def html(status: int = 200) -> Step:
 
 
 def empty(status: int = 200) -> Step:
-    """Answer without any body."""
+    """Answer that HTTP ``status`` without any body."""
     return respond(status)
 
 
 def redirect(url: str, status: int = 302) -> Step:
-    """Answer a redirect to that address."""
+    """Answer a redirect to ``url``, with that HTTP ``status``."""
     return respond(status, b"", {"Location": url})
 
 
@@ -328,7 +331,7 @@ def hang_up() -> Step:
 
 
 def truncate(after_bytes: int) -> Step:
-    """Announce the whole body, send only so many bytes of it, and close the connection."""
+    """Announce the whole body, send ``after_bytes`` of it, and close the connection."""
     return _Truncate(after_bytes)
 
 

@@ -101,6 +101,7 @@ class Sandbox:
 
     accounts: number of main accounts.  sub_accounts: number of sub-accounts of each.
     token: what is accepted as the bearer token; made from the seed unless given.
+    host: the address to listen on.
     port: 0 lets the operating system choose; a restart keeps the port.
     prefix: a path such as ``/v1`` before ``/agent-api``; `base_url` ends in it. Elsewhere there is
     a web page that says 404, as a gateway's does.
@@ -258,7 +259,10 @@ class Sandbox:
         return self._token
 
     def expire_token(self, new_token: str | None = None) -> str:
-        """Accept another token from now on, and return it; the old one gets a 401."""
+        """Accept another token from now on, and return it; the old one gets a 401.
+
+        That is ``new_token``, or one that is made from the seed.
+        """
         self._tokens_made += 1
         self._token = (
             synthetic_token(self._seed, self._tokens_made) if new_token is None else new_token
@@ -308,11 +312,17 @@ class Sandbox:
         self._plan.queue(None if account is None else _as_account(account), steps)
 
     def always(self, *steps: Step) -> None:
-        """Begin an outage: every request gets a step, in turn, until `heal`."""
+        """Begin an outage: every request gets one of ``steps``, in turn, until `heal`.
+
+        Raises `ValueError` if there are none.
+        """
         self._plan.outage = Cycle(1, steps)
 
     def fault_every(self, n: int, *steps: Step) -> None:
-        """Give every n-th request from now on a step, in turn, until `heal`."""
+        """Give every n-th request from now on one of ``steps``, in turn, until `heal`.
+
+        Raises `ValueError` if there are none, or ``n`` is below 1.
+        """
         self._plan.faults = Cycle(n, steps)
 
     def heal(self) -> None:
@@ -337,9 +347,10 @@ class Sandbox:
         return len(self._visits)
 
     async def wait_for_calls(self, count: int = 1, *, timeout: float = 10.0) -> None:
-        """Return once that many requests have reached the sandbox, answered yet or not.
+        """Return once ``count`` requests have reached the sandbox, answered yet or not.
 
-        Raises `TimeoutError` after `timeout` seconds of real time.
+        Those that `reset_calls` has forgotten do not count. Raises `TimeoutError` after
+        `timeout` seconds of real time.
         """
         await self._wait(lambda: len(self.calls) >= count, timeout)
 
