@@ -64,6 +64,13 @@ def public_objects() -> dict[str, Any]:
 
 OBJECTS = public_objects()
 CLASSES = {name: found for name, found in OBJECTS.items() if inspect.isclass(found)}
+MADE = {
+    name: CLASSES[name]
+    for name in (
+        *("BreakerPolicy", "CachePolicy", "FakeClock", "Loaded", "LoadingCache", "RedisTier"),
+        *("RetryPolicy", "Sandbox", "Timeouts", "WolfClient"),
+    )
+}
 FUNCTIONS = {name: found for name, found in OBJECTS.items() if inspect.isfunction(found)}
 METHODS = {
     f"{name}.{attribute}": found
@@ -131,6 +138,15 @@ def test_each_public_function_is_told_in_the_imperative(name: str) -> None:
 def test_help_tells_each_field(name: str) -> None:
     told = re.findall(r"^ {4}(\w+): .", inspect.getdoc(CLASSES[name]) or "", re.MULTILINE)
     assert [field for field in fields_of(CLASSES[name]) if field not in told] == []
+
+
+# msgspec, not a reader, passes the arguments of dec_hook
+@pytest.mark.parametrize("name", [*MADE, *sorted(FUNCTIONS.keys() - {"dec_hook"})])
+def test_help_names_each_argument(name: str) -> None:
+    found = (MADE | FUNCTIONS)[name]
+    doc = inspect.getdoc(found) or ""
+    names = inspect.signature(found).parameters
+    assert [each for each in names if not re.search(rf"\b{each}\b", doc)] == []
 
 
 def fields_of(cls: type) -> list[str]:

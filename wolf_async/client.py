@@ -57,6 +57,7 @@ T = TypeVar("T")
 class WolfClient:
     """Ask the API for the init info of accounts, keep the answers for a while, and share requests.
 
+    Methods name an account by its ``user_id``, and a sub-account by its ``sub_user_id`` too.
     A client belongs to the event loop of its first request. Once that loop is closed it starts
     over on the next one, keeping its answers; while it is open, a call from another loop that
     needs a request raises `WolfConfigError`.
@@ -410,10 +411,11 @@ class WolfClient:
     ) -> AsyncGenerator[AccountUpdate, None]:
         """Yield the first answer or error of each account, then each change of it.
 
-        Each account is asked for once in ``every`` seconds, the first time at once and then spread
-        evenly over that time. Whoever reads slowly gets only the newest update of each account.
-        An answer that becomes stale, or is so no longer, has changed; an error is the same one if
-        class, status, code and message are. ``unchanged=True`` also yields each confirmation.
+        ``accounts`` is an iterable of accounts, pairs of ids, or ids of main accounts. Each is
+        asked for once in ``every`` seconds, the first time at once and then spread evenly.
+        Whoever reads slowly gets only the newest update of each account. An answer that becomes
+        stale, or is so no longer, has changed; an error is the same one if class, status, code and
+        message are. ``unchanged=True`` also yields each confirmation.
 
         It goes on after errors: while an answer is within the policy's stale windows, that stands
         in for the error, marked as stale. Raises `WolfConfigError` for arguments that make no

@@ -13,15 +13,7 @@ import msgspec
 
 from wolf_async.errors import WolfConfigError
 
-__all__ = [
-    "BreakerPolicy",
-    "CachePolicy",
-    "RetryPolicy",
-    "Timeouts",
-    "check_count",
-    "check_seconds",
-    "check_type",
-]
+__all__ = ["BreakerPolicy", "CachePolicy", "RetryPolicy", "Timeouts"]
 
 
 def check_seconds(

@@ -206,7 +206,7 @@ class AnswerTemplate:
 
 
 def synthetic_accounts(seed: int, accounts: int, sub_accounts: int) -> tuple[Account, ...]:
-    """Make that many main accounts, then that many sub-accounts of each.
+    """Make ``accounts`` main accounts, then ``sub_accounts`` sub-accounts of each.
 
     The same ``seed`` gives the same ids everywhere, and a larger set begins like a smaller one.
     """

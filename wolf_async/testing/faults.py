@@ -354,8 +354,8 @@ def quirks(*names: Quirk) -> Step:
     it), `zero_dates` (`0000-00-00 00:00:00`), `missing_keys` (as older versions lack them),
     `null_sections` (null instead of a list).
 
-    Raises `ValueError` for another name, or none. Applied in the order given, to a success with
-    data only.
+    ``names`` are applied in the order given, to a success with data only. Raises `ValueError` for
+    another name, or none.
     """
     if not names or not set(names) <= set(get_args(Quirk)):
         raise ValueError(
