@@ -644,6 +644,19 @@ async def test_standard_output_holds_the_answers_and_nothing_else(
     assert [account_of(line) for line in shell.failures()] == [Account("nobody")]
 
 
+@pytest.mark.skipif(not Path("/dev/stdout").exists(), reason="needs names for open files")
+async def test_standard_output_by_its_name_has_nothing_beside_it(
+    box: Sandbox, shell: Shell
+) -> None:
+    source = shell.write("a.csv", box.users[0], "nobody")
+    args = ("fetch", source, "--out", "/dev/stdout", "--overwrite")
+    with shell.out.open("wb") as file:
+        async with await start(*args, env=service(box), stdout=file.fileno()) as process:
+            assert (await process.ended()).status == 1
+    assert [account_of(line) for line in shell.lines()] == [Account(box.users[0])]
+    assert not os.path.lexists("/dev/stdout.errors.jsonl")  # noqa: ASYNC240 - no file is read
+
+
 async def test_a_reader_who_pauses_costs_no_answer_and_one_who_leaves_ends_it(
     box: Sandbox, shell: Shell
 ) -> None:

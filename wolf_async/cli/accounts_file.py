@@ -52,7 +52,12 @@ T = TypeVar("T")
 F = TypeVar("F", bound="Callable[..., Any]")
 Format: TypeAlias = Literal["csv", "jsonl"]
 
-_SUFFIXES: Final[dict[str, Format]] = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
+_SUFFIXES: Final[dict[str, Format]] = {
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+}
 _SEPARATORS: Final = ",;\t"
 _USER_NAMES: Final = frozenset(
     [

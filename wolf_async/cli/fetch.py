@@ -310,7 +310,8 @@ class _Output:
         with ExitStack() as stack:
             self.answers = stack.enter_context(self._open_answers(options, source))
             path = options.errors
-            if path is None and self.answers.is_regular:
+            # /dev/stdout may be a file, and yet it has nothing beside it
+            if path is None and self.answers.is_regular and options.out.parts[:2] != ("/", "dev"):
                 path = beside(options.out, "errors")
             self.errors = (
                 None

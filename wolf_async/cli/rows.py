@@ -98,8 +98,9 @@ class CsvRows:
     A quote that is open at the end of the text makes one bad row of all that follows it. So does
     one that spans lines and then closes before other text: most likely its end is missing, and
     from there on it would be wrong what is inside quotes and what is outside. Behind a row with text
-    behind a closing quote, rows are held back for as long as that row might go on: if a row with an
-    odd number of quotes follows, those between may be the inside of a cell, and are bad rows.
+    behind a closing quote, or one whose quotes span lines and which has not as many cells as the
+    first row, rows are held back for as long as that row might go on: if a row with an odd number
+    of quotes follows, those between may be the inside of a cell, and are bad rows.
     """
 
     __slots__ = (
@@ -121,10 +122,12 @@ class CsvRows:
         "_read",
         "_separator",
         "_size",
+        "_spans_lines",
         "_special",
         "_start",
         "_stray_quote",
         "_text",
+        "_width",
     )
 
     def __init__(self, separator: str, max_row: int, first_line: int = 1) -> None:
@@ -137,6 +140,7 @@ class CsvRows:
         self._stray_quote: int | None = None
         self._held: list[Row] | None = None
         self._held_size = 0
+        self._width = 0
         self._read: Callable[[str, int], int] = self._plain
         self._begin()
 
@@ -172,6 +176,7 @@ class CsvRows:
         self._quotes = 0
         self._fault = None
         self._has_closed = False
+        self._spans_lines = False
         self._has_ended = False
         self._begin_cell()
 
@@ -250,6 +255,7 @@ class CsvRows:
     def _close(self) -> None:
         self._quoted = "".join(self._cell)
         self._cell = []
+        self._spans_lines = self._spans_lines or self._opened_at < self._line
         self._read = self._plain
 
     def _end_cell(self) -> None:
@@ -269,9 +275,19 @@ class CsvRows:
 
     def _take(self) -> Row:
         size = self._size - self._has_ended
+        self._check_width()
         fault = self._fault or _fault(self._text, size, self._max_row, self._cells)
         cells = [] if fault else self._cells
         return Row(self._start, cells, self._text[:SHOWN].rstrip("\n"), fault, self._stray_quote)
+
+    def _check_width(self) -> None:
+        """Compare the row, if its quotes span lines, with the first one that is not blank."""
+        count = len(self._cells)
+        if not self._width:
+            self._width = count if any(map(str.strip, self._cells)) else 0
+        elif self._spans_lines and self._cells and count != self._width and self._fault is None:
+            self._fault = f"its quotes span lines, and it has {count} cells, not {self._width}"
+            self._has_closed = True
 
     def _let_through(self, row: Row) -> Iterator[Row]:
         """Give the row, or hold it back behind one that may go on in it, and begin the next."""
