@@ -243,11 +243,9 @@ class _Run:
         self._waiting.add(task)
         try:
             had_to_wait = await self._wait_until_open()
-            job = await self._next(is_over=had_to_wait)
-            await self._wait_until_open()  # the source may have taken its time
+            return await self._next(is_over=had_to_wait)
         finally:
             self._waiting.discard(task)
-        return job
 
     async def _wait_until_open(self) -> bool:
         try:
@@ -353,7 +351,7 @@ class _Run:
             return
         if isinstance(error, _NOBODYS) or is_local(error) or _is_the_providers(error):
             # to be asked for as soon as requests may be sent
-            self._held_back.appendleft(job._replace(max_age=0, answers=-1))
+            self._held_back.append(job._replace(max_age=0, answers=-1))
             return
         is_outage = self._upstream.is_shut()
         self._held_back.append(
