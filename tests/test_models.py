@@ -457,10 +457,10 @@ def test_every_struct_is_frozen_and_takes_keywords_only() -> None:
 
 
 def class_nodes() -> list[ast.ClassDef]:
-    sources = {inspect.getsourcefile(struct): None for struct in ALL_STRUCTS}
+    sources = {inspect.getsourcefile(struct): None for struct in STRUCTS}
     trees = [ast.parse(Path(str(source)).read_text(encoding="utf-8")) for source in sources]
     nodes = [node for tree in trees for node in tree.body if isinstance(node, ast.ClassDef)]
-    names = {struct.__name__ for struct in ALL_STRUCTS}
+    names = {struct.__name__ for struct in STRUCTS}
     return [node for node in nodes if node.name in names]
 
 
@@ -474,9 +474,9 @@ def field_docstrings(node: ast.ClassDef) -> dict[str, str | None]:
     return docs
 
 
-def test_every_struct_and_every_field_has_a_docstring() -> None:
+def test_every_struct_of_an_answer_and_each_of_its_fields_has_a_docstring() -> None:
     nodes = class_nodes()
-    assert {node.name for node in nodes} == {struct.__name__ for struct in ALL_STRUCTS}
+    assert {node.name for node in nodes} == {struct.__name__ for struct in STRUCTS}
     for node in nodes:
         docs = field_docstrings(node)
         assert tuple(docs) == getattr(models, node.name).__struct_fields__

@@ -1,7 +1,8 @@
 """What the API returns and takes, as frozen structs that keep the API's own names.
 
-So the vendor's page is the reference of their fields. What each field means stands beside it in
-the source, where editors show it; ``help()`` of a struct names its fields with their types.
+So the vendor's page is the reference of their fields. What each field of an answer means stands
+beside it in the source, where editors show it; ``help()`` names these with their types, and tells
+all of what a task is made of.
 """
 
 from wolf_async.errors import DraftProblem

@@ -62,43 +62,49 @@ class TaskDraft(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
     Optional fields that are ``None`` are left out of what is sent. Raises `WolfDraftError`, with
     the path, for values of another type and for what cannot be written as JSON; `problems` finds
-    what else is wrong.
+    what else is wrong. What is marked (D) is documented, in the vendor's older table.
+
+    Args:
+        name: name of the task; nothing says that names are unique. Required (D).
+        destination_extension: id of a script group, of any of the three kinds. Required (D).
+        dial_time_id: id of a time group. Required (D).
+        maximumcall: calls at once in total; the limits of the lines add up to it. Required (D).
+        task_extras: the settings of version 2.0. Required (D).
+        bridge_group_id: id of a group to transfer calls to (D).
+        auto_recycle_rule_id: id of a redial rule (D).
+        background_id: id of a background sound (D).
+        llm_intention_id: id of a quality check by a large language model (D).
+        end_action: a key of `end_actions`: 0 nothing, 1 pause and release the concurrency (D).
+        enable_type: not documented, save its default, 0 (D).
+        is_call_in: 0 outbound, the default, 1 inbound (D).
+        task_type: 1 outbound, 2 inbound, 4 LLM outbound, 5 LLM inbound (D, for 1.0); 7 in the
+            newest sample.
+        remark: a remark of your own (D).
+        extra: what has no field here, merged into the body; it may name no field, nor
+            `sub_user_id`.
+        legacy: whether `body` is what older servers take; not sent itself.
+        zone: the zone of the times; not sent. Asia/Shanghai fits all samples, but nothing states
+            it.
+
     """
 
     name: str
-    """Name of the task; nothing says that names are unique. Required (D)."""
     destination_extension: int
-    """Id of a script group, of any of the three kinds. Required (D)."""
     dial_time_id: int
-    """Id of a time group. Required (D)."""
     maximumcall: int
-    """Calls at once in total; the limits of the lines add up to it. Required (D)."""
     task_extras: TaskExtras
-    """The settings of version 2.0. Required (D)."""
     bridge_group_id: int | None = None
-    """Id of a group to transfer calls to (D)."""
     auto_recycle_rule_id: int | None = None
-    """Id of a redial rule (D)."""
     background_id: int | None = None
-    """Id of a background sound (D)."""
     llm_intention_id: int | None = None
-    """Id of a quality check by a large language model (D)."""
     end_action: int | None = None
-    """A key of `end_actions`: 0 nothing, 1 pause and release the concurrency (D)."""
     enable_type: int | None = None
-    """Not documented, save its default, 0 (D)."""
     is_call_in: int | None = None
-    """0 outbound, the default, 1 inbound (D)."""
     task_type: int | None = None
-    """1 outbound, 2 inbound, 4 LLM outbound, 5 LLM inbound (D, for 1.0); 7 in the newest sample."""
     remark: str | None = None
-    """Remark (D)."""
     extra: Mapping[str, Any] = NO_EXTRA
-    """What has no field here, merged into the body; it may name no field, nor `sub_user_id`."""
     legacy: bool = False
-    """Whether `body` is what older servers take; not sent itself."""
     zone: str | tzinfo = hours.ZONE
-    """The zone of the times; not sent. Asia/Shanghai fits all samples, but nothing states it."""
 
     def __post_init__(self) -> None:
         """Check the types, and make mappings read-only."""

@@ -37,12 +37,15 @@ class TaskLine(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """A line of a task, with the calls that it may carry at once for it.
 
     Source: the newest sample, `task_extras.line[]`; older servers take the id alone.
+
+    Args:
+        id: `line_id` of the line.
+        limit: calls at once; at most the line's `residue`.
+
     """
 
     id: str
-    """`line_id` of the line."""
     limit: int
-    """Calls at once; at most the line's `residue`."""
 
 
 class Holiday(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -51,12 +54,15 @@ class Holiday(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     Source: the newest sample, `task_extras.holiday[]`; older servers call the begin `start`. Only
     the older table gives a format for its times, `YYYY-MM-DD HH:MM`; that of the newest is inferred
     to be the same, and a text with seconds is sent as it is.
+
+    Args:
+        begin: begin, `YYYY-MM-DD HH:MM`.
+        end: end, `YYYY-MM-DD HH:MM`.
+
     """
 
     begin: str
-    """Begin, `YYYY-MM-DD HH:MM`."""
     end: str
-    """End, `YYYY-MM-DD HH:MM`."""
 
 
 class TaskExtras(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -64,21 +70,24 @@ class TaskExtras(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
     Source: the vendor's older table, and the newest sample for the shapes of lines and holidays.
     Raises `WolfDraftError`, with the path, for values of another type and times of another format.
+
+    Args:
+        start_time: when the task begins to run, `YYYY-MM-DD HH:MM:SS`.
+        stop_time: when the task stops, `YYYY-MM-DD HH:MM:SS`.
+        line: the lines and their limits, which add up to `maximumcall`; always sent.
+        holiday: when it does not call; always sent.
+        interval_time: gap between calls; its unit is not documented. Left out if ``None``; the
+            server's default is 0.
+        extra: what has no field here, merged into `task_extras`; it may not name a field.
+
     """
 
     start_time: str
-    """When the task begins to run, `YYYY-MM-DD HH:MM:SS`."""
     stop_time: str
-    """When the task stops, `YYYY-MM-DD HH:MM:SS`."""
     line: tuple[TaskLine, ...] = ()
-    """The lines and their limits, which add up to `maximumcall`; always sent."""
     holiday: tuple[Holiday, ...] = ()
-    """When it does not call; always sent."""
     interval_time: int | None = None
-    """Gap between calls; its unit is not documented. Left out if ``None``; the server's default is
-    0."""
     extra: Mapping[str, Any] = NO_EXTRA
-    """What has no field here, merged into `task_extras`; it may not name a field."""
 
     def __post_init__(self) -> None:
         """Check the types, and make lists and mappings read-only."""
