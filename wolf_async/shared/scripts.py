@@ -18,15 +18,16 @@ __all__ = ["CLEAR", "FAIL", "HELLO", "PAUSE", "PUT", "RENEW", "SCRIPTS", "TAKE",
 
 
 class Script(msgspec.Struct, frozen=True):
-    """A Lua script of one key, and the hash by which the server knows it."""
+    """A Lua script of one key."""
 
     name: str
     text: str
+    sha: str
+    """SHA-1 of the text, as ``EVALSHA`` wants it."""
 
-    @property
-    def sha(self) -> str:
-        """SHA-1 of the text, as ``EVALSHA`` wants it."""
-        return sha1(self.text.encode(), usedforsecurity=False).hexdigest()
+
+def _script(name: str, text: str) -> Script:
+    return Script(name, text, sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
 _NOW: Final = """
@@ -39,7 +40,7 @@ local function live(least)
 end
 """
 
-TAKE: Final = Script(
+TAKE: Final = _script(
     "take",
     _NOW
     + """
@@ -86,7 +87,7 @@ return with_old({'grant', now})
 )
 """Ask for a value: ``value``, ``error``, ``wait`` for another's lease, or the ``grant`` of one."""
 
-PUT: Final = Script(
+PUT: Final = _script(
     "put",
     """
 local token, body, sent, px, r, channel, message = unpack(ARGV)
@@ -104,7 +105,7 @@ return 1
 )
 """Store what a lease has brought; 0 if the lease is no longer ours."""
 
-FAIL: Final = Script(
+FAIL: Final = _script(
     "fail",
     _NOW
     + """
@@ -129,7 +130,7 @@ return 1
 )
 """Give a lease back, as ``release``, or with the failure: ``unwell``, or a ``no`` that drops the value."""
 
-RENEW: Final = Script(
+RENEW: Final = _script(
     "renew",
     _NOW
     + """
@@ -142,7 +143,7 @@ return 1
 )
 """Make a lease last longer; 0 if it is no longer ours."""
 
-VOID: Final = Script(
+VOID: Final = _script(
     "void",
     """
 local channel, message = unpack(ARGV)
@@ -153,7 +154,7 @@ return 1
 )
 """Forget an account everywhere: its value, its failure, and the lease of whoever loads it."""
 
-CLEAR: Final = Script(
+CLEAR: Final = _script(
     "clear",
     """
 local epoch, channel, sender = unpack(ARGV)
@@ -164,10 +165,10 @@ return 1
 )
 """Forget all accounts everywhere, by giving the namespace a new epoch."""
 
-PAUSE: Final = Script("pause", "return redis.call('PUBLISH', ARGV[1], 't' .. ARGV[2])")
+PAUSE: Final = _script("pause", "return redis.call('PUBLISH', ARGV[1], 't' .. ARGV[2])")
 """Tell all that the upstream wants a pause; the key is the epoch's, which finds the server."""
 
-HELLO: Final = Script(
+HELLO: Final = _script(
     "hello",
     """
 local epoch, channel = unpack(ARGV)
