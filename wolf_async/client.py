@@ -215,14 +215,17 @@ class WolfClient:
 
         Source: the vendor's page 任务初始化.
         """
-        # a fresh entry by a plain call first: only what is not held needs its ids checked
+        # what is held or in flight by plain calls first: its ids were checked when it began
         if max_age is None:
             entry = self._cache.fresh((user_id, sub_user_id))
             if entry is not None:
                 return entry.value.init
-        key = check_ids(user_id, sub_user_id)
+            found = self._cache.joinable((user_id, sub_user_id))
+        else:
+            found = None
+        key = (user_id, sub_user_id) if found else check_ids(user_id, sub_user_id)
         try:
-            return (await self._cache.find(key, max_age).wait(max_age)).value.init
+            return (await (found or self._cache.find(key, max_age)).wait(max_age)).value.init
         except WolfError as error:
             _name_account(error, key)
             raise

@@ -207,6 +207,22 @@ class LoadingCache(Generic[K, V]):
             entry.used = True
         return entry
 
+    def joinable(self, key: K) -> InFlightLoad[K, V] | None:
+        """Return the load to join at once for a key of which nothing is held, and count the call.
+
+        ``None`` where there is more to decide, or to check of the key: `find` does that.
+        """
+        load = self._current.get(key)
+        if (
+            load is None
+            or key in self._store
+            or current_load.get() is not None
+            or asyncio.get_running_loop() is not self._loop
+        ):
+            return None
+        self._joined += 1
+        return load
+
     def find(self, key: K, max_age: float | None = None) -> Served[V] | InFlightLoad[K, V]:
         """Return what serves a caller whom `fresh` did not serve, to be waited for at once.
 
