@@ -35,6 +35,7 @@ __all__ = ["AccountLike", "AccountResult", "Accounts", "Upstream", "as_account",
 AccountLike: TypeAlias = Account | tuple[str, str | None] | str
 """An account, a pair of ids, or the id of a main account."""
 Accounts: TypeAlias = Iterable[AccountLike] | AsyncIterable[AccountLike]
+"""Any number of accounts, which are read as they are needed."""
 
 _PAUSE: Final = 1.0
 """Seconds to the next try where neither gate nor breaker says how long to wait."""

@@ -65,6 +65,7 @@ CANCELLED: Final = "CancelledError"
 
 
 WaitOutcome: TypeAlias = Literal["value", "stale", "failure", "left"]
+"""How a wait ended; `WaitEvent` tells what each means."""
 
 
 class RequestEvent(msgspec.Struct, frozen=True, kw_only=True):
@@ -203,7 +204,9 @@ class BreakerEvent(msgspec.Struct, frozen=True, kw_only=True):
 Event: TypeAlias = (
     RequestEvent | LoadEvent | WaitEvent | RepairEvent | EvictionEvent | GateEvent | BreakerEvent
 )
+"""What a listener is told: any of these."""
 Listener: TypeAlias = "Callable[[Event], object]"
+"""A function that is told of each event; it may have a method ``capture()`` too."""
 
 
 _RARE: Final = (RepairEvent, GateEvent, BreakerEvent)

@@ -74,7 +74,8 @@ class CachePolicy(msgspec.Struct, frozen=True):
         stale_while_revalidate: for that long past ``ttl`` an answer is returned at once while one
             background load refreshes it.
         stale_if_error: for that long past ``ttl`` an answer stands in for a load that failed
-            because the upstream is unwell.
+            because the upstream is unwell: no connection, a timeout, a 5xx, a 429, an open breaker,
+            no such API, or an answer that cannot be decoded.
         refresh_backoff: pause after a failed refresh in which stale answers are served without
             asking the upstream; doubled at each further failure, up to a minute.
         error_ttl: for that long a failure is remembered where no stale answer stands in; 0
@@ -151,7 +152,8 @@ class BreakerPolicy(msgspec.Struct, frozen=True):
     """Set when no more requests are sent to an upstream that fails, and when one tries again.
 
     A request has failed if there was no connection, no answer in time, or a 5xx. Any other answer
-    of the API ends the row. While the breaker is open, calls that need a request raise
+    of the API ends the row, a refusal too; a 429, and what does not come from this API or cannot be
+    decoded, neither counts nor ends it. While the breaker is open, calls that need a request raise
     `WolfCircuitOpenError` at once.
 
     Args:
