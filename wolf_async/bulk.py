@@ -24,6 +24,7 @@ from wolf_async.errors import (
     WolfEndpointError,
     WolfError,
     WolfRateLimitError,
+    WolfTimeoutError,
 )
 from wolf_async.upstream.failures import is_answer, is_local
 
@@ -350,7 +351,7 @@ class _Run:
         self._patience.use(error)
         if job.is_probe:
             return
-        if isinstance(error, _NOBODYS) or is_local(error) or _is_the_providers(error):
+        if isinstance(error, _NOBODYS) or _ends_unannounced(error):
             # to be asked for as soon as requests may be sent
             self._held_back.append(job._replace(max_age=0, answers=-1))
             return
@@ -404,8 +405,14 @@ def _is_the_providers(error: WolfError) -> bool:
 
 
 def _ends_unannounced(error: WolfError | None) -> bool:
-    """Tell whether neither gate nor breaker says when asking again makes sense."""
-    return error is not None and (is_local(error) or _is_the_providers(error))
+    """Tell whether neither gate nor breaker says when asking again makes sense.
+
+    So it is where the pace, or the place, would have come too late for a request to be sent.
+    """
+    if error is None:
+        return False
+    is_late = isinstance(error, (WolfRateLimitError, WolfTimeoutError)) and not error.attempts
+    return is_late or is_local(error) or _is_the_providers(error)
 
 
 class _Patience:

@@ -136,6 +136,40 @@ def test_at_a_limit_of_twenty_a_second_all_are_answered_and_few_requests_refused
     virtual_time.run(main())
 
 
+@pytest.mark.parametrize("settings", [{}, {"breaker": None}], ids=["breaker", "no breaker"])
+def test_more_accounts_than_the_rate_limit_lets_through_in_time_are_all_answered(
+    settings: dict[str, Any],
+) -> None:
+    """Who would be too late in line says nothing of its account, and asks again."""
+
+    async def main() -> None:
+        async with bench(200, rate_limit=2.0, **settings) as (box, wolf):
+            box.always(delay(0.05))
+            found, raised = await gathered(wolf, box.users)
+            assert raised is None
+            assert_all_answered(box, found)
+            assert len(box.calls) == 200
+            assert now() < 110
+
+    virtual_time.run(main())
+
+
+def test_more_accounts_than_a_learned_pace_lets_through_in_time_wait_without_haste() -> None:
+    async def main() -> None:
+        async with bench(100) as (box, wolf):
+            box.script(box.users[0], respond(429, headers={"Retry-After": "10"}))
+            for user in box.users[1::-1]:
+                await wolf.task_init(user)
+            assert "requests per second" in repr(wolf)
+            begun = wolf.stats().loads
+            found, raised = await gathered(wolf, box.users)
+            assert raised is None
+            assert_all_answered(box, found)
+            assert wolf.stats().loads - begun < 100 * now()
+
+    virtual_time.run(main())
+
+
 def test_while_everything_is_refused_as_too_much_hardly_anything_is_sent() -> None:
     async def main() -> None:
         async with bench(200) as (box, wolf):

@@ -6,7 +6,12 @@ import asyncio
 import math
 from typing import TYPE_CHECKING, Final, Protocol
 
-from wolf_async.errors import WolfCircuitOpenError, WolfError, WolfRateLimitError
+from wolf_async.errors import (
+    WolfCircuitOpenError,
+    WolfError,
+    WolfRateLimitError,
+    WolfTimeoutError,
+)
 from wolf_async.upstream.breaker import Breaker
 from wolf_async.upstream.failures import is_local, is_outage
 from wolf_async.upstream.limits import Limits, RateLimit
@@ -216,10 +221,13 @@ class Admission:
     def is_held_up(self, error: BaseException) -> bool:
         """Tell whether a failed load may say nothing about its account.
 
-        It failed in a row of failures, of the breaker, of the gate or its pace, or of what this
-        machine lacks. So a bulk run may keep the account and ask again when that is over.
+        It failed in a row of failures, of the breaker, of the gate or its pace, of what this
+        machine lacks, or in line before it was sent. So a bulk run may keep the account and ask
+        again when that is over.
         """
         if isinstance(error, (WolfCircuitOpenError, WolfRateLimitError)) or is_local(error):
+            return True
+        if isinstance(error, WolfTimeoutError) and not error.attempts:
             return True
         return self._breaker.is_on and is_outage(error)
 

@@ -52,6 +52,8 @@ _QUIET_REQUESTS: Final = 100
 _WINDOW: Final = (1.0, 60.0)
 """Seconds over which accepted requests are counted when a pace is first learned."""
 _COUNTED: Final = 1000
+_WORTH_A_WAIT: Final = 0.95
+"""Part of the time until the deadline that the pace may take; the answer needs the rest."""
 
 
 class Throttle:
@@ -279,11 +281,12 @@ class Pacer:
     ) -> None:
         """Wait until the next request is due, or ``is_held()`` says that this one may not go.
 
-        Raise at once, or at the deadline, if that is too late: `WolfRateLimitError` where the pace
-        was learned, `WolfTimeoutError` where it is the limit that was set.
+        Raise at once, or at the deadline, if that leaves hardly any time for the answer:
+        `WolfRateLimitError` where the pace was learned, `WolfTimeoutError` where it is the limit
+        that was set.
         """
         left = self._due_in() + self._waiting * self.interval
-        if left >= deadline.remaining():
+        if left >= _WORTH_A_WAIT * deadline.remaining():
             if 1 / self._pace > self._interval:
                 raise throttle.error(left)
             raise deadline.timeout_error("waiting for the rate limit")
