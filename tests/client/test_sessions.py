@@ -157,19 +157,6 @@ async def test_a_kept_connection_that_closes_as_the_request_arrives_is_repeated_
     assert (len(server.requests), server.connections) == (3, 2)
 
 
-async def test_a_new_connection_that_closes_without_an_answer_is_one_request(
-    serve: Serve, client: MakeClient
-) -> None:
-    async def script(line: Line) -> None:
-        await line.request()
-
-    server = await serve(script)
-    wolf = client(server.base_url, cache=None, retry=ONCE)
-    with pytest.raises(WolfConnectionError, match="without an answer"):
-        await wolf.task_init("u")
-    assert len(server.requests) == wolf.stats().requests == 1
-
-
 async def test_a_server_that_restarts_is_no_error(client: MakeClient) -> None:
     box = Sandbox(token=TOKEN)
     await box.start()

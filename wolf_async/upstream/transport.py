@@ -7,10 +7,8 @@ import math
 import ssl as ssl_module
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
-from weakref import WeakSet
 
 import aiohttp
-from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import Connection
 from multidict import CIMultiDictProxy
 from yarl import URL
@@ -165,8 +163,7 @@ class Transport:
             raise
         except Exception as error:
             clear_frames(error)
-            lost = error.lost if isinstance(error, _LostError) else error
-            raise self._mapped(lost, None if bound == attempt else deadline) from bare(lost)
+            raise self._mapped(error, None if bound == attempt else deadline) from bare(error)
         return RawResponse(response.status, response.headers, body, sent_at)
 
     def _mapped(self, error: Exception, deadline: Deadline | None) -> WolfError:
@@ -217,40 +214,18 @@ class Transport:
         return f"<Transport: {whose}{', closed' if self._session.closed else ''}>"
 
 
-class _LostError(aiohttp.ClientConnectionError):
-    """A new connection was lost: aiohttp is not to send the request again on its own."""
-
-    def __init__(self, lost: Exception) -> None:
-        super().__init__()
-        self.lost = lost
-
-
-_kept: Final[WeakSet[ResponseHandler]] = WeakSet()
-"""Connections on which there was an answer."""
-
-
 class _Response(aiohttp.ClientResponse):
-    """Refuse a connection on which the server has spoken out of turn, and one lost while new.
+    """Refuse a connection on which the server has spoken out of turn.
 
-    Without the first check a late answer, still lying in a kept connection, is delivered for
-    another account. A kept connection may be closed as the request arrives, and aiohttp then sends
-    it once more (RFC 9112 §9.3.1); on a new one that would be an attempt that nobody counts.
+    Without this check a late answer, still lying in a kept connection, is delivered for another
+    account.
     """
 
     async def start(self, connection: Connection) -> aiohttp.ClientResponse:
         # no byte was read since the request was written: what is here came before
         if connection.protocol is not None and connection.protocol.should_close:
             raise aiohttp.ServerDisconnectedError
-        protocol = connection.protocol
-        try:
-            await super().start(connection)
-        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
-            if protocol is None or protocol in _kept:
-                raise
-            raise _LostError(error) from error
-        if protocol is not None:
-            _kept.add(protocol)
-        return self
+        return await super().start(connection)
 
 
 async def _until_the_loop_ends(session: aiohttp.ClientSession) -> AsyncGenerator[None]:
