@@ -43,18 +43,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 __all__ = [
-    "CANCELLED",
     "BreakerEvent",
-    "Dispatcher",
     "Event",
     "EvictionEvent",
     "GateEvent",
     "Listener",
     "LoadEvent",
-    "LoadRecord",
     "RepairEvent",
     "RequestEvent",
-    "Stopwatch",
     "WaitEvent",
     "WaitOutcome",
 ]
