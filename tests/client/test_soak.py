@@ -151,7 +151,7 @@ async def test_a_soak_in_mixed_faults(canary: Canary) -> None:
         await wolf.task_init(
             box.users[0]
         )  # a loop opens some descriptors of its own when it first needs them
-    descriptors, before = open_descriptors(), flights()
+    descriptors, before = open_descriptors(), loads_in_memory()
     slowness = 8 if asyncio.get_running_loop().get_debug() else 1
     began = time.monotonic()
 
@@ -203,7 +203,7 @@ async def test_a_soak_in_mixed_faults(canary: Canary) -> None:
     await _nothing_is_left(descriptors, before)
 
 
-def flights() -> int:
+def loads_in_memory() -> int:
     gc.collect()
     return sum(isinstance(thing, InFlightLoad) for thing in gc.get_objects())
 
@@ -221,4 +221,4 @@ async def _nothing_is_left(descriptors: int, before: int) -> None:
     await asyncio.sleep(0.01)
     gc.collect()
     # those of tests before this one, which somebody keeps, are not ours
-    assert flights() <= before
+    assert loads_in_memory() <= before
