@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 
 class Shell:
-    """Run the command in a thread of this process, in a folder of its own, with the sandbox as the real service."""
+    """Run the command in a thread of this process, in a folder of its own.
+
+    The sandbox is the real service.
+    """
 
     def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
         self.folder = folder

@@ -37,7 +37,7 @@ class Process:
         self.process.send_signal(signal.SIGINT)
 
     async def out_until(self, text: str) -> str:
-        """What it prints, up to the line that holds ``text``."""
+        """Return what it prints, up to the line that holds ``text``."""
         assert self.process.stdout is not None
         said = ""
         async with asyncio.timeout(LIMIT):
@@ -63,7 +63,10 @@ class Process:
 
 
 def environment(**variables: str) -> dict[str, str]:
-    """The process's environment: ours without what changes the command line's behaviour, and ``variables``."""
+    """Return the process's environment: ours, and ``variables``.
+
+    What would change the command line's behaviour is left out of ours.
+    """
     dropped = (
         "WOLF_",
         "COLUMNS",
@@ -80,7 +83,7 @@ def environment(**variables: str) -> dict[str, str]:
 
 
 def service(box: Sandbox, **variables: str) -> dict[str, str]:
-    """The environment in which that sandbox is the real service."""
+    """Return the environment in which that sandbox is the real service."""
     return environment(WOLF_BASE_URL=box.base_url, WOLF_TOKEN=box.token, **variables)
 
 
@@ -110,7 +113,7 @@ async def wolf_async(
 
 
 def one_line(ended: Ended, status: int) -> str:
-    """The line by which it failed; nothing else was said."""
+    """Return the line by which it failed, and see that nothing else was said."""
     assert ended.status == status, ended
     assert ended.out == ""
     line = ended.err.removesuffix("\n")

@@ -1,4 +1,7 @@
-"""Promise which accounts are asked for, whatever wrote the file; all files are exact to the byte."""
+"""Promise which accounts are asked for, whatever program wrote the file.
+
+All files are exact to the byte.
+"""
 
 from __future__ import annotations
 

@@ -99,7 +99,8 @@ def test_the_summary_counts_by_kind_most_frequent_first() -> None:
     tally.answered, tally.kept = 990, 5
     tally.failures.update(WolfTimeoutError=2, WolfNotFoundError=8)
     assert str(tally) == (
-        "1005 accounts: 5 in the file already, 990 answered, 8 WolfNotFoundError, 2 WolfTimeoutError"
+        "1005 accounts: 5 in the file already, 990 answered,"
+        " 8 WolfNotFoundError, 2 WolfTimeoutError"
     )
 
 
@@ -397,7 +398,10 @@ async def test_resuming_asks_again_for_what_failed_and_forgets_that_it_did(
 
 
 async def test_a_file_of_the_earlier_form_is_continued(box: Sandbox, shell: Shell) -> None:
-    """Until lately its failures stood among its answers, and the last line of an account counted."""
+    """Continue a file whose failures stand among its answers.
+
+    In that form the last line of an account counts.
+    """
     first, second, third = box.users[:3]
     shell.out.write_text(
         f'{{"user_id":"{first}","sub_user_id":null,"init":{{}}}}\n'
@@ -481,7 +485,8 @@ async def test_a_rate_spreads_the_requests(box: Sandbox, shell: Shell) -> None:
 
 async def test_after_a_kill_it_goes_on_without_asking_again(box: Sandbox, shell: Shell) -> None:
     gate = asyncio.Event()
-    # of 40 accounts, 20 are answered; with 2 at once, 2 more are under way, and at most 4 answers are not written yet
+    # of 40 accounts, 20 are answered; with 2 at once, 2 more are under way,
+    # and at most 4 answers are not written yet
     box.always(*[answer()] * 20, *[hold(gate)] * 20)
     source = shell.write("a.csv", *box.users)
     command = ("fetch", source, "--out", str(shell.out), "--concurrency", "2")

@@ -276,7 +276,10 @@ async def test_a_token_that_slips_into_a_message_is_blotted_out(box: Sandbox) ->
 
 @pytest.mark.parametrize("package", ["click", "rich"])
 async def test_a_missing_extra_is_one_line_that_says_how_to_install_it(package: str) -> None:
-    code = f"import sys; sys.modules[{package!r}] = None; from wolf_async.cli import main; sys.exit(main())"
+    code = (
+        f"import sys; sys.modules[{package!r}] = None; "
+        "from wolf_async.cli import main; sys.exit(main())"
+    )
     async with await start(
         env=environment(), command=(sys.executable, "-W", "error", "-c", code)
     ) as process:
@@ -287,7 +290,8 @@ async def test_a_missing_extra_is_one_line_that_says_how_to_install_it(package: 
 async def test_the_library_imports_nothing_of_the_command_line() -> None:
     code = (
         "import sys, wolf_async, wolf_async.testing\n"
-        "print(sorted(name for name in sys.modules if name.split('.')[0] in ('click', 'rich') or name.startswith('wolf_async.cli.')))"
+        "print(sorted(name for name in sys.modules if name.split('.')[0] in ('click', 'rich')"
+        " or name.startswith('wolf_async.cli.')))"
     )
     async with await start(env=environment(), command=(sys.executable, "-c", code)) as process:
         assert (await process.ended()).out == "[]\n"

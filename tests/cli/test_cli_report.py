@@ -47,12 +47,12 @@ def report(init: TaskInit, width: int = 100, limit: int | None = None) -> str:
 
 
 def section(text: str, name: str) -> str:
-    """The part of a report from that title to the next blank line."""
+    """Return the part of a report from that title to the next blank line."""
     return text[text.index(name) :].partition("\n\n")[0]
 
 
 def row(text: str, start: str) -> list[str]:
-    """The cells of the row that begins like that."""
+    """Return the cells of the row that begins like that."""
     (line,) = [line for line in text.splitlines() if line.startswith(start)]
     return re.split(r"\s{2,}", line.strip())
 
@@ -375,7 +375,7 @@ def test_a_moment_is_shown_without_what_says_nothing() -> None:
 
 
 def group(*days: tuple[int | None, str]) -> TaskDialTime:
-    """A time group of days with their hours, written like ``9:00-12:00 13:00-18:00``."""
+    """Make a time group of days with their hours, written like ``9:00-12:00 13:00-18:00``."""
     content = [
         {
             "week": week,

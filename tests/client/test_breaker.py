@@ -1,4 +1,7 @@
-"""After many failures in a row the client sends nothing for a while, and then one request to see."""
+"""After many failures in a row the client sends nothing for a while.
+
+Then it sends one request, to see whether the upstream is well again.
+"""
 
 # pyright: reportPrivateUsage=false
 from __future__ import annotations

@@ -115,7 +115,7 @@ def make_draft(init: TaskInit, calls: int = 1, **changes: Any) -> TaskDraft:
 
 
 async def draft_for(wolf: WolfClient, user: str, calls: int = 1, **changes: Any) -> TaskDraft:
-    """A draft from an answer of before, which is asked for here and leaves no other trace."""
+    """Make a draft from an earlier answer, which is asked for here and leaves no other trace."""
     return make_draft(await wolf.task_init(user), calls, **changes)
 
 
@@ -732,7 +732,10 @@ async def test_one_that_was_left_is_not_sent_again_after_a_refusal(
 
 
 def refusing(box: Sandbox) -> tuple[asyncio.Event, Callable[[], Awaitable[str]]]:
-    """A gate before a 401 for the next request, and a provider of the token that is good then."""
+    """Hold the next request at a gate, and then refuse its token with a 401.
+
+    Return the gate, and a provider of the token that is good after that.
+    """
     gate, tokens = asyncio.Event(), [TOKEN]
     box.script(None, hold(gate) + unauthorized())
 

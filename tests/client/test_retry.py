@@ -245,7 +245,8 @@ async def test_the_deadline_bounds_all_attempts_together(box: Sandbox, client: M
 
 async def test_the_deadline_bounds_the_wait_for_a_place(box: Sandbox, client: MakeClient) -> None:
     wolf = client(box.base_url, max_concurrency=1, timeouts=Timeouts(total=0.08))
-    # by hand, since a request that has the place would give it back at its own deadline, a moment before
+    # by hand, since a request that has the place would give it back at its own deadline,
+    # a moment before
     never = Deadline(asyncio.get_running_loop(), math.inf)
     await wolf._sender.admission._limits.acquire(never, Mock())
     await _times_out(wolf, box.users[1], "waiting for one of max_concurrency places", attempts=0)

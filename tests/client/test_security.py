@@ -130,7 +130,10 @@ def trusting(authority: trustme.CA) -> ssl.SSLContext:
 
 @pytest.fixture
 async def quiet(loop_reports: list[dict[str, Any]]) -> None:
-    """In debug mode asyncio reports each handshake that the other side breaks off, as the client does here."""
+    """Let asyncio's reports of handshakes that the other side breaks off pass.
+
+    It makes them in debug mode, and here the client is what breaks off.
+    """
 
     def report(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         if not context["message"].startswith("Error on transport creation for incoming connection"):

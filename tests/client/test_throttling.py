@@ -1,4 +1,7 @@
-"""A 429 is about the credential: the client as a whole holds back, and finds the pace that is let through."""
+"""A 429 is about the credential, so the client as a whole holds back.
+
+It finds the pace that the server lets through.
+"""
 
 # pyright: reportPrivateUsage=false
 from __future__ import annotations

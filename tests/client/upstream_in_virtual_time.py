@@ -35,9 +35,10 @@ def unavailable(retry_after: float | None = None) -> bytes:
 
 
 class Scene:
-    """A client, and a server that answers each request as ``answer`` says, after ``latency`` seconds.
+    """A client, and a server that answers each request as ``answer`` says.
 
-    ``answer`` gets the number of the request, from 1; what is no bytes breaks the connection off.
+    It answers after ``latency`` seconds. ``answer`` gets the number of the request, from 1;
+    what is no bytes breaks the connection off.
     """
 
     def __init__(self, answer: Callable[[int], bytes | None], *, latency: float = 0.02) -> None:

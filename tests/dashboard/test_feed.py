@@ -60,7 +60,7 @@ class Fed:
         assert self.source.running == 0
 
     def published(self, name: str, *, after: int = -1) -> list[Any]:
-        """The data of all events of that name."""
+        """Return the data of all events of that name."""
         found: list[Any] = []
         for event in self.log.after(after)[0].decode().split("\n\n")[:-1]:
             _, kind, data = event.split("\n")

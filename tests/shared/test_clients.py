@@ -1,4 +1,7 @@
-"""Clients that are handed in, loops that follow on each other, processes that fork, and clients that are dropped."""
+"""A tier keeps working whatever becomes of its client, its loop and its process.
+
+Clients are handed in or dropped, loops follow on each other, processes fork.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,10 @@ def cache_on(load: Counter, tier: RedisTier, **policy: Any) -> LoadingCache[str,
 
 
 async def share(tiers: list[RedisTier]) -> None:
-    """See that one cache on each of these tiers gets what the first has loaded, and its invalidation."""
+    """See that one cache on each of these tiers gets what the first has loaded.
+
+    It gets the first one's invalidation too.
+    """
     loads = [Counter() for _ in tiers]
     caches = [cache_on(load, tier) for load, tier in zip(loads, tiers, strict=True)]
     for cache in caches:
@@ -72,7 +78,7 @@ async def test_a_client_of_redis_py_and_one_of_valkey_py_share(server: Server) -
 
 @pytest.fixture
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A cluster of one server, which holds all slots."""
+    """Start a cluster of one server, which holds all slots."""
     server = Server(tmp_path_factory.mktemp("cluster"), "--cluster-enabled", "yes").start()
     with server.client() as client:
         client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)

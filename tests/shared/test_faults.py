@@ -1,4 +1,7 @@
-"""A server that is away, slow, full, forgetful or refusing: no caller notices but by the time it takes."""
+"""A server may be away, slow, full, forgetful or refusing.
+
+No caller notices more of it than the time that it takes.
+"""
 
 from __future__ import annotations
 

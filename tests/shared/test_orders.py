@@ -1,4 +1,7 @@
-"""Caches of several processes on one server, in orders that the test decides, by a clock of its own."""
+"""Caches of several processes on one server, in orders that the test decides.
+
+Time is a clock of the test's own.
+"""
 
 from __future__ import annotations
 

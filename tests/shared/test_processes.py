@@ -1,4 +1,7 @@
-"""Processes of their own on a real server: one request per account, and nobody gets too old an answer."""
+"""Real processes on a real server make one request per account.
+
+Nobody gets too old an answer.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""Random calls in several processes while the server is killed, stopped, flushed, cut off and restarted.
+"""Random calls in several processes while the server fails in every way.
 
+It is killed, stopped, flushed, cut off and restarted.
 ``WOLF_SOAK_SECONDS=60`` makes it longer, and ``WOLF_SOAK_SEED`` chooses another course.
 """
 

@@ -1,4 +1,7 @@
-"""An upstream whose answers carry the number of their request, and which the test slows down or breaks."""
+"""An upstream whose answers carry the number of their request.
+
+The test slows it down or breaks it.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,10 @@ TOKEN = "sk-secret-of-the-shared-tests"
 
 
 class Upstream:
-    """Answer ``GET …/task/create`` with the vendor's sample, in which a number counts the requests."""
+    """Answer ``GET …/task/create`` with the vendor's sample.
+
+    A number in it counts the requests.
+    """
 
     def __init__(self) -> None:
         self.arrived: list[float] = []

@@ -1,6 +1,7 @@
 """Processes of their own, each with a `WolfClient` that the test commands over a socket.
 
-One process imports everything and then makes the others by forking, so that a new one costs a few milliseconds.
+One process imports everything and then makes the others by forking,
+so that a new one costs a few milliseconds.
 """
 
 from __future__ import annotations

@@ -29,7 +29,10 @@ __all__ = ["AccountView", "ChangeLog", "failure_line", "time_of_day"]
 
 
 class AccountView:
-    """Be one account: its last answer, what that changed and when, and the error, if it fails now."""
+    """Hold what is known of one account.
+
+    That is its last answer, what changed in it and when, and the error, if it fails now.
+    """
 
     __slots__ = (
         "account",

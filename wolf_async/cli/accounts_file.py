@@ -121,7 +121,10 @@ class BadRow(NamedTuple):
 
 
 class ColumnNames:
-    """Know the names of the columns, or keys, that hold accounts; ``--user-column`` names others."""
+    """Know the names of the columns, or keys, that hold accounts.
+
+    ``--user-column`` names others.
+    """
 
     __slots__ = ("_sub_user", "_user", "given")
 

@@ -1,4 +1,7 @@
-"""Draw watched accounts for a terminal: a pane for each, or where they do not fit a row for each."""
+"""Draw watched accounts for a terminal.
+
+Each has a pane; where the panes do not fit, each has a row.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,7 @@ __all__ = ["LiveScreen", "Sorting"]
 Sorting: TypeAlias = Literal["free", "account", "given"]
 
 _AROUND: Final = 3
-"""Rows of a pane that are no lines: the heading, the count of what is not shown, and a blank one."""
+"""Rows of a pane that are no lines: the heading, the count of those not shown, and a blank one."""
 _LEAST_LINES: Final = 2
 """Lines below which a pane says less than a row."""
 

@@ -1,4 +1,7 @@
-"""Write files of whole lines, of which a kill leaves at most the last one cut, and continue them."""
+"""Write files of whole lines, and continue them.
+
+If the process is killed, at most the last line is cut.
+"""
 
 from __future__ import annotations
 
@@ -62,7 +65,10 @@ class Result(msgspec.Struct):
 
 
 class _Read(msgspec.Struct):
-    """Be a line as far as resuming needs it; the answer is checked to be JSON, and left as it is."""
+    """Hold of a line what resuming needs.
+
+    The answer is checked to be JSON, and left as it is.
+    """
 
     user_id: str | None
     sub_user_id: str | None

@@ -97,10 +97,11 @@ class CsvRows:
 
     A quote that is open at the end of the text makes one bad row of all that follows it. So does
     one that spans lines and then closes before other text: most likely its end is missing, and
-    from there on it would be wrong what is inside quotes and what is outside. Behind a row with text
-    behind a closing quote, or one whose quotes span lines and which has not as many cells as the
-    first row, rows are held back for as long as that row might go on: if a row with an odd number
-    of quotes follows, those between may be the inside of a cell, and are bad rows.
+    from there on it would be wrong what is inside quotes and what is outside.
+    Behind a row with text behind a closing quote, or one whose quotes span lines
+    and which has not as many cells as the first row, rows are held back for as long as
+    that row might go on: if a row with an odd number of quotes follows,
+    those between may be the inside of a cell, and are bad rows.
     """
 
     __slots__ = (

@@ -1,4 +1,4 @@
-"""Run ``wolf-async shared``: can the server that processes share be used?"""
+"""Run ``wolf-async shared``, which tells whether the server that processes share can be used."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ _LIMIT: Final = 10.0
 
 
 def make_tier() -> RedisTier:
-    """Return the tier of the server in the environment; raises `click.UsageError` if there is none."""
+    """Return the tier of the server that the environment names.
+
+    Raises `click.UsageError` if it names none.
+    """
     try:
         # imported where it is asked for, since it needs an extra of its own
         from wolf_async.shared import RedisTier  # noqa: PLC0415

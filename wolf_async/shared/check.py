@@ -1,4 +1,7 @@
-"""Look at a server as a tier would use it: can it be reached, how fast is it, what does it forbid."""
+"""Look at a server as a tier would use it.
+
+Can it be reached, how fast is it, and what does it forbid?
+"""
 
 from __future__ import annotations
 
@@ -33,9 +36,9 @@ class ServerReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def check_server(client: Any) -> ServerReport:
-    """Try out what a tier needs on ``client``, an asyncio client; raises whatever it raises if that cannot be.
+    """Try out what a tier needs on ``client``, an asyncio client.
 
-    It writes one key of its own, which is removed.
+    Write one key of its own, and remove it. Raises what ``client`` raises where that fails.
     """
     trips: list[float] = []
     for _ in range(_ROUNDS):

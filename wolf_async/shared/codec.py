@@ -1,4 +1,7 @@
-"""What stands in the server: names that tell nobody an account, bodies, and errors; never a pickle."""
+"""Encode what stands in the server: names, bodies and errors.
+
+The names tell nobody an account, and nothing is a pickle.
+"""
 
 from __future__ import annotations
 
@@ -56,8 +59,9 @@ _Scalar: TypeAlias = bool | int | float | str | None
 class Names:
     """The names of one namespace in the server: of its channel, its epoch and its accounts.
 
-    ``base_url`` and ``namespace`` say what is shared; ``token`` is the credential, or empty where a namespace
-    stands in for it. Who does not have the token cannot tell which account a name belongs to.
+    ``base_url`` and ``namespace`` say what is shared; ``token`` is the credential,
+    or empty where a namespace stands in for it. Who does not have the token
+    cannot tell which account a name belongs to.
     """
 
     __slots__ = ("_secret", "channel", "epoch_key")
@@ -90,12 +94,16 @@ def encode_key(key: Hashable) -> bytes:
     except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError):
         pass
     raise WolfConfigError(
-        f"with a shared tier a key must be a str, bytes, a number, None or a tuple of these, not {key!r}"
+        "with a shared tier a key must be a str, bytes, a number, None or a tuple of these,"
+        f" not {key!r}"
     )
 
 
 def decode_key(encoded: bytes) -> Any:
-    """Return the key that `encode_key` was given; raises `msgspec.MsgspecError` for other bytes."""
+    """Return the key that `encode_key` was given.
+
+    Raises `msgspec.MsgspecError` for other bytes.
+    """
     return _as_key(msgspec.msgpack.decode(encoded))
 
 
@@ -113,7 +121,10 @@ def encode_body(body: bytes, compress_from: int) -> bytes:
 
 
 def decode_body(stored: bytes) -> bytes:
-    """Return the body that `encode_body` was given; raises `ValueError` for what is none."""
+    """Return the body that `encode_body` was given.
+
+    Raises `ValueError` if ``stored`` is no body.
+    """
     if stored[:1] == _PLAIN:
         return stored[1:]
     if stored[:1] != _ZSTD:
@@ -153,7 +164,10 @@ _decode_error: Final = msgspec.msgpack.Decoder(_SharedError).decode
 
 
 def encode_error(error: BaseException) -> bytes:
-    """Return the class, text and plain fields of ``error``; of a class that is not ours, class and text."""
+    """Return the class, text and plain fields of ``error``, encoded.
+
+    If its class is not ours, class and text are all.
+    """
     kind = type(error).__name__
     if _KINDS.get(kind) is not type(error):
         return msgspec.msgpack.encode(_SharedError("WolfError", f"{kind}: {error}"))
@@ -165,7 +179,10 @@ def encode_error(error: BaseException) -> bytes:
 
 
 def decode_error(stored: bytes) -> WolfError:
-    """Return an error like the one that `encode_error` was given; raises `ValueError` for what is none."""
+    """Return an error like the one that `encode_error` was given.
+
+    Raises `ValueError` if ``stored`` is no error.
+    """
     try:
         shared = _decode_error(stored)
     except (msgspec.MsgspecError, UnicodeDecodeError) as broken:

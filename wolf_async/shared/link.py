@@ -1,7 +1,8 @@
 """The connection to the server: batches of scripts, one subscription, and whether both work.
 
-The mutable state is the queue of operations and two facts: *heard*, the subscription is confirmed and answers each
-heartbeat, and *answering*, no operation has failed since the server last answered. The link is up while both hold.
+The mutable state is the queue of operations and two facts: *heard*, the subscription is confirmed
+and answers each heartbeat, and *answering*, no operation has failed since the server last answered.
+The link is up while both hold.
 """
 
 from __future__ import annotations
@@ -61,7 +62,10 @@ class LinkOwner(Protocol):
         ...
 
     async def reconnected(self, epoch: str) -> None:
-        """Mend what may have been missed: the subscription is there again, and this is the epoch."""
+        """Mend what may have been missed, now that the subscription is there again.
+
+        ``epoch`` is the server's.
+        """
         ...
 
     def epoch_is(self, epoch: str, asked: str) -> None:
@@ -83,7 +87,10 @@ class Operation:
         self.reply = reply
 
     def command(self, how: str) -> tuple[Any, ...]:
-        """Return the command, which names the script by hash (``EVALSHA``) or in full (``EVAL``)."""
+        """Return the command.
+
+        ``how`` is ``EVALSHA``, which names the script by its hash, or ``EVAL``, which holds it.
+        """
         name = self.script.sha if how == "EVALSHA" else self.script.text
         return (how, name, 1, self.key, *self.args)
 
@@ -147,7 +154,10 @@ class Link:
     # --- operations ------------------------------------------------------------------------------
 
     def submit(self, script: Script, key: str, *args: Any) -> asyncio.Future[Any]:
-        """Run ``script`` with the others of this tick; the reply is ready in the future, or a `LinkError`."""
+        """Run ``script`` with the others of this tick.
+
+        The future gets the reply, or a `LinkError`.
+        """
         reply: asyncio.Future[Any] = self.loop.create_future()
         reply.add_done_callback(_retrieve)
         if self._closed:
@@ -161,7 +171,10 @@ class Link:
         return reply
 
     async def reply(self, reply: asyncio.Future[Any]) -> Any:
-        """Wait for the reply of `submit`, for the tier's ``timeout`` at most; raises `LinkError`."""
+        """Wait for the reply of `submit`, for the tier's ``timeout`` at most.
+
+        Raises `LinkError`.
+        """
         done, _ = await asyncio.wait((reply,), timeout=self._settings.timeout)
         turns = _GRACE
         while not done and turns and not reply.done():
@@ -332,7 +345,10 @@ class Link:
         return str(epoch, "ascii")
 
     async def _listen(self, pubsub: Any) -> None:
-        """Hand on messages; raises `LinkError` after a heartbeat without any, its own answer included."""
+        """Hand on messages.
+
+        Raises `LinkError` after a heartbeat without any message, its own answer included.
+        """
         while True:
             await pubsub.ping()
             self._ask_epoch()
@@ -393,7 +409,10 @@ class Link:
         return tasks
 
     async def aclose(self) -> None:
-        """Give what is queued one try, of the tier's ``timeout``, and end every task and connection."""
+        """Give what is queued one try, and end every task and connection.
+
+        The try takes the tier's ``timeout`` at most.
+        """
         if self._workers and self.up:
             await asyncio.wait(set(self._workers), timeout=self._settings.timeout)
         await asyncio.wait(self._end())

@@ -1,7 +1,7 @@
 """One cache's side of the tier: take a value or a lease, load, put; and invalidations both ways.
 
-The mutable state is who waits for messages about which account, and this process's own invalidations, which are kept
-for as long as a server restored from a snapshot could undo them.
+The mutable state is who waits for messages about which account, and this process's own
+invalidations, which are kept for as long as a server restored from a snapshot could undo them.
 """
 
 from __future__ import annotations
@@ -143,7 +143,10 @@ class RedisLoads(Generic[K, V]):
         self._knows_epoch = self._closed = False
         self._waiting: dict[bytes, set[asyncio.Event]] = {}
         self._own: dict[bytes, float] = {}
-        """Until when an own invalidation matters, by account, oldest first; of everything under the empty name."""
+        """Until when an own invalidation matters, by account, oldest first.
+
+        The empty name stands for all accounts.
+        """
         self._own_unnamed = -math.inf
         """The same of those that are no longer remembered one by one."""
         self._pending: dict[bytes, asyncio.Future[Any] | None] = {}
@@ -180,7 +183,7 @@ class RedisLoads(Generic[K, V]):
                 del self._waiting[wire]
 
     async def _may_share(self, wire: bytes) -> bool:
-        """Tell whether the tier works, and has heard of this process's invalidations of the account."""
+        """Tell whether the tier works and knows this process's invalidations of the account."""
         is_up = await self.is_up()
         return is_up and await self._has_heard_of(b"") and await self._has_heard_of(wire)
 
@@ -236,7 +239,10 @@ class RedisLoads(Generic[K, V]):
         return Lease(self.names.key(part, wire), wire, secrets.token_hex(8))
 
     async def take(self, lease: Lease, *what: Any) -> Any:
-        """Ask for a value or ``lease``; raises `LinkError`, and a lease that comes too late is given back."""
+        """Ask for a value or ``lease``.
+
+        Raises `LinkError`; a lease that comes too late is given back.
+        """
         reply = self.submit(TAKE, lease.name, lease.token, *what)
         try:
             return await self._enter().reply(reply)
@@ -264,7 +270,10 @@ class RedisLoads(Generic[K, V]):
     def _accept(
         self, asking: Asking[K], asked: float, age: int, jitter: bytes, stored: bytes = b""
     ) -> Loaded[V] | None:
-        """Return the value that was found; ``None`` if it is too old for who has joined, or none at all."""
+        """Return the value that was found.
+
+        Return ``None`` if it is too old for who has joined, or cannot be decoded.
+        """
         sent_at = asked - age / 1e6
         if sent_at <= asking.load.floor:
             return None
@@ -317,7 +326,10 @@ class RedisLoads(Generic[K, V]):
     async def _wait(
         self, asking: Asking[K], asked: float, lease_age: int, left: int, token: bytes
     ) -> None:
-        """Wait for another process's load: for a message, the end of its lease, or a short while."""
+        """Wait for another process's load.
+
+        The wait ends with a message, with the end of its lease, or after a short while.
+        """
         if asking.load.sent_at is None:
             self._count("shared_waits")
         began = asked - lease_age / 1e6
@@ -493,7 +505,10 @@ class RedisLoads(Generic[K, V]):
             self._cache.drop(key)
 
     def announce_pause(self, seconds: float) -> None:
-        """Tell all that the upstream wants no request for so long; nobody is told while the link is down."""
+        """Tell all that the upstream wants no request for so many seconds.
+
+        While the link is down nobody is told.
+        """
         if self._link is not None and self._link.up:
             message = self._sender + str(_milli(seconds)).encode()
             self.submit(PAUSE, self.names.epoch_key, self.names.channel, message)
@@ -509,14 +524,20 @@ class RedisLoads(Generic[K, V]):
     # --- what the link tells ---------------------------------------------------------------------
 
     def changed(self) -> None:
-        """Send what is pending when the link is up; let those who wait load by themselves when it is down."""
+        """Send what is pending when the link has come up.
+
+        When it has gone down, let those who wait load by themselves.
+        """
         if self._enter().up:
             self._send_pending()
         else:
             self._wake_all()
 
     async def reconnected(self, epoch: str) -> None:
-        """Mend what may have been missed: nothing that is held is fresh, and own invalidations are sent again."""
+        """Mend what may have been missed while no message came.
+
+        Nothing that is held counts as fresh, and own invalidations are sent again.
+        """
         self.epoch_is(epoch, self.epoch)
         await self._cache.distrust()
         if self._own_unnamed > self._clock():
@@ -526,7 +547,10 @@ class RedisLoads(Generic[K, V]):
         self._pending.update((wire, None) for wire, until in self._own.items() if until >= now)
 
     def epoch_is(self, epoch: str, asked: str) -> None:
-        """Compare the epoch that was read when ``asked`` was known; another one is a clear that was missed."""
+        """Compare the epoch that was read when ``asked`` was known.
+
+        If it is another one, a clear was missed.
+        """
         knew, self._knows_epoch = self._knows_epoch, True
         if asked != self.epoch or epoch == asked:
             return
@@ -537,7 +561,10 @@ class RedisLoads(Generic[K, V]):
     # --- the ends --------------------------------------------------------------------------------
 
     def _enter(self) -> LinkLike:
-        """Return the link of this process and the running loop; raises `RuntimeError` without a loop."""
+        """Return the link of this process and the running loop.
+
+        Raises `RuntimeError` if no loop runs.
+        """
         link = self._link
         if link is None or not link.is_current:
             self._counts["shared_reconnects"] += 0 if link is None else link.reconnects
@@ -595,7 +622,10 @@ def _is_grant(reply: asyncio.Future[Any]) -> bool:
 
 
 def _is_own(error: Exception) -> bool:
-    """Tell whether ``error`` says something about this process alone: nothing was sent, or the machine ran out."""
+    """Tell whether ``error`` says something about this process alone.
+
+    It does if nothing was sent, or if this machine ran out of something.
+    """
     if isinstance(error, (WolfClosedError, WolfConfigError)):
         return True
     if isinstance(error, WolfError) and error.account is not None and error.attempts == 0:

@@ -1,10 +1,15 @@
 """The steps of the protocol, each one atomic script on one key of the server.
 
-An account is one hash: the value (``v`` body, ``s`` when it was sent, ``r`` its jitter), the lease of the process
-that loads it (``l`` token, ``ls`` start, ``le`` end, ``w`` somebody waits) and the last failure (``f`` error, ``fa``
-when it came, ``fs`` when its lease began, ``fb`` how many in a row said "unwell", ``ft`` token of its lease).
-Times are microseconds of the server's ``TIME``, so no process's clock matters. A message on the channel is one
-letter, the sender's id and the account's key.
+An account is one hash of three parts:
+
+- the value: ``v`` body, ``s`` when it was sent, ``r`` its jitter;
+- the lease of the process that loads it: ``l`` token, ``ls`` start, ``le`` end,
+  ``w`` somebody waits;
+- the last failure: ``f`` error, ``fa`` when it came, ``fs`` when its lease began,
+  ``fb`` how many in a row said "unwell", ``ft`` token of its lease.
+
+Times are microseconds of the server's ``TIME``, so no process's clock matters.
+A message on the channel is one letter, the sender's id and the account's key.
 """
 
 from __future__ import annotations
@@ -128,7 +133,10 @@ end
 return 1
 """,
 )
-"""Give a lease back, as ``release``, or with the failure: ``unwell``, or a ``no`` that drops the value."""
+"""Give a lease back, as ``release`` or with the failure.
+
+A failure is ``unwell``, or a ``no``, which drops the value.
+"""
 
 RENEW: Final = _script(
     "renew",
@@ -179,6 +187,9 @@ redis.call('SET', KEYS[1], epoch)
 return epoch
 """,
 )
-"""Return the namespace's epoch, which is made where there is none; with a channel, try out that one may publish."""
+"""Return the namespace's epoch, which is made where there is none.
+
+With a channel, try out whether one may publish.
+"""
 
 SCRIPTS: Final = (TAKE, PUT, FAIL, RENEW, VOID, CLEAR, PAUSE, HELLO)

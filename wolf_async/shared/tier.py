@@ -32,13 +32,15 @@ _METHODS: Final = ("pipeline", "pubsub", "ping", "get_encoder", "aclose")
 class RedisTier:
     """Share answers and loads with all processes of the same server, base URL and credential.
 
-    ``url`` names the server: ``redis://``, ``rediss://`` (TLS) or ``unix://``. In its place, ``client`` is an asyncio
-    client of redis-py or valkey-py, for a cluster or Sentinel; it is not closed. ``namespace`` keeps apart
-    what would be shared otherwise, and is needed where no fixed token tells whose answers these are.
+    ``url`` names the server: ``redis://``, ``rediss://`` (TLS) or ``unix://``.
+    In its place, ``client`` is an asyncio client of redis-py or valkey-py,
+    for a cluster or Sentinel; it is not closed. ``namespace`` keeps apart what would be
+    shared otherwise, and is needed where no fixed token tells whose answers these are.
 
-    All times are in seconds. ``timeout`` bounds each operation, and ``connect_timeout`` the first load's wait for a
-    connection. After ``lease`` the load of a process that has died is begun by another. Within two
-    ``heartbeat`` a lost connection is noticed. Bodies are compressed from ``compress_from`` bytes on.
+    All times are in seconds. ``timeout`` bounds each operation, and ``connect_timeout``
+    the first load's wait for a connection. After ``lease`` the load of a process that has died
+    is begun by another. Within two ``heartbeat`` a lost connection is noticed.
+    Bodies are compressed from ``compress_from`` bytes on.
     ``max_connections`` is for each process that uses ``url``.
 
     Raises `WolfConfigError` for settings that make no sense, and if the package redis is missing.
@@ -114,11 +116,12 @@ class RedisTier:
         is_unwell: Callable[[BaseException], bool],
         on_pause: Callable[[float], object],
     ) -> RedisTier:
-        """Return this tier for one deployment and credential, which is a token or a provider of tokens.
+        """Return this tier for one deployment and credential.
 
-        ``is_unwell`` tells whether a failure means that the upstream is unwell, in place of the
-        cache's own way to tell; ``on_pause`` is told for how many seconds no request may go when
-        another process got a 429. Raises `WolfConfigError` if there is neither a token nor a namespace.
+        ``token`` is the credential, or a provider of tokens. ``is_unwell`` tells whether
+        a failure means that the upstream is unwell, in place of the cache's own way to tell.
+        ``on_pause`` is told for how many seconds no request may go when another process got a 429.
+        Raises `WolfConfigError` if there is neither a token nor a namespace.
         """
         scoped = copy.copy(self)
         scoped._identity = (base_url, token if isinstance(token, str) else None)  # noqa: SLF001
@@ -159,7 +162,7 @@ class RedisTier:
         return SharedTurns(loads, local, attempt + self._settings.lease)
 
     def announce_pause(self, seconds: float) -> None:
-        """Tell the clients of this credential in other processes that no request may go for so long."""
+        """Tell other processes' clients of this credential to send no request for ``seconds``."""
         loads = None if self._loads is None else self._loads()
         if loads is not None:
             loads.announce_pause(seconds)
@@ -192,7 +195,10 @@ class RedisTier:
 
 
 def _connector(url: str, settings: Settings) -> Callable[[], Any]:
-    """Return what makes a client for the running loop; a url that is none is refused here and now."""
+    """Return what makes a client for the running loop.
+
+    A url that is none is refused here and now.
+    """
     try:
         from redis.asyncio import Redis  # noqa: PLC0415 - who gives a client may have valkey-py alone
         from redis.asyncio.retry import Retry  # noqa: PLC0415
@@ -234,7 +240,10 @@ def _check_client(client: Any) -> None:
 
 
 def _without_password(url: object) -> str:
-    """Return ``url`` without user, password and query; raises `WolfConfigError` for what is none."""
+    """Return ``url`` without user, password and query.
+
+    Raises `WolfConfigError` if it is no url.
+    """
     parts = urlsplit(url) if isinstance(url, str) else None
     if parts is None or parts.scheme not in _SCHEMES:
         came = type(url).__name__ if parts is None else f"{parts.scheme or 'nothing'}://"

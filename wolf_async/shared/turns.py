@@ -89,7 +89,10 @@ class SharedTurn:
                 await woken.wait()
 
     async def still_mine(self) -> bool:
-        """Tell whether nobody else has got the turn; with the tier down, whether nobody here has."""
+        """Tell whether nobody else has got the turn.
+
+        With the tier down, tell whether nobody else in this process has.
+        """
         lease = self._lease
         if lease is not None:
             with suppress(LinkError):
