@@ -384,7 +384,7 @@ async def test_without_a_policy_loads_are_shared_and_nothing_is_kept() -> None:
 
 
 def test_what_is_no_policy_is_refused() -> None:
-    with pytest.raises(WolfConfigError, match="policy must be a CachePolicy or None"):
+    with pytest.raises(WolfConfigError, match="policy must be of type CachePolicy or None"):
         LoadingCache(Upstream(), policy=30)  # type: ignore[arg-type]
     with pytest.raises(WolfConfigError, match="max_bytes needs sizeof"):
         LoadingCache(Upstream(), policy=CachePolicy(max_bytes=1))

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from types import NoneType
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
 from wolf_async.cache.inflight import InFlightLoad, Served, current_load, own_copy
@@ -32,7 +33,7 @@ from wolf_async.cache.store import LONG_AGO, Entry, EntryStore
 from wolf_async.clock import system_clock
 from wolf_async.errors import WolfClosedError, WolfConfigError, WolfConnectionError
 from wolf_async.events import LoadRecord
-from wolf_async.policy import CachePolicy, check_count, check_seconds
+from wolf_async.policy import CachePolicy, check_count, check_seconds, check_type
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable
@@ -97,9 +98,9 @@ class LoadingCache(Generic[K, V]):
     failure means unwell. ``is_shut()`` tells that no load can succeed now: callers without
     ``max_age`` get a stale value that may stand in at once, and no load begins for them. With
     ``marks_sent`` the loader calls `mark_sent` when it sends its request; else a load counts as
-    sent when it begins. ``dispatcher`` is told of loads, waits and
-    evictions; keys are then the ids of accounts. ``shared`` is a tier in which other processes'
-    caches take part, and ``codec`` turns values into bytes for it.
+    sent when it begins. ``dispatcher`` is told of loads, waits and evictions; keys are then the
+    ids of accounts. ``shared`` is a tier in which other processes' caches take part, and ``codec``
+    turns values into bytes for it.
 
     The cache belongs to the event loop of its first load. Used from another one, it raises
     `WolfConfigError` as long as the first is open, and moves over, with its values, once that is
@@ -140,10 +141,7 @@ class LoadingCache(Generic[K, V]):
         shared: Tier | None = None,
         codec: Codec[K, V] | None = None,
     ) -> None:
-        if policy is not None and not isinstance(policy, CachePolicy):
-            raise WolfConfigError(f"policy must be a CachePolicy or None, not {policy!r}")
-        if policy is not None and policy.max_bytes is not None and sizeof is None:
-            raise WolfConfigError("max_bytes needs sizeof, which tells the bytes of a value")
+        _check_policy(policy, sizeof)
         if (shared is None) != (codec is None):
             raise WolfConfigError("shared and codec are given together, or neither of them")
         self._policy = policy
@@ -639,6 +637,14 @@ class LoadingCache(Generic[K, V]):
 
     def __repr__(self) -> str:
         return f"<LoadingCache: {'closed, ' if self._closed else ''}{self.stats()}>"
+
+
+def _check_policy(policy: object, sizeof: object) -> None:
+    if policy is None:
+        return
+    check_type("policy", policy, CachePolicy, NoneType)
+    if cast("CachePolicy", policy).max_bytes is not None and sizeof is None:
+        raise WolfConfigError("max_bytes needs sizeof, which tells the bytes of a value")
 
 
 def check_ended(loop: asyncio.AbstractEventLoop | None) -> None:
