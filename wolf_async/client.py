@@ -320,7 +320,8 @@ class WolfClient:
 
         For up to ``patience`` seconds without an answer the run goes on through an outage: what
         fails by it (no connection, timeout, 5xx, 429) is asked for again, and is no result until
-        it has failed twice while others were answered. 0 makes each failure a result at once.
+        it has failed twice while others were answered. A 429 is about the token and no result: one
+        that lasts longer is raised. 0 makes each failure a result at once.
 
         Raises `WolfConfigError` for arguments that make no sense, and after the results of what
         was under way what says nothing about any account: whatever ``accounts`` raises, an outage
