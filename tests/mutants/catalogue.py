@@ -1070,8 +1070,8 @@ CLIENT: Final = (
     Mutant(
         "clients_strict_calls_may_take_stale_values",
         "client.py",
-        "            return (await self._cache.find(key, max_age).wait(max_age)).value.init",
-        "            return (await self._cache.find(key, max_age).wait(None)).value.init",
+        "(found or self._cache.find(key, max_age)).wait(max_age)",
+        "(found or self._cache.find(key, max_age)).wait(None)",
         "a caller with max_age gets a stale answer when the load fails",
         seen_by="cache/test_state_machine.py",
     ),
