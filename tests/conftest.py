@@ -67,8 +67,8 @@ def new_loop(request: pytest.FixtureRequest) -> Callable[[], asyncio.AbstractEve
     return new_loop_of(request.config)
 
 
-class Grumbles(logging.Handler):
-    """Errors that asyncio logged."""
+class ErrorMessages(logging.Handler):
+    """Keep the text of each error that is logged."""
 
     def __init__(self) -> None:
         super().__init__(logging.ERROR)
@@ -81,12 +81,12 @@ class Grumbles(logging.Handler):
 @pytest.fixture
 def asyncio_errors() -> Iterator[list[str]]:
     """Collect what asyncio logs as an error; fail if any is left when the test ends."""
-    grumbles = Grumbles()
+    errors = ErrorMessages()
     logger = logging.getLogger("asyncio")
-    logger.addHandler(grumbles)
-    yield grumbles.said
-    logger.removeHandler(grumbles)
-    assert not grumbles.said
+    logger.addHandler(errors)
+    yield errors.said
+    logger.removeHandler(errors)
+    assert not errors.said
 
 
 @pytest.fixture

@@ -555,14 +555,14 @@ def test_leaving_ends_every_wait_at_once(fault: Step) -> None:
     virtual_time.run(main())
 
 
-class Weather:
+class FaultSchedule:
     """Faults of all kinds that come and go at random."""
 
     def __init__(self, seed: int, own: dict[str, Step]) -> None:
         self.chance = random.Random(seed)
         self.own = own
         """What becomes of some accounts always."""
-        self.mood: Step | None = None
+        self.fault: Step | None = None
         self.ends = 0.0
 
     def next_fault(self) -> Step | None:
@@ -571,18 +571,18 @@ class Weather:
         if now() > self.ends:
             self.ends = now() + self.chance.uniform(0.2, 4)
             faults = [None, None, respond(503), BUSY, respond(502), disconnect(), delay(3)]
-            self.mood = self.chance.choice(faults)
-        return self.mood or self.chance.choice([None] * 20 + [respond(503)])
+            self.fault = self.chance.choice(faults)
+        return self.fault or self.chance.choice([None] * 20 + [respond(503)])
 
 
-class Storm(Step, frozen=True):
-    weather: Weather
+class RandomFault(Step, frozen=True):
+    schedule: FaultSchedule
 
     async def apply(self, exchange: Exchange) -> None:
-        await asyncio.sleep(self.weather.chance.uniform(0.01, 0.3))
+        await asyncio.sleep(self.schedule.chance.uniform(0.01, 0.3))
         account = exchange.account
         assert account is not None
-        for fault in (self.weather.next_fault(), self.weather.own.get(account.user_id)):
+        for fault in (self.schedule.next_fault(), self.schedule.own.get(account.user_id)):
             if fault is not None and exchange.reply is None and exchange.drop is None:
                 await fault.apply(exchange)
 
@@ -604,7 +604,7 @@ def test_in_a_minute_of_random_faults_every_account_is_answered_or_fails_for_its
                     200: respond(500),
                 }.items()
             }
-            box.always(Storm(Weather(seed, bad)))
+            box.always(RandomFault(FaultSchedule(seed, bad)))
             found, raised = await gathered(wolf, box.users, concurrency=concurrency, patience=120)
             assert raised is None
             assert Counter(result.account.user_id for result in found) == dict.fromkeys(

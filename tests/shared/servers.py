@@ -115,8 +115,8 @@ class Server:
         return int(stats.get(f"cmdstat_{command}", {}).get("calls", 0))
 
 
-class Valve:
-    """A port that leads to a server, and does not while it is closed: what is sent then is lost."""
+class PausableProxy:
+    """A port that leads to a server; what is sent while it is closed is lost."""
 
     def __init__(self, port: int) -> None:
         self._target = port

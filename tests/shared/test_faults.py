@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from shared.servers import Valve, until
+from shared.servers import PausableProxy, until
 from shared.test_processes import USERS, forgotten, serials
 from shared.upstream import TOKEN
 from shared.worker import Failed
@@ -154,18 +154,18 @@ async def test_an_invalidation_while_the_server_is_away_is_heard_when_it_is_back
 async def test_a_partition_heals_with_the_invalidations_of_both_sides(
     own_fleet: Fleet,
 ) -> None:
-    async with Valve(own_fleet.server.port) as valve:
+    async with PausableProxy(own_fleet.server.port) as proxy:
         near = await own_fleet.worker(tier=QUICK)
-        far = await own_fleet.worker(url=f"redis://127.0.0.1:{valve.port}/0", tier=QUICK)
+        far = await own_fleet.worker(url=f"redis://127.0.0.1:{proxy.port}/0", tier=QUICK)
         await asyncio.gather(*(worker.crowd(["u1", "u2"], 1) for worker in (near, far)))
-        valve.close()
+        proxy.close()
         await near.call("invalidate", user="u1")
         await far.call("invalidate", user="u2")
         alone = await far.get("u3")
         assert (await near.get("u3")).serial != alone.serial, "the far one works alone"
         # nothing comes through that would tell it: it notices by itself
         await reconnected(far)
-        valve.open()
+        proxy.open()
         await up(far)
         await until_settled(far)
         before = own_fleet.upstream.calls

@@ -14,7 +14,7 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from shared.servers import Valve
+from shared.servers import PausableProxy
 from shared.worker import Answer, Failed, Worker
 
 if TYPE_CHECKING:
@@ -97,8 +97,8 @@ class Caller:
         assert arrived >= self._invalidated.get(user, 0.0), "an invalidation of its own is undone"
 
 
-async def torment(fleet: Fleet, chance: random.Random, valve: Valve, until: float) -> None:
-    """Do to the server what servers suffer."""
+async def disturb(fleet: Fleet, chance: random.Random, proxy: PausableProxy, until: float) -> None:
+    """Make the server fail in ways in which servers fail, one after the other."""
     server = fleet.server
     while time.monotonic() < until:
         await asyncio.sleep(0.3 + chance.random() * 0.5)
@@ -113,9 +113,9 @@ async def torment(fleet: Fleet, chance: random.Random, valve: Valve, until: floa
             await asyncio.sleep(pause)
             server.go_on()
         elif what == "cut":
-            valve.close()
+            proxy.close()
             await asyncio.sleep(pause)
-            valve.open()
+            proxy.open()
         else:
             await asyncio.to_thread(command, fleet, what)
 
@@ -136,15 +136,15 @@ async def test_whatever_happens_nobody_gets_an_error_or_too_old_an_answer(
     chance = random.Random(SEED)
     own_fleet.upstream.latency = 0.02
     until = time.monotonic() + SECONDS
-    async with Valve(own_fleet.server.port) as valve:
-        urls = [own_fleet.server.url] * 2 + [f"redis://127.0.0.1:{valve.port}/0"] * 2
+    async with PausableProxy(own_fleet.server.port) as proxy:
+        urls = [own_fleet.server.url] * 2 + [f"redis://127.0.0.1:{proxy.port}/0"] * 2
         callers = [Caller(own_fleet, random.Random(chance.random()), url) for url in urls]
         async with asyncio.TaskGroup() as group:
-            group.create_task(torment(own_fleet, chance, valve, until))
+            group.create_task(disturb(own_fleet, chance, proxy, until))
             for caller in callers:
                 group.create_task(caller.run(until))
         seen = sum((caller.seen for caller in callers), Counter[str]())
         print(SEED, dict(seen), own_fleet.upstream.calls, "requests")
         assert seen["answers"] > 20 * SECONDS
-        valve.open()
+        proxy.open()
         await own_fleet.aclose()
