@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from datetime import UTC, datetime, timedelta
+import time
+from datetime import UTC, datetime
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 from urllib.parse import urlsplit
@@ -82,8 +83,12 @@ class CachedAnswer(msgspec.Struct, frozen=True, gc=False):
     """SHA-256 of the body, which is much smaller than the body."""
     body_size: int
     """Bytes of the body."""
-    fetched_at: datetime
-    """As in `Answer`."""
+    fetched_at: float
+    """When its request was sent, in seconds since the epoch."""
+
+    def as_answer(self, age: float, *, is_stale: bool) -> Answer:
+        """Return it for a caller, ``age`` seconds after its request was sent."""
+        return Answer(self.init, datetime.fromtimestamp(self.fetched_at, UTC), age, is_stale)
 
     def sizeof(self) -> int:
         """Estimate the bytes that this answer holds."""
@@ -117,11 +122,10 @@ class AnswerReader:
     ) -> CachedAnswer:
         """Return the answer in ``response``, with the init of ``held`` if their bytes are equal."""
         # by way of the age, since that counts on a clock which nobody sets
-        age = timedelta(seconds=self._clock() - response.sent_at)
-        fetched_at = datetime.now(UTC) - age
+        fetched_at = time.time() - (self._clock() - response.sent_at)
         digest = sha256(response.body).digest() if self._digests else b""
         if held is not None and held.digest == digest:
-            return msgspec.structs.replace(held, fetched_at=fetched_at)
+            return CachedAnswer(held.init, digest, held.body_size, fetched_at)
         init, deviations = parse(response, self.base_url)
         if deviations:
             self._note_repair(account, deviations)

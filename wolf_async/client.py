@@ -247,7 +247,7 @@ class WolfClient:
 
     def _as_answer(self, served: Served[CachedAnswer]) -> Answer:
         age = max(0.0, self._settings.clock() - served.sent_at)
-        return Answer(served.value.init, served.value.fetched_at, age, served.is_stale)
+        return served.value.as_answer(age, is_stale=served.is_stale)
 
     async def raw_task_init(self, user_id: str, sub_user_id: str | None = None) -> RawResponse:
         """Return the response as it came: never an older one than this call; nothing is kept.
