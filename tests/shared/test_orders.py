@@ -654,7 +654,9 @@ async def test_who_leaves_the_queue_for_a_turn_leaves_nothing_behind(world: Worl
     await theirs.release()
 
 
-async def test_with_the_server_away_turns_hold_in_each_process(world: World) -> None:
+async def test_with_the_server_away_turns_hold_in_each_process_and_a_warning_says_so_once(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
     await world.both_up()
     turns = Turns(world.a).turns
     world.a.link.cut()
@@ -667,3 +669,5 @@ async def test_with_the_server_away_turns_hold_in_each_process(world: World) -> 
     await first.release()
     await done(waiting)
     await second.release()
+    told = [record.getMessage() for record in caplog.records]
+    assert told.count("the shared tier is away: others may promise the same lines") == 1

@@ -187,6 +187,10 @@ class RedisLoads(Generic[K, V]):
         is_up = await self.is_up()
         return is_up and await self._has_heard_of(b"") and await self._has_heard_of(wire)
 
+    def warn(self, kind: str, message: str) -> None:
+        """Log a warning, at most once a minute for each kind."""
+        self._log(logging.WARNING, kind, message)
+
     async def is_up(self) -> bool:
         """Tell whether the tier works; the first time, wait for it to connect."""
         link = self._enter()

@@ -82,6 +82,7 @@ class SharedTurn:
                     self._renewing = self._loads.spawn(self._loads.renew(lease, self._seconds))
                     return
                 await self._wait(woken, rest[1] / 1e6)
+        self._loads.warn("turn", "the shared tier is away: others may promise the same lines")
 
     async def _wait(self, woken: asyncio.Event, left: float) -> None:
         with suppress(TimeoutError):
