@@ -509,6 +509,7 @@ class CacheMachine(RuleBasedStateMachine):
         self.at_once: dict[Key, tuple[End, int]] = {}
         """How the next load of a key ends without ever waiting."""
         self._end_seen = False
+        Call.made = 0  # or the same choices would not be the same history
         self.renew(CachePolicy())
 
     @initialize(policy=POLICIES)
