@@ -788,8 +788,8 @@ CACHE: Final = (
     Mutant(
         "closing_forgets_the_queue",
         "cache/loading.py",
-        "        loads = self._running.union(self._queued.values())",
-        "        loads = set(self._running)",
+        "        loads = [*self._running, *self._queued.values()]",
+        "        loads = list(self._running)",
         "callers who wait for the next load wait for ever after closing",
         seen_by="cache/test_cache_closing.py",
     ),
@@ -813,7 +813,7 @@ CACHE: Final = (
     Mutant(
         "never_begun_in_flight",
         "cache/loading.py",
-        "            self._running.discard(load)\n            self._loads -= 1\n",
+        "            self._running.pop(load, None)\n            self._loads -= 1\n",
         "            self._loads -= 1\n",
         "a load that could not be started is counted as in flight for ever",
         seen_by="cache/test_cache_failing.py",
@@ -821,8 +821,8 @@ CACHE: Final = (
     Mutant(
         "never_begun_counted",
         "cache/loading.py",
-        "            self._running.discard(load)\n            self._loads -= 1\n",
-        "            self._running.discard(load)\n",
+        "            self._running.pop(load, None)\n            self._loads -= 1\n",
+        "            self._running.pop(load, None)\n",
         "a load that could not be started is counted",
         seen_by="cache/test_cache_failing.py",
     ),

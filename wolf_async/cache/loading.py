@@ -162,8 +162,8 @@ class LoadingCache(Generic[K, V]):
         """The load of each key that new callers may find."""
         self._queued: dict[K, InFlightLoad[K, V]] = {}
         """The load that starts when the current one of its key ends."""
-        self._running: set[InFlightLoad[K, V]] = set()
-        """All loads whose tasks have not ended; it keeps them alive."""
+        self._running: dict[InFlightLoad[K, V], None] = {}
+        """All loads whose tasks have not ended, in order of begin; it keeps them alive."""
         self._hits = self._stale_hits = self._error_hits = self._misses = self._joined = 0
         self._loads = self._refreshes = self._failures = self._abandoned = self._superseded = 0
         self._shared: SharedLoads[K] | None = None
@@ -342,7 +342,7 @@ class LoadingCache(Generic[K, V]):
             self._enter_loop()
         self._closed = True
         self._store.clear()
-        loads = self._running.union(self._queued.values())
+        loads = [*self._running, *self._queued.values()]
         for load in self._queued.values():
             load.forget_owner()
         self._current.clear()
@@ -555,7 +555,7 @@ class LoadingCache(Generic[K, V]):
 
     def _start(self, load: InFlightLoad[K, V]) -> None:
         self._current[load.key] = load
-        self._running.add(load)
+        self._running[load] = None
         self._loads += 1
         if load.record is not None:
             load.record.start()
@@ -564,7 +564,7 @@ class LoadingCache(Generic[K, V]):
         except BaseException:
             # nobody may join what will never end
             del self._current[load.key]
-            self._running.discard(load)
+            self._running.pop(load, None)
             self._loads -= 1
             raise
 
@@ -597,7 +597,7 @@ class LoadingCache(Generic[K, V]):
 
     def load_done(self, load: InFlightLoad[K, V], task: asyncio.Task[V | Loaded[V]]) -> None:
         """Take in how a load ended: the one place where outcomes enter the cache."""
-        self._running.discard(load)
+        self._running.pop(load, None)
         current = self._current.get(load.key) is load
         if current:
             del self._current[load.key]
