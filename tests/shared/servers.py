@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import shutil
 import signal
 import socket
@@ -20,6 +21,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import pytest
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -52,10 +55,17 @@ def the_binary() -> str:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a port that is free, and stays so until the server has started, and between starts.
+
+    So it is none that the system gives to outgoing connections. A cluster's nodes
+    also need the port 10,000 above, for what they tell each other.
+    """
+    while True:
+        port = random.randrange(10_000, 22_000)
+        with socket.socket() as one, socket.socket() as two, suppress(OSError):
+            one.bind(("127.0.0.1", port))
+            two.bind(("127.0.0.1", port + 10_000))
+            return port
 
 
 async def until(happened: Callable[[], bool], seconds: float = 5.0) -> None:
@@ -79,15 +89,26 @@ class Server:
         command = [the_binary(), "--port", str(self.port), "--bind", "127.0.0.1"]
         command += ["--dir", str(self.folder), "--appendonly", "no", "--save", ""]
         command += [*self._options]
-        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-        with self.client() as client:
+        log = self.folder / "log"
+        with log.open("wb") as output:
+            self._process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+        if not self._comes_up(self._process):
+            self.kill()
+            raise AssertionError(f"the server did not start:\n{log.read_text(errors='replace')}")
+        return self
+
+    def _comes_up(self, process: subprocess.Popen[bytes]) -> bool:
+        # by default it tries again by itself, after ever longer pauses
+        with self.client(retry=Retry(NoBackoff(), 0)) as client:
             for _ in range(500):
-                try:
-                    client.ping()
-                    return self
-                except redis.ConnectionError:
-                    time.sleep(0.01)
-        raise AssertionError("the server did not start")
+                with suppress(redis.ConnectionError):
+                    # or somebody else's server has that port
+                    if client.info("server")["process_id"] == process.pid:
+                        return True
+                if process.poll() is not None:
+                    return False
+                time.sleep(0.01)
+        return False
 
     def client(self, **options: Any) -> Any:
         """Return a blocking client for looking at what the server holds."""
