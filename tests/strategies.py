@@ -5,14 +5,15 @@ The answers are generated from the structs' types, so that a field added there i
 
 from __future__ import annotations
 
-import ast
 import itertools
 import json
 import string
 from datetime import datetime, time, timedelta
+from inspect import isclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
 
+from docstrings import told_fields
 from hypothesis import strategies as st
 from msgspec import inspect
 
@@ -243,22 +244,14 @@ SHANGHAI = timedelta(hours=8)
 
 
 def _undocumented() -> frozenset[tuple[str, str]]:
-    """Return struct and name of all fields that the models' docstrings call not documented."""
-    found: set[tuple[str, str]] = set()
-    for module in (Path(models.__file__).parent).glob("*.py"):
-        for struct in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
-            if not isinstance(struct, ast.ClassDef):
-                continue
-            for field, doc in itertools.pairwise(struct.body):
-                match field, doc:
-                    case (
-                        ast.AnnAssign(target=ast.Name(id=name)),
-                        ast.Expr(value=ast.Constant(value=str(text))),
-                    ) if text.startswith("Not documented"):
-                        found.add((struct.name, name))
-                    case _:
-                        pass
-    return frozenset(found)
+    """Return struct and name of all fields that the structs' docstrings call not documented."""
+    structs = [found for found in map(models.__dict__.get, models.__all__) if isclass(found)]
+    return frozenset(
+        (struct.__name__, field)
+        for struct in structs
+        for field, text in told_fields(struct).items()
+        if text.startswith("not documented")
+    )
 
 
 UNDOCUMENTED = _undocumented()

@@ -68,7 +68,7 @@ class CachePolicy(msgspec.Struct, frozen=True):
     sent (RFC 9111 §4.2.3). The two stale windows both begin where the answer's ttl ends (RFC 5861)
     and are for callers without ``max_age``.
 
-    Args:
+    Attributes:
         ttl: age up to which an answer is fresh. 0 keeps an answer for no longer than the clock
             stands still.
         stale_while_revalidate: for that long past ``ttl`` an answer is returned at once while one
@@ -120,7 +120,7 @@ class RetryPolicy(msgspec.Struct, frozen=True):
     ``backoff`` doubled per attempt ("full jitter"), or the pause that the server asked for with
     ``Retry-After`` (RFC 9110 §10.2.3).
 
-    Args:
+    Attributes:
         attempts: at most so many requests for one answer, and one more where a 401 made the token
             be renewed; 1 never tries again.
         backoff: upper end of the random pause before the second attempt.
@@ -156,7 +156,7 @@ class BreakerPolicy(msgspec.Struct, frozen=True):
     decoded, neither counts nor ends it. While the breaker is open, calls that need a request raise
     `WolfCircuitOpenError` at once.
 
-    Args:
+    Attributes:
         failures: failed requests in a row, of the whole client, that open the breaker.
         pause: seconds after which one request probes; doubled each time a probe fails.
         max_pause: upper end of that pause.
@@ -181,7 +181,7 @@ class Timeouts(msgspec.Struct, frozen=True):
     The error is `WolfTimeoutError`; what the last two bounds end may be tried again, as
     `RetryPolicy` tells.
 
-    Args:
+    Attributes:
         total: for a whole load: waiting for a free place and for the rate limit, all attempts, and
             the pauses between.
         attempt: for one request, from sending to the last byte of the answer.

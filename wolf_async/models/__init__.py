@@ -1,8 +1,11 @@
 """What the API returns and takes, as frozen structs that keep the API's own names.
 
-So the vendor's page is the reference of their fields. What each field of an answer means stands
-beside it in the source, where editors show it; ``help()`` names these with their types, and tells
-all of what a task is made of.
+So the vendor's page 任务初始化 is the reference of their fields, and ``help()`` of each struct says
+what the page says of each of them. Fields that begin with "not documented" have no meaning there;
+an odd value in one of them becomes ``None``. Times of the API carry no zone: Asia/Shanghai fits all
+samples, but nothing states it.
+
+An answer is a `TaskInit`. What a task is made of is a `TaskDraft` with its `TaskExtras`.
 """
 
 from wolf_async.errors import DraftProblem

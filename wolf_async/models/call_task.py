@@ -64,7 +64,7 @@ class TaskDraft(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     the path, for values of another type and for what cannot be written as JSON; `problems` finds
     what else is wrong. What is marked (D) is documented, in the vendor's older table.
 
-    Args:
+    Attributes:
         name: name of the task; nothing says that names are unique. Required (D).
         destination_extension: id of a script group, of any of the three kinds. Required (D).
         dial_time_id: id of a time group. Required (D).

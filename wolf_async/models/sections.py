@@ -53,24 +53,29 @@ class TaskDialTime(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """A time group: the hours of the week in which a task may call (时间组信息).
 
     Its `id` feeds `dial_time_id` (required). Source: the vendor's page, `task_dial_times`.
+
+    What the server leaves out or sends as null is ``None``, and an empty tuple for a list.
+
+    Attributes:
+        id: id of the time group.
+        name: name of the time group.
+        user_id: id of the user (用户id).
+        content: the days of the week with their hours.
+        is_default: whether it is the default. The vendor's page has no label for it.
+        remark: remark on the time group; null in the sample.
+        created_at: when it was created, without a zone.
+        updated_at: when it was last changed, without a zone.
+
     """
 
     id: int
-    """Id of the time group."""
     name: str | None
-    """Name of the time group."""
     user_id: str | None
-    """Id of the user (用户id)."""
     content: tuple[DialTimeDay, ...]
-    """The days of the week with their hours."""
     is_default: bool | None
-    """Whether it is the default. The vendor's page has no label for it."""
     remark: str | None
-    """Remark; null in the sample."""
     created_at: NaiveDatetime | None
-    """When it was created."""
     updated_at: NaiveDatetime | None
-    """When it was last changed."""
 
     def is_open(
         self, at: datetime | None = None, *, zone: str | tzinfo = hours.ZONE, sunday: int = 0
@@ -129,27 +134,35 @@ class DialTimeDay(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """One day of the week in a time group (时间组信息).
 
     It feeds no parameter by itself. Source: the vendor's page, `task_dial_times[].content`.
+
+    What the server leaves out or sends as null is ``None``, and an empty tuple for a list.
+
+    Attributes:
+        week: day of the week, 0 to 6. Most of the vendor's pages have 0 = Sunday … 6 = Saturday;
+            one has 0 = Monday.
+        times: the hours of that day.
+
     """
 
     week: int | None
-    """Day of the week, 0 to 6.
-
-    Most of the vendor's pages have 0 = Sunday … 6 = Saturday; one has 0 = Monday.
-    """
     times: tuple[TimeRange, ...]
-    """The hours of that day."""
 
 
 class TimeRange(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """A span of hours within a day (时间组信息).
 
     It feeds no parameter by itself. Source: the vendor's page, `task_dial_times[].content[].times`.
+
+    What the server leaves out or sends as null is ``None``.
+
+    Attributes:
+        end_time: end, `HH:MM` or `H:MM`; whether it is included is not documented.
+        begin_time: begin, `HH:MM` or `H:MM`.
+
     """
 
     end_time: str | None
-    """End, `HH:MM` or `H:MM`; whether it is included is not documented."""
     begin_time: str | None
-    """Begin, `HH:MM` or `H:MM`."""
 
 
 def _span_of(times: TimeRange) -> hours.Span | None:
@@ -161,27 +174,30 @@ class Line(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
     Its `line_id` feeds `task_extras.line[].id` (older: the id alone), with a `limit` of at most
     `residue`. Source: the vendor's page, `caller_line_list` and `call_in_line_list`.
+
+    What the server leaves out or sends as null is ``None``.
+
+    Attributes:
+        name: not documented; null in the sample. The line's name is `new_line.name`.
+        remark: remark on the line (线路备注).
+        line_id: id of the line (线路id). Not always a valid UUID.
+        belong_user: id of the user it belongs to (所属用户).
+        line_concurrency: calls that the line can carry at once, in total (线路总量并发数).
+        residue: calls at once that are still free on the line (线路剩余可使用并发数).
+        available_at: when the line's allocation ends, without a zone. That is inferred: it equals
+            the deadline on the vendor's line page.
+        new_line: the line itself.
+
     """
 
     name: str | None
-    """Not documented; null in the sample. The line's name is `new_line.name`."""
     remark: str | None
-    """Remark on the line (线路备注)."""
     line_id: str
-    """Id of the line (线路id). Not always a valid UUID."""
     belong_user: str | None
-    """Id of the user it belongs to (所属用户)."""
     line_concurrency: int | None
-    """Calls that the line can carry at once, in total (线路总量并发数)."""
     residue: int | None
-    """Calls at once that are still free on the line (线路剩余可使用并发数)."""
     available_at: NaiveDatetime | None
-    """When the line's allocation ends.
-
-    That is inferred: it equals the deadline on the vendor's line page.
-    """
     new_line: NewLine | None
-    """The line itself."""
 
     def can_carry(
         self,
@@ -243,23 +259,26 @@ class NewLine(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
     It feeds no parameter and has no label. Source: the vendor's page,
     `caller_line_list[].new_line`.
+
+    What the server leaves out or sends as null is ``None``.
+
+    Attributes:
+        name: name of the line (线路名称).
+        type: kind of the line (线路类型): 1 external (外部线路), 2 internal (内部线路).
+        bind_type_str: not documented; `IP` in the sample.
+        type_str: label of `type`, in Chinese.
+        usage: what the line is for (线路用途 1-常规 2-大模型 4-端到端): 1 regular, 2 LLM,
+            4 end-to-end. The values look like bit flags, so that sums are possible.
+        node: the node that serves the line.
+
     """
 
     name: str | None
-    """Name of the line (线路名称)."""
     type: int | None
-    """Kind of the line (线路类型): 1 external (外部线路), 2 internal (内部线路)."""
     bind_type_str: str | None
-    """Not documented; `IP` in the sample."""
     type_str: str | None
-    """Label of `type`, in Chinese."""
     usage: int | None
-    """What the line is for (线路用途 1-常规 2-大模型 4-端到端): 1 regular, 2 LLM, 4 end-to-end.
-
-    The values look like bit flags, so that sums are possible.
-    """
     node: LineNode | None
-    """The node that serves the line."""
 
 
 class LineNode(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -267,10 +286,15 @@ class LineNode(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
     It feeds no parameter and has no section label. Source: the vendor's page,
     `caller_line_list[].new_line.node`.
+
+    What the server leaves out or sends as null is ``None``.
+
+    Attributes:
+        name: name of the node (节点名称).
+
     """
 
     name: str | None
-    """Name of the node (节点名称)."""
 
 
 class OutboundGroup(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -278,88 +302,93 @@ class OutboundGroup(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
     Its `id` feeds `destination_extension` (required; the id of a script group of any of the three
     kinds). Source: the vendor's page, `outbound_group`.
+
+    What the server leaves out or sends as null is ``None``.
+
+    Attributes:
+        id: id of the script group.
+        name: name of the script group.
+        user_id: id of the user (用户id).
+        category_id: not documented, nor is its type; null in the sample.
+        debug: not documented; true in the sample.
+        deleted_at: not documented, nor is its type, taken from `created_at`; null in the sample.
+        created_at: when it was created, without a zone.
+        updated_at: when it was last changed, without a zone.
+        link_word_group_id: not documented, nor is its type; null in the sample.
+        tag_scene_id: not documented, nor is its type; null in the sample.
+        knowledge_id: not documented, nor is its type; null in the sample.
+        exclusive_asr: not documented; `aliYun1` in the sample.
+        exclusive_tts: not documented; `aliyunv2_siyue` in the sample.
+        priority_matching: not documented; 0 in the sample.
+        is_top: not documented; 0 in the sample.
+        nlp_threshold: not documented; 0 in the sample.
+        order_matching: not documented; 0 in the sample.
+        sort: not documented; 0 in the sample.
+        usable: not documented; 0 in the sample.
+        inner: not documented; 0 in the sample.
+        is_sync: not documented; 0 in the sample.
+        speed: not documented, nor is its unit; 50 in the sample.
+        volume: not documented, nor is its unit; 50 in the sample.
+        is_lock: not documented; 0 in the sample.
+        is_train: not documented; 0 in the sample.
+        is_visible: not documented; 1 in the sample.
+        is_edit: not documented; 1 in the sample.
+        is_active: not documented; 1 in the sample.
+        use_type: not documented; 3 in the sample.
+        extension_number: not documented, nor is its type; null in the sample.
+        aim_content: not documented, nor is its type; null in the sample.
+        intention_group_id: not documented; 0 in the sample.
+        tts_extension: not documented, nor is its type; null in the sample.
+        big_model_type: not documented; `local_zhipu-api` in the sample.
+        local_knowledge_base_id: not documented, nor is its type; null in the sample.
+        custom_prompt: not documented, nor is its type; null in the sample.
+        bridge_group_id: not documented, nor is its type; null in the sample.
+        llm_nlp_threshold: not documented; 80 in the sample.
+        llm_scene_id: not documented, nor is its type; null in the sample.
+        default: whether it is the default. The vendor's page has no label for it.
+
     """
 
     id: int
-    """Id of the script group."""
     name: str | None
-    """Name of the script group."""
     user_id: str | None
-    """Id of the user (用户id)."""
     category_id: int | str | None
-    """Not documented, nor is its type; null in the sample."""
     debug: bool | None
-    """Not documented."""
     deleted_at: NaiveDatetime | None
-    """Not documented, nor is its type, taken from `created_at`; null in the sample."""
     created_at: NaiveDatetime | None
-    """When it was created."""
     updated_at: NaiveDatetime | None
-    """When it was last changed."""
     link_word_group_id: int | str | None
-    """Not documented, nor is its type; null in the sample."""
     tag_scene_id: int | str | None
-    """Not documented, nor is its type; null in the sample."""
     knowledge_id: int | str | None
-    """Not documented, nor is its type; null in the sample."""
     exclusive_asr: str | None
-    """Not documented."""
     exclusive_tts: str | None
-    """Not documented."""
     priority_matching: int | None
-    """Not documented."""
     is_top: int | None
-    """Not documented."""
     nlp_threshold: int | None
-    """Not documented."""
     order_matching: int | None
-    """Not documented."""
     sort: int | None
-    """Not documented."""
     usable: int | None
-    """Not documented."""
     inner: int | None
-    """Not documented."""
     is_sync: int | None
-    """Not documented."""
     speed: int | None
-    """Not documented, nor is its unit."""
     volume: int | None
-    """Not documented, nor is its unit."""
     is_lock: int | None
-    """Not documented."""
     is_train: int | None
-    """Not documented."""
     is_visible: int | None
-    """Not documented."""
     is_edit: int | None
-    """Not documented."""
     is_active: int | None
-    """Not documented."""
     use_type: int | None
-    """Not documented."""
     extension_number: int | str | None
-    """Not documented, nor is its type; null in the sample."""
     aim_content: str | None
-    """Not documented, nor is its type; null in the sample."""
     intention_group_id: int | None
-    """Not documented."""
     tts_extension: str | None
-    """Not documented, nor is its type; null in the sample."""
     big_model_type: str | None
-    """Not documented."""
     local_knowledge_base_id: int | str | None
-    """Not documented, nor is its type; null in the sample."""
     custom_prompt: str | None
-    """Not documented, nor is its type; null in the sample."""
     bridge_group_id: int | str | None
-    """Not documented, nor is its type; null in the sample."""
     llm_nlp_threshold: int | None
-    """Not documented."""
     llm_scene_id: int | str | None
-    """Not documented, nor is its type; null in the sample."""
     default: bool | None
-    """Whether it is the default. The vendor's page has no label for it."""
 
 
 class OutboundGroupV2(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -367,18 +396,23 @@ class OutboundGroupV2(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
     Its `id` feeds `destination_extension` (required; the id of a script group of any of the three
     kinds). Source: the vendor's page, `outbound_group_v2`.
+
+    What the server leaves out or sends as null is ``None``, and an empty tuple for a list.
+
+    Attributes:
+        id: id of the script: a string of 18 digits in the sample.
+        name: name of the script.
+        created_at: when it was created, without a zone.
+        updated_at: when it was last changed, without a zone.
+        variable: the script's variables.
+
     """
 
     id: str
-    """Id of the script: a string of 18 digits in the sample."""
     name: str | None
-    """Name of the script."""
     created_at: NaiveDatetime | None
-    """When it was created."""
     updated_at: NaiveDatetime | None
-    """When it was last changed."""
     variable: tuple[Variable, ...]
-    """The script's variables."""
 
     def variables_to_fill(self) -> tuple[Variable, ...]:
         """Return the variables that need a value before the script can call, in order.
@@ -395,22 +429,28 @@ class Variable(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
     It feeds no parameter that is documented. Source: the vendor's page,
     `outbound_group_v2[].variable`.
+
+    What the server leaves out or sends as null is ``None``.
+
+    Attributes:
+        id: id of the variable; above 2^53 in the sample.
+        name: name of the variable.
+        desc: description of the variable; empty in the sample.
+        type: not documented; 1 in the sample.
+        is_save: not documented; false in the sample.
+        is_builtin: not documented; false in the sample.
+        is_fill: not documented; by its name, whether a value has to be filled in; true in the
+            sample.
+
     """
 
     id: int
-    """Id of the variable; above 2^53 in the sample."""
     name: str | None
-    """Name of the variable."""
     desc: str | None
-    """Description; empty in the sample."""
     type: int | None
-    """Not documented."""
     is_save: bool | None
-    """Not documented."""
     is_builtin: bool | None
-    """Not documented."""
     is_fill: bool | None
-    """Not documented; by its name, whether a value has to be filled in."""
 
 
 class BigModelOutboundGroup(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -418,122 +458,151 @@ class BigModelOutboundGroup(msgspec.Struct, frozen=True, gc=False, kw_only=True)
 
     Its `id` feeds `destination_extension` (required; the id of a script group of any of the three
     kinds). Source: the vendor's page, `big_model_outbound_group`.
+
+    What the server leaves out or sends as null is ``None``.
+
+    Attributes:
+        id: id of the script group.
+        name: name of the script group.
+        is_lock: not documented; 0 in the sample.
+        is_active: not documented; 1 in the sample.
+        is_call_in: not documented; 0 in the sample.
+        llm_end_type: not documented; 0 in the sample.
+        created_at: when it was created, without a zone.
+        default: whether it is the default. The vendor's page has no label for it.
+
     """
 
     id: int
-    """Id of the script group."""
     name: str | None
-    """Name of the script group."""
     is_lock: int | None
-    """Not documented."""
     is_active: int | None
-    """Not documented."""
     is_call_in: int | None
-    """Not documented."""
     llm_end_type: int | None
-    """Not documented."""
     created_at: NaiveDatetime | None
-    """When it was created."""
     default: bool | None
-    """Whether it is the default. The vendor's page has no label for it."""
 
 
 class BridgeGroup(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """A group to transfer calls to (转接分组信息).
 
     Its `id` feeds `bridge_group_id`. Source: the vendor's page, `bridge_groups`.
+
+    What the server leaves out or sends as null is ``None``.
+
+    Attributes:
+        id: id of the group.
+        name: name of the group.
+        strategy: how calls are spread over the group: 1 average (平均); other values are not
+            documented.
+        strategy_str: label of `strategy`, in Chinese.
+
     """
 
     id: int
-    """Id of the group."""
     name: str | None
-    """Name of the group."""
     strategy: int | None
-    """How calls are spread over the group: 1 average (平均); other values are not documented."""
     strategy_str: str | None
-    """Label of `strategy`, in Chinese."""
 
 
 class AutoRecycleRule(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """A redial rule (重呼规则).
 
     Its `id` feeds `auto_recycle_rule_id`. Source: the vendor's page, `auto_recycle_rules`.
+
+    What the server leaves out or sends as null is ``None``, and an empty tuple for a list.
+
+    Attributes:
+        id: id of the rule.
+        user_id: id of the user (用户id).
+        name: name of the rule.
+        remark: remark on the rule.
+        status: not documented; true in the sample.
+        created_at: when it was created, without a zone.
+        updated_at: when it was last changed, without a zone.
+        is_default: whether it is the default. The vendor's page has no label for it.
+        type: not documented; 1 in the sample.
+        configs: not documented. Empty in the sample, where it is written `[]`; deeply read-only.
+        details: which outcomes of a call are called again.
+
     """
 
     id: int
-    """Id of the rule."""
     user_id: str | None
-    """Id of the user (用户id)."""
     name: str | None
-    """Name of the rule."""
     remark: str | None
-    """Remark."""
     status: bool | None
-    """Not documented."""
     created_at: NaiveDatetime | None
-    """When it was created."""
     updated_at: NaiveDatetime | None
-    """When it was last changed."""
     is_default: bool | None
-    """Whether it is the default. The vendor's page has no label for it."""
     type: int | None
-    """Not documented."""
     configs: Configs
-    """Not documented. Empty in the sample, where it is written `[]`; deeply read-only."""
     details: tuple[AutoRecycleDetail, ...]
-    """Which outcomes of a call are called again."""
 
 
 class AutoRecycleDetail(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """One outcome of a call in a redial rule (重呼规则).
 
     It feeds no parameter by itself. Source: the vendor's page, `auto_recycle_rules[].details`.
+
+    What the server leaves out or sends as null is ``None``.
+
+    Attributes:
+        rule_id: id of the rule that it belongs to.
+        number_status: outcome of the call: 0 waiting, 1 success, 2 blocked by the carrier,
+            3 rejected, 4 no answer, 5 no such number, 6 powered off (关机), 7 out of service,
+            8 busy, 9 incoming calls restricted, 10 in arrears, 11 blacklisted, 12 blocked by the
+            user.
+        time: not documented, nor is its unit; 0 in the sample.
+        number_status_str: label of `number_status`, in Chinese.
+
     """
 
     rule_id: int | None
-    """Id of the rule that it belongs to."""
     number_status: int | None
-    """Outcome of the call.
-
-    0 waiting, 1 success, 2 blocked by the carrier, 3 rejected, 4 no answer, 5 no such number,
-    6 powered off (关机), 7 out of service, 8 busy, 9 incoming calls restricted, 10 in arrears,
-    11 blacklisted, 12 blocked by the user.
-    """
     time: int | None
-    """Not documented, nor is its unit."""
     number_status_str: str | None
-    """Label of `number_status`, in Chinese."""
 
 
 class Background(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """A background sound (背景音列表).
 
     Its `id` feeds `background_id`. Source: the vendor's page, `background`.
+
+    What the server leaves out or sends as null is ``None``.
+
+    Attributes:
+        id: id of the sound.
+        name: name of the sound.
+        created_at: when it was created, without a zone.
+
     """
 
     id: int
-    """Id of the sound."""
     name: str | None
-    """Name of the sound."""
     created_at: NaiveDatetime | None
-    """When it was created."""
 
 
 class LLMIntentionConfig(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """A quality check by a large language model (大模型质检配置).
 
     Its `id` feeds `llm_intention_id`. Source: the vendor's page, `llm_intention_configs`.
+
+    What the server leaves out or sends as null is ``None``.
+
+    Attributes:
+        id: id of the check.
+        name: name of the check.
+        user_id: id of the user (用户id).
+        llm_type: not documented; 2 in the sample.
+        is_default: whether it is the default, as 0 or 1. The vendor's page has no label for it.
+        created_at: when it was created, without a zone.
+
     """
 
     id: int
-    """Id of the check."""
     name: str | None
-    """Name of the check."""
     user_id: str | None
-    """Id of the user (用户id)."""
     llm_type: int | None
-    """Not documented."""
     is_default: int | None
-    """Whether it is the default, as 0 or 1. The vendor's page has no label for it."""
     created_at: NaiveDatetime | None
-    """When it was created."""

@@ -38,7 +38,7 @@ class TaskLine(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
     Source: the newest sample, `task_extras.line[]`; older servers take the id alone.
 
-    Args:
+    Attributes:
         id: `line_id` of the line.
         limit: calls at once; at most the line's `residue`.
 
@@ -55,7 +55,7 @@ class Holiday(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     the older table gives a format for its times, `YYYY-MM-DD HH:MM`; that of the newest is inferred
     to be the same, and a text with seconds is sent as it is.
 
-    Args:
+    Attributes:
         begin: begin, `YYYY-MM-DD HH:MM`.
         end: end, `YYYY-MM-DD HH:MM`.
 
@@ -71,7 +71,7 @@ class TaskExtras(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     Source: the vendor's older table, and the newest sample for the shapes of lines and holidays.
     Raises `WolfDraftError`, with the path, for values of another type and times of another format.
 
-    Args:
+    Attributes:
         start_time: when the task begins to run, `YYYY-MM-DD HH:MM:SS`.
         stop_time: when the task stops, `YYYY-MM-DD HH:MM:SS`.
         line: the lines and their limits, which add up to `maximumcall`; always sent.

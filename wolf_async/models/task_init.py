@@ -59,35 +59,36 @@ class TaskInit(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
     The vendor's words: 获取新建任务所需要的初始信息.
     A section that the answer lacks is empty. Source: the vendor's page, `data`.
+
+    Attributes:
+        task_dial_times: time groups: when a task may call (时间组信息).
+        caller_line_list: lines for outbound calls (当前用户可使用2.0外呼线路信息).
+        call_in_line_list: lines for inbound calls (当前用户可使用呼入线路信息).
+        max_recycle_limit: not documented; 50 in the sample.
+        outbound_group: regular script groups (常规外呼话术组信息).
+        outbound_group_v2: scripts of version 2.0 (用户2.0话术信息).
+        big_model_outbound_group: script groups for large language models (大模型外呼话术组).
+        bridge_groups: groups to transfer calls to (转接分组信息).
+        auto_recycle_rules: redial rules (重呼规则).
+        end_actions: what a task does afterwards, label by key (2.0任务后续动作): 0 nothing,
+            1 pause the task and release its concurrency. A key, as an int, feeds `end_action`.
+        background: background sounds (背景音列表).
+        llm_intention_configs: quality checks by a large language model (大模型质检配置).
+
     """
 
     task_dial_times: tuple[TaskDialTime, ...] = ()
-    """Time groups: when a task may call (时间组信息)."""
     caller_line_list: tuple[Line, ...] = ()
-    """Lines for outbound calls (当前用户可使用2.0外呼线路信息)."""
     call_in_line_list: tuple[Line, ...] = ()
-    """Lines for inbound calls (当前用户可使用呼入线路信息)."""
     max_recycle_limit: int | None = None
-    """Not documented."""
     outbound_group: tuple[OutboundGroup, ...] = ()
-    """Regular script groups (常规外呼话术组信息)."""
     outbound_group_v2: tuple[OutboundGroupV2, ...] = ()
-    """Scripts of version 2.0 (用户2.0话术信息)."""
     big_model_outbound_group: tuple[BigModelOutboundGroup, ...] = ()
-    """Script groups for large language models (大模型外呼话术组)."""
     bridge_groups: tuple[BridgeGroup, ...] = ()
-    """Groups to transfer calls to (转接分组信息)."""
     auto_recycle_rules: tuple[AutoRecycleRule, ...] = ()
-    """Redial rules (重呼规则)."""
     end_actions: EndActions = _NO_ACTIONS
-    """What a task does afterwards, label by key (2.0任务后续动作).
-
-    0 nothing, 1 pause the task and release its concurrency. A key, as an int, feeds `end_action`.
-    """
     background: tuple[Background, ...] = ()
-    """Background sounds (背景音列表)."""
     llm_intention_configs: tuple[LLMIntentionConfig, ...] = ()
-    """Quality checks by a large language model (大模型质检配置)."""
 
     def lines_for(
         self,
