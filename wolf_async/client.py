@@ -71,17 +71,21 @@ class WolfClient:
         retry: which failures are tried again.
         breaker: when to stop sending; ``None`` sends requests however many have failed.
         timeouts: how long requests may take, in seconds.
-        max_concurrency: so many requests at most are under way at once.
-        rate_limit: requests per second, or a pair of that and how many may be sent in one burst.
-        session: an aiohttp session to use; it is not closed.
+        max_concurrency: at most so many requests are under way at once.
+        rate_limit: at most so many requests per second, or a pair of that and how many of them may
+            be sent in one burst; ``None`` sets no bound.
+        session: an aiohttp session to use, which is not closed; ``None`` makes one.
         allow_http: whether plain http is permitted to hosts other than loopback.
-        ssl: a context for TLS in place of the default one.
+        ssl: a context for TLS; ``None`` is aiohttp's default, which checks certificates.
         trust_env: whether the proxy is taken from the environment as curl does, read once;
             ``.netrc`` is never read.
-        proxy: the URL of one to use instead.
-        max_body: most bytes of a response, after decompression.
-        clock: gives seconds for the ages of answers.
-        shared: a `wolf_async.shared.RedisTier`, by which processes share answers and requests.
+        proxy: the URL of a proxy to use in place of the environment's; ``None`` leaves that to
+            ``trust_env``.
+        max_body: most bytes of a response, after decompression; a larger one is an error.
+        clock: a function that gives seconds, for the ages of answers alone; tests pass a
+            `wolf_async.testing.FakeClock`.
+        shared: a `wolf_async.shared.RedisTier`, by which processes share answers and requests;
+            ``None`` shares within this client alone.
         listeners: functions that take an event of `wolf_async.events`.
 
     Raises `WolfConfigError` for settings that make no sense.
@@ -204,16 +208,20 @@ class WolfClient:
     ) -> TaskInit:
         """Return what the account can build a call task from.
 
-        ``user_id`` is the main account; with ``sub_user_id`` the question is about that
-        sub-account. With ``max_age`` (seconds) the answer was at most that old when this call
-        began; 0 always asks the upstream.
+        Args:
+            user_id: id of the main account.
+            sub_user_id: id of the sub-account that the question is about; ``None`` asks about the
+                main account itself.
+            max_age: seconds that the answer was old at most when this call began; 0 always asks
+                the upstream. ``None`` takes what the client's `CachePolicy` calls good enough.
 
         Raises `WolfAPIError` or a subclass if the server said no; `WolfConnectionError`,
         `WolfTimeoutError` or `WolfDecodeError` if there was no usable answer; `WolfConfigError`
-        for an id that cannot be one; and `WolfClosedError` if the client is closed or gets closed
-        meanwhile.
+        for an id or a ``max_age`` that cannot be one; and `WolfClosedError` if the client is
+        closed or gets closed meanwhile.
 
         Source: the vendor's page 任务初始化.
+
         """
         # what is held or in flight by plain calls first: its ids were checked when it began
         if max_age is None:
@@ -235,8 +243,8 @@ class WolfClient:
     ) -> Answer:
         """Return what `task_init` returns, with when it was asked for and whether it is stale.
 
-        Arguments and errors are those of `task_init`; it never costs a request more. `Answer` has
-        an example.
+        ``user_id``, ``sub_user_id`` and ``max_age`` are as in `task_init`. It never costs a request
+        more, and raises as `task_init` does. `Answer` has an example.
         """
         key = check_ids(user_id, sub_user_id)
         try:
@@ -252,8 +260,8 @@ class WolfClient:
     async def raw_task_init(self, user_id: str, sub_user_id: str | None = None) -> RawResponse:
         """Return the response as it came: never an older one than this call; nothing is kept.
 
-        Raises as `task_init`, but returns a response that is no refusal even if it cannot be
-        decoded.
+        ``user_id`` and ``sub_user_id`` are as in `task_init`. Raises as that does, but a response
+        that is no refusal is returned even if it cannot be decoded.
         """
         key = check_ids(user_id, sub_user_id)
         try:
@@ -272,10 +280,18 @@ class WolfClient:
     ) -> TaskInit | None:
         """Return the answer that is held, if it is fresh or within ``stale_while_revalidate``.
 
-        Never asks the upstream, never suspends, and counts nothing. With ``max_age`` (seconds)
-        only a fresh answer of at most that age; with ``stale`` also one within ``stale_if_error``,
-        for who gives up early and takes the old. Raises `WolfConfigError` for an id that cannot be
-        one.
+        Never asks the upstream, never suspends, and counts nothing. ``None`` means that no such
+        answer is held.
+
+        Args:
+            user_id: id of the main account.
+            sub_user_id: id of the sub-account, if it is about one.
+            max_age: seconds that the answer is old at most; with it, only a fresh answer counts.
+            stale: whether an answer within ``stale_if_error`` counts too, for callers who would
+                rather have an old answer than wait.
+
+        Raises `WolfConfigError` for an id or a ``max_age`` that cannot be one.
+
         """
         answer = self._cache.peek((user_id, sub_user_id), max_age=max_age, stale=stale)
         if answer is None:
@@ -286,8 +302,9 @@ class WolfClient:
     def invalidate(self, user_id: str, sub_user_id: str | None = None) -> bool:
         """Forget the account's answer; a request under way serves only those who wait for it.
 
-        Returns whether there was anything to forget. Raises `WolfConfigError` for an id that
-        cannot be one.
+        ``user_id`` and ``sub_user_id`` are as in `task_init`; the answers of other accounts stay,
+        those of the same main account too. Returns whether there was anything to forget. Raises
+        `WolfConfigError` for an id that cannot be one.
         """
         return self._cache.invalidate(check_ids(user_id, sub_user_id))
 
@@ -312,22 +329,28 @@ class WolfClient:
     ) -> AsyncGenerator[AccountResult, None]:
         """Yield a result for each of any number of accounts, as it completes.
 
-        ``accounts`` is an iterable or an asynchronous one, of accounts, pairs of ids, or ids of
-        main accounts; it is read as results are taken, and never held. At most ``concurrency``
-        accounts (nine tenths of ``max_concurrency`` by default) are asked for at once. ``max_age``
-        is that of `task_init`. Accounts that are named twice share what can be shared. Leaving
-        early ends everything that was begun; use `contextlib.aclosing` to have that happen at once.
+        Args:
+            accounts: an iterable or an asynchronous one, of accounts, pairs of ids, or ids of main
+                accounts; it is read as results are taken, and never held.
+            concurrency: at most so many accounts are asked for at once; ``None`` is nine tenths of
+                ``max_concurrency``.
+            max_age: as in `task_init`, in seconds.
+            patience: seconds that the run waits through an outage without an answer; 0 makes each
+                failure a result at once.
 
-        For up to ``patience`` seconds without an answer the run goes on through an outage: what
-        fails by it (no connection, timeout, 5xx, 429) is asked for again, and is no result until
-        it has failed twice while others were answered. A 429 is about the token and no result: one
-        that lasts longer is raised. 0 makes each failure a result at once.
+        Accounts that are named twice share what can be shared. Leaving early ends everything that
+        was begun; use `contextlib.aclosing` to have that happen at once.
+
+        While an outage lasts, what fails by it (no connection, timeout, 5xx, 429) is asked for
+        again, and is no result until it has failed twice while others were answered. A 429 is about
+        the token and no result: one that lasts longer than the patience is raised.
 
         Raises `WolfConfigError` for arguments that make no sense, and after the results of what
         was under way what says nothing about any account: whatever ``accounts`` raises, an outage
         that outlasts the patience, `WolfAuthError` if the token is refused, `WolfEndpointError` if
         three accounts get it before one succeeds, and `WolfClosedError` if the client is or gets
         closed. All else is in the results. `AccountResult` has an example.
+
         """
         check_accounts(accounts)
         if concurrency is not None:
@@ -356,13 +379,15 @@ class WolfClient:
     ) -> AsyncGenerator[TaskInit, None]:
         """Yield the account's answer now, and then each that differs, asking ``every`` seconds.
 
-        An answer that equals the one before is no change. However many watch one account with the
-        same period, one request a period serves them all, as long as an answer stays fresh for
-        half of that (`CachePolicy`'s ``ttl``).
+        ``user_id`` and ``sub_user_id`` are as in `task_init`; ``every`` is above 0. An answer that
+        equals the one before is no change. However many watch one account with the same period, one
+        request a period serves them all, as long as an answer stays fresh for half of that
+        (`CachePolicy`'s ``ttl``).
 
         While the upstream is unwell the watch goes on with the last answer, as long as that is
         within the policy's stale windows; after that, and at once if the server says no, it raises
-        as `task_init` does.
+        as `task_init` does. Raises `WolfConfigError` for arguments that make no sense.
+        `watch_many` also tells the age of each answer, and goes on after errors.
         """
         key = check_ids(user_id, sub_user_id)
         check_seconds("every", every, above=True, finite=True)
@@ -391,8 +416,15 @@ class WolfClient:
 
         The draft is checked against an answer that is asked for when its turn has come, so that the
         tasks of one client never promise more than what is free of a line together. That rests on
-        the server taking concurrency off when it creates, which is inferred. ``check=False`` leaves
-        out asking and checking, not the turn. The account's answer is forgotten afterwards.
+        the server taking concurrency off when it creates, which is inferred. The account's answer
+        is forgotten afterwards.
+
+        Args:
+            user_id: id of the main account.
+            sub_user_id: id of the sub-account that the task is for; ``None`` is the main account
+                itself.
+            draft: what to create; `TaskInit.draft` builds one.
+            check: ``False`` leaves out asking and checking, not the turn.
 
         The request is sent once, on a connection of its own; again only after a 401 or 429, which
         say that nothing was created. Once it is out it has the time of an attempt. A caller who is
@@ -401,10 +433,12 @@ class WolfClient:
 
         Raises `WolfDraftError` with nothing sent if the draft has errors; `WolfUncertainError` if
         the task may or may not have been created; `WolfAPIError` or a subclass if the server said
-        no, and then nothing was created; and else as `task_init`, with nothing sent.
+        no, and then nothing was created; `WolfConfigError` for arguments that make no sense; and
+        else as `task_init`, with nothing sent.
 
         Source: the vendor's table for POST /agent-api/new/user/{user_id}/task. `CreatedTask` has an
         example.
+
         """
         check_type("check", check, bool)
         account = Account(*check_ids(user_id, sub_user_id))
@@ -415,15 +449,20 @@ class WolfClient:
     ) -> AsyncGenerator[AccountUpdate, None]:
         """Yield the first answer or error of each account, then each change of it.
 
-        ``accounts`` is an iterable of accounts, pairs of ids, or ids of main accounts. Each is
-        asked for once in ``every`` seconds, the first time at once and then spread evenly.
+        Args:
+            accounts: an iterable of accounts, pairs of ids, or ids of main accounts.
+            every: seconds in which each is asked for once, the first time at once and then spread
+                evenly.
+            unchanged: whether each confirmation is yielded too.
+
         Whoever reads slowly gets only the newest update of each account. An answer that becomes
         stale, or is so no longer, has changed; an error is the same one if class, status, code and
-        message are. ``unchanged=True`` also yields each confirmation.
+        message are.
 
         It goes on after errors: while an answer is within the policy's stale windows, that stands
         in for the error, marked as stale. Raises `WolfConfigError` for arguments that make no
         sense, and `WolfClosedError` when the client is closed. `AccountUpdate` has an example.
+
         """
         check_seconds("every", every, above=True, finite=True)
         return watch_many(
@@ -445,7 +484,7 @@ class WolfClient:
             return self._as_answer(stale)
 
     def stats(self) -> ClientStats:
-        """Return what this client has done since it was made."""
+        """Return what this client has done since it was made; `ClientStats` tells each count."""
         return ClientStats(
             **msgspec.structs.asdict(self._cache.stats()),
             requests=self._sender.requests,
