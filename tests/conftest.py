@@ -11,6 +11,7 @@ import gc
 import inspect
 import logging
 import os
+import signal
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -65,6 +66,28 @@ def pytest_asyncio_loop_factories(
 def new_loop(request: pytest.FixtureRequest) -> Callable[[], asyncio.AbstractEventLoop]:
     """Make event loops of the chosen kind, for tests that run their own."""
     return new_loop_of(request.config)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def children_as_from_a_shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Give the processes that tests start what they have in a terminal, wherever the suite runs.
+
+    Under ``nohup`` and in a script's background, signals are ignored, and whoever is started
+    there ignores them as well. A handler that does nothing ignores them for this process alone.
+    And where Python must not write beside the source, what is compiled is kept for the suite.
+    """
+    names = ("SIGINT", "SIGHUP")
+    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    ignored = [number for number in numbers if signal.getsignal(number) is signal.SIG_IGN]
+    for number in ignored:
+        signal.signal(number, lambda *_: None)
+    with pytest.MonkeyPatch.context() as patch:
+        if os.environ.get("PYTHONDONTWRITEBYTECODE"):
+            patch.delenv("PYTHONDONTWRITEBYTECODE")
+            patch.setenv("PYTHONPYCACHEPREFIX", str(tmp_path_factory.mktemp("compiled")))
+        yield
+    for number in ignored:
+        signal.signal(number, signal.SIG_IGN)
 
 
 class ErrorMessages(logging.Handler):

@@ -19,9 +19,10 @@ __all__ = ["Look", "needs_chromium", "open_browser"]
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 CHROMIUM = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
-# without the second line Chromium asks the network for things of its own
+# without the last two lines Chromium asks the network for things of its own
 FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run")
 QUIET = ("--disable-background-networking", "--disable-component-update", "--disable-sync")
+ALONE = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
 REASON = (
     "playwright is not installed"
     if find_spec("playwright") is None
@@ -39,7 +40,7 @@ async def open_browser() -> AsyncGenerator[Browser]:
 
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(
-            executable_path=CHROMIUM, args=[*FLAGS, *QUIET], timeout=60_000
+            executable_path=CHROMIUM, args=[*FLAGS, *QUIET, ALONE], timeout=60_000
         )
         try:
             yield browser
