@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
+import ast
+import asyncio
 import doctest
 import importlib
 import inspect
 import pkgutil
 import re
+import textwrap
+from datetime import datetime
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
+from docstrings import told_fields
 from shared.servers import Server
 
 import wolf_async
+from wolf_async import Account, CachePolicy, TaskInit, WolfClient
+from wolf_async.cache import LoadingCache
+from wolf_async.dashboard import make_app
+from wolf_async.models import dec_hook
+from wolf_async.otel import instrument
+from wolf_async.shared import RedisTier
+from wolf_async.testing import FakeClock, Sandbox, drip, quirks, respond, synthetic_task_init
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
     from types import ModuleType
 
@@ -40,6 +54,8 @@ WITH_EXAMPLE = {
     "LoadingCache",
     "RedisTier",
     "Sandbox",
+    "EndActions",
+    "TaskDialTime.is_open",
     "TaskDraft.problems",
     "TaskInit.allocate",
     "TaskInit.draft",
@@ -81,6 +97,12 @@ METHODS = {
     and any(
         attribute in vars(base) for base in cls.__mro__ if base.__module__.startswith("wolf_async")
     )
+}
+TOLD_METHODS = {
+    name: found
+    for name, found in METHODS.items()
+    # those that a read-only dict refuses take anything
+    if inspect.isfunction(found) and found.__name__ != "_read_only"
 }
 EXAMPLES = [
     found
@@ -136,21 +158,131 @@ def test_each_public_function_is_told_in_the_imperative(name: str) -> None:
 
 @pytest.mark.parametrize("name", CLASSES)
 def test_help_tells_each_field(name: str) -> None:
-    told = re.findall(r"^ {4}(\w+): .", inspect.getdoc(CLASSES[name]) or "", re.MULTILINE)
-    assert [field for field in fields_of(CLASSES[name]) if field not in told] == []
+    fields = [each for each in inspect.get_annotations(CLASSES[name]) if not each.startswith("_")]
+    assert [field for field in fields if field not in told_fields(CLASSES[name])] == []
 
 
-# msgspec, not a reader, passes the arguments of dec_hook
-@pytest.mark.parametrize("name", [*MADE, *sorted(FUNCTIONS.keys() - {"dec_hook"})])
+@pytest.mark.parametrize("name", CLASSES)
+def test_help_tells_each_attribute_that_is_set_when_an_object_is_made(name: str) -> None:
+    words = set(re.findall(r"\w+", inspect.getdoc(CLASSES[name]) or ""))
+    assert [each for each in attributes_set(CLASSES[name]) if each not in words] == []
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_no_meaning_of_a_field_stands_where_help_does_not_show_it(name: str) -> None:
+    assert [
+        ast.unparse(field)
+        for field, below in pairwise(source_of(CLASSES[name]).body)
+        if isinstance(field, ast.AnnAssign) and is_text(below)
+    ] == []
+
+
+@pytest.mark.parametrize("name", [*MADE, *FUNCTIONS, *TOLD_METHODS])
 def test_help_names_each_argument(name: str) -> None:
-    found = (MADE | FUNCTIONS)[name]
+    found = (MADE | FUNCTIONS | TOLD_METHODS)[name]
     doc = inspect.getdoc(found) or ""
-    names = inspect.signature(found).parameters
+    names = inspect.signature(found).parameters.keys() - {"self"}
     assert [each for each in names if not re.search(rf"\b{each}\b", doc)] == []
 
 
-def fields_of(cls: type) -> list[str]:
-    """Name what a class declares; an answer's fields have docstrings, and a test of their own."""
-    if cls.__module__ in ("wolf_async.models.sections", "wolf_async.models.task_init"):
-        return []
-    return [field for field in inspect.get_annotations(cls) if not field.startswith("_")]
+INIT = msgspec.convert(synthetic_task_init(0, Account("u"), lines=3), TaskInit, dec_hook=dec_hook)
+LINE, GROUP, ACTIONS = INIT.caller_line_list[0], INIT.task_dial_times[0], INIT.end_actions
+DRAFT = INIT.draft(
+    name="n",
+    script=INIT.outbound_group_v2[0],
+    calls=1,
+    start=datetime(2026, 3, 2, 9),
+    stop=datetime(2026, 3, 3, 9),
+    at=datetime(2026, 3, 1),
+)
+BOX, WOLF = Sandbox(), WolfClient("token")
+CACHE: LoadingCache[Any, Any] = LoadingCache(asyncio.sleep)
+NO: Any = object()
+"""What is of no type that anybody asks for."""
+WRONG: list[tuple[str, Callable[[], object]]] = [
+    ("BreakerPolicy", lambda: wolf_async.BreakerPolicy(failures=0)),
+    ("CachePolicy", lambda: CachePolicy(ttl=-1)),
+    ("EndActions.keys_of", lambda: ACTIONS.keys_of(NO)),
+    ("EndActions.label_of", lambda: ACTIONS.label_of(NO)),
+    ("FakeClock.advance", lambda: FakeClock().advance(-1)),
+    ("Line.can_carry", lambda: LINE.can_carry(0)),
+    ("LoadingCache", lambda: LoadingCache(NO, policy=NO)),
+    ("LoadingCache.get", lambda: CACHE.get([])),
+    ("LoadingCache.held", lambda: CACHE.held([])),
+    ("LoadingCache.invalidate", lambda: CACHE.invalidate([])),
+    ("LoadingCache.peek", lambda: CACHE.peek("a", max_age=-1)),
+    ("RedisTier", RedisTier),
+    ("RedisTier.bind", lambda: RedisTier("redis://localhost").bind(CACHE, NO, NO)),
+    ("RetryPolicy", lambda: wolf_async.RetryPolicy(attempts=0)),
+    ("Sandbox", lambda: Sandbox(accounts=-1)),
+    ("Sandbox.always", BOX.always),
+    ("Sandbox.data_for", lambda: BOX.data_for("nobody")),
+    ("Sandbox.fault_every", lambda: BOX.fault_every(0, respond())),
+    ("Sandbox.body_for", lambda: BOX.body_for("nobody")),
+    ("Sandbox.set_data", lambda: BOX.set_data("nobody", {})),
+    ("Sandbox.wait_for_calls", lambda: BOX.wait_for_calls(1, timeout=0)),
+    ("TaskDialTime.is_open", lambda: GROUP.is_open(sunday=7)),
+    ("TaskDraft", lambda: msgspec.structs.replace(DRAFT, maximumcall=NO)),
+    ("TaskDraft.problems", lambda: DRAFT.problems(NO)),
+    ("TaskExtras", lambda: wolf_async.TaskExtras(start_time="9", stop_time="10")),
+    ("TaskInit.allocate", lambda: INIT.allocate(0)),
+    ("TaskInit.allocate", lambda: INIT.allocate(10**6)),
+    ("TaskInit.by_id", lambda: INIT.by_id((), NO)),
+    ("TaskInit.by_name", lambda: INIT.by_name((), NO)),
+    ("Timeouts", lambda: wolf_async.Timeouts(total=0)),
+    ("WolfClient", lambda: WolfClient("token", max_concurrency=0)),
+    ("WolfClient.create_task", lambda: WOLF.create_task("u", draft=NO)),
+    ("WolfClient.invalidate", lambda: WOLF.invalidate("")),
+    ("WolfClient.peek", lambda: WOLF.peek("")),
+    ("WolfClient.task_init", lambda: WOLF.task_init("")),
+    ("WolfClient.task_init_many", lambda: WOLF.task_init_many(NO)),
+    ("WolfClient.watch", lambda: WOLF.watch("u", every=0)),
+    ("WolfClient.watch_many", lambda: WOLF.watch_many(["u"], every=0)),
+    ("dec_hook", lambda: dec_hook(int, 3)),
+    ("dec_hook", lambda: dec_hook(type(ACTIONS), 3)),
+    ("drip", lambda: drip(1, 0)),
+    ("instrument", lambda: instrument(NO)),
+    ("make_app", lambda: make_app(WOLF, [])),
+    ("quirks", quirks),
+    ("respond", lambda: respond(200, NO)),
+]
+
+
+@pytest.mark.parametrize(("name", "call"), WRONG, ids=[name for name, _ in WRONG])
+async def test_help_names_what_a_wrong_argument_raises(
+    name: str, call: Callable[[], object]
+) -> None:
+    with pytest.raises(Exception) as raised:
+        await end(call())
+    assert f"`{raised.type.__name__}`" in (inspect.getdoc((OBJECTS | METHODS)[name]) or "")
+
+
+async def end(result: object) -> None:
+    if inspect.isawaitable(result):
+        await result
+
+
+def source_of(cls: type) -> ast.ClassDef:
+    (found,) = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
+    assert isinstance(found, ast.ClassDef)
+    return found
+
+
+def is_text(node: ast.stmt) -> bool:
+    return (
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+    )
+
+
+def attributes_set(cls: type) -> list[str]:
+    """Name the public attributes that the class's ``__init__`` sets."""
+    made = [each for each in source_of(cls).body if getattr(each, "name", "") == "__init__"]
+    set_there = [
+        node.attr
+        for method in made
+        for node in ast.walk(method)
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)
+    ]
+    return [each for each in set_there if not each.startswith("_")]

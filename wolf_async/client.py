@@ -212,7 +212,7 @@ class WolfClient:
             user_id: id of the main account.
             sub_user_id: id of the sub-account that the question is about; ``None`` asks about the
                 main account itself.
-            max_age: seconds that the answer was old at most when this call began; 0 always asks
+            max_age: the answer was at most so many seconds old when this call began; 0 always asks
                 the upstream. ``None`` takes what the client's `CachePolicy` calls good enough.
 
         Raises `WolfAPIError` or a subclass if the server said no; `WolfConnectionError`,
@@ -286,7 +286,7 @@ class WolfClient:
         Args:
             user_id: id of the main account.
             sub_user_id: id of the sub-account, if it is about one.
-            max_age: seconds that the answer is old at most; with it, only a fresh answer counts.
+            max_age: only a fresh answer counts that is at most so many seconds old.
             stale: whether an answer within ``stale_if_error`` counts too, for callers who would
                 rather have an old answer than wait.
 

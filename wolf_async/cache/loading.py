@@ -90,17 +90,25 @@ def as_loaded(result: V | Loaded[V], sent_at: float) -> Loaded[V]:
 class LoadingCache(Generic[K, V]):
     """A cache that loads what it lacks, once for all who ask.
 
-    ``load(key)`` returns an awaitable of the value, or of `Loaded`. It runs in its own task in an
-    empty context. ``policy=None`` keeps nothing and still shares loads. ``sizeof(value)`` gives
-    bytes, for ``max_bytes``. ``clock`` gives seconds and never goes back. ``is_unwell(error)``
-    tells whether a failed load means that the upstream is unwell, so that a stale value may stand
-    in; otherwise the failure is the upstream's answer, and drops what is held. By default every
-    failure means unwell. ``is_shut()`` tells that no load can succeed now: callers without
-    ``max_age`` get a stale value that may stand in at once, and no load begins for them. With
-    ``marks_sent`` the loader calls `mark_sent` when it sends its request; else a load counts as
-    sent when it begins. ``dispatcher`` is told of loads, waits and evictions; keys are then the
-    ids of accounts. ``shared`` is a tier in which other processes' caches take part, and ``codec``
-    turns values into bytes for it.
+    Callers use `get`, `peek`, `held`, `invalidate`, `clear`, `settled`, `stats` and `aclose`; the
+    other methods are for a client and a shared tier.
+
+    Args:
+        load: ``load(key)`` returns an awaitable of the value, or of `Loaded`. It runs in a task of
+            its own, in an empty context.
+        policy: how long values are kept; ``None`` keeps none and still shares loads.
+        sizeof: ``sizeof(value)`` gives the value's bytes; needed for the policy's ``max_bytes``.
+        clock: gives seconds, and never goes back.
+        is_unwell: ``is_unwell(error)`` tells whether a failed load means that the upstream is
+            unwell, so that a stale value may stand in; otherwise the failure is the upstream's
+            answer, and drops what is held. By default every failure means unwell.
+        dispatcher: is told of loads, waits and evictions; keys are then the ids of accounts.
+        is_shut: ``is_shut()`` tells that no load can succeed now: callers without ``max_age`` get
+            a stale value that may stand in at once, and no load begins for them.
+        marks_sent: whether the loader calls `mark_sent` when it sends its request; else a load
+            counts as sent when it begins.
+        shared: a tier in which other processes' caches take part, as `wolf_async.shared.RedisTier`.
+        codec: turns values into bytes for that tier, and back; given if ``shared`` is.
 
     The cache belongs to the event loop of its first load. Used from another one, it raises
     `WolfConfigError` as long as the first is open, and moves over, with its values, once that is
@@ -125,6 +133,7 @@ class LoadingCache(Generic[K, V]):
     ['A', 'A', 'B']
     A None
     2
+
     """
 
     def __init__(
@@ -177,7 +186,8 @@ class LoadingCache(Generic[K, V]):
     async def get(self, key: K, *, max_age: float | None = None) -> V:
         """Return the value of ``key``, loaded if what is held is not good enough.
 
-        With ``max_age`` (seconds) the value was at most that old when this call began.
+        With ``max_age`` (seconds) the value was at most that old when this call began. ``key`` is
+        anything that can be hashed.
 
         Raises what the load raised, as an error of this caller's own with the shared original as
         ``__cause__``; `WolfClosedError` if the cache is closed or gets closed meanwhile;
@@ -224,7 +234,8 @@ class LoadingCache(Generic[K, V]):
     def find(self, key: K, max_age: float | None = None) -> Served[V] | InFlightLoad[K, V]:
         """Return what serves a caller whom `fresh` did not serve, to be waited for at once.
 
-        It begins the load that is needed. Raises as `get` does.
+        It begins the load that is needed. ``key`` and ``max_age`` are as in `get`, and so is what
+        is raised.
         """
         if max_age is not None:
             check_seconds("max_age", max_age)
@@ -253,7 +264,8 @@ class LoadingCache(Generic[K, V]):
         """Return the value of ``key`` if it is fresh, or within ``stale_while_revalidate``.
 
         Loads nothing and counts nothing. With ``max_age`` (seconds) only a fresh value of at most
-        that age; with ``stale`` also one within ``stale_if_error``.
+        that age; with ``stale`` also one within ``stale_if_error``. Raises `WolfConfigError` for an
+        unhashable ``key``, or a ``max_age`` that is no number from 0.
         """
         if max_age is not None:
             check_seconds("max_age", max_age)
@@ -269,7 +281,8 @@ class LoadingCache(Generic[K, V]):
     def held(self, key: K) -> V | None:
         """Return the value that is held for ``key``, whatever its age.
 
-        For a loader that can tell that nothing changed.
+        For a loader that can tell that nothing changed. Raises `WolfConfigError` for an unhashable
+        key.
         """
         entry = self._store.find(key)
         return None if entry is None else entry.value
@@ -278,7 +291,7 @@ class LoadingCache(Generic[K, V]):
         """Forget ``key``; a load under way serves its waiters, and is neither stored nor joined.
 
         Returns whether there was anything to forget: a value, a remembered failure, or a load under
-        way.
+        way. Raises `WolfConfigError` for an unhashable key.
         """
         if self._shared is not None:
             self._shared.void(key)
@@ -303,7 +316,7 @@ class LoadingCache(Generic[K, V]):
         return self._closed
 
     def stats(self) -> CacheStats:
-        """Return what this cache has done since it was made."""
+        """Return what this cache has done since it was made; `CacheStats` tells each count."""
         return CacheStats(
             hits=self._hits,
             stale_hits=self._stale_hits,
@@ -368,12 +381,12 @@ class LoadingCache(Generic[K, V]):
         return self._clock
 
     def forget(self, key: K) -> bool:
-        """Do as `invalidate`, for an invalidation that came from elsewhere."""
+        """Forget ``key`` as `invalidate` does, for an invalidation that came from elsewhere."""
         held = self._store.find(key) is not None and self._store.discard(key)
         return self._supersede(key) or held
 
     def forget_all(self) -> None:
-        """Do as `clear`, for one that came from elsewhere."""
+        """Forget everything as `clear` does, for an invalidation that came from elsewhere."""
         self._store.clear()
         for key in list(self._current):
             self._supersede(key)
@@ -403,19 +416,23 @@ class LoadingCache(Generic[K, V]):
         )
 
     def has_stand_in(self, key: K) -> bool:
-        """Tell whether a value is held that may still serve somebody."""
+        """Tell whether a value is held for ``key`` that may still serve somebody."""
         entry = self._store.find(key)
         return entry is not None and entry.error is None and entry.has_use(self._clock())
 
     def adopt(self, load: InFlight, key: K, value: V, sent_at: float, jitter: float) -> None:
-        """Hold an older value, which may stand in for ``load`` unless that was superseded."""
+        """Hold an older value, which may stand in for ``load`` unless that was superseded.
+
+        ``value`` is held for ``key``, its age counts from ``sent_at`` (seconds on the cache's
+        clock), and ``jitter`` is as in `Loaded`.
+        """
         held = self._store.find(key)
         newer = held is not None and held.error is None and held.sent_at >= sent_at
         if self._current.get(key) is load and not newer:
             self._store.put(key, self._new_entry(value, sent_at, jitter), self._clock())
 
     def discard(self, load: InFlight, key: K) -> None:
-        """Supersede ``load``: what it brings is too old already to be stored or joined."""
+        """Supersede the ``load`` of ``key``: what it brings is too old to be stored or joined."""
         if self._current.get(key) is load:
             self._supersede(key)
 
@@ -478,7 +495,7 @@ class LoadingCache(Generic[K, V]):
         return Served(entry.value, entry.sent_at, is_stale=True) if stands_in else None
 
     def says_unwell(self, error: BaseException) -> bool:
-        """Tell whether a failed load means that the upstream is unwell, not that it said no."""
+        """Tell whether ``error`` means that the upstream is unwell, not that it said no."""
         try:
             return self._is_unwell(error)
         except Exception as broken:
@@ -587,7 +604,7 @@ class LoadingCache(Generic[K, V]):
         return True
 
     def load_abandoned(self, load: InFlightLoad[K, V]) -> None:
-        """Forget a load whose last waiter has left, before it is cancelled."""
+        """Forget ``load``, whose last waiter has left, before it is cancelled."""
         if self._current.get(load.key) is load:
             del self._current[load.key]
             self._start_queued(load)
@@ -596,7 +613,7 @@ class LoadingCache(Generic[K, V]):
             self._current[load.key].waited_for_by.remove(load)
 
     def load_done(self, load: InFlightLoad[K, V], task: asyncio.Task[V | Loaded[V]]) -> None:
-        """Take in how a load ended: the one place where outcomes enter the cache."""
+        """Take in how ``load`` ended in ``task``: the one place where outcomes enter the cache."""
         self._running.pop(load, None)
         current = self._current.get(load.key) is load
         if current:

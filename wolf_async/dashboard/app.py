@@ -69,13 +69,17 @@ def make_app(
             finally:
                 await runner.cleanup()
 
-    The client stays yours: close it after the application.
+    ``/healthz`` is 503 if the newest question about every account failed, else 200.
 
-    Each account is asked for once in ``every`` seconds, however many browsers look, and not at all
-    once nobody has looked for ``idle`` seconds. ``allowed_hosts`` are the names by which the page
-    may be asked for (the ``Host`` header, with any port); ``None`` checks nothing. With
-    ``password``, all but ``/healthz`` needs it (HTTP Basic, any user name); put TLS in front of
-    that. ``/healthz`` is 503 if the newest question about every account failed, else 200.
+    Args:
+        client: asks for the accounts; it stays yours: close it after the application.
+        accounts: an iterable of accounts, pairs of ids, or ids of main accounts; one at least.
+        every: seconds in which each account is asked for once, however many browsers look.
+        allowed_hosts: the names by which the page may be asked for (the ``Host`` header, with any
+            port); ``None`` checks nothing.
+        password: what all paths but ``/healthz`` need (HTTP Basic, any user name; put TLS in front
+            of that); ``None`` asks for none.
+        idle: seconds after which no account is asked for any more if nobody looks.
 
     Raises `WolfConfigError` for arguments that make no sense.
 
@@ -92,6 +96,7 @@ def make_app(
     ...                 print(health.status, await health.text(), end="")
     >>> asyncio.run(main())
     200 ok
+
     """
     check_seconds("every", every, above=True, finite=True)
     check_seconds("idle", idle, finite=True)

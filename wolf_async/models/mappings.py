@@ -11,25 +11,41 @@ __all__ = ["Configs", "EndActions", "dec_hook"]
 
 
 class EndActions(FrozenDict[str, str]):
-    """Labels by key; read-only."""
+    """What a task does afterwards, label by key; a read-only dict.
+
+    Source: the vendor's page, `end_actions` (2.0任务后续动作).
+
+    >>> from wolf_async.models import EndActions
+    >>> actions = EndActions({"1": "暂停任务释放并发", "0": "无操作"})
+    >>> actions.label_of(0), actions.keys_of("暂停任务释放并发")
+    ('无操作', ('1',))
+
+    """
 
     __slots__ = ()
 
     def label_of(self, key: int | str) -> str | None:
-        """Return the label of a key, or ``None`` without such a key; ``1`` and ``"1"`` are one."""
+        """Return the label of ``key``, or ``None`` without such a key; ``1`` and ``"1"`` are one.
+
+        Raises `WolfConfigError` for a key that is neither an int nor a str.
+        """
         return self.get(id_text(key))
 
     def keys_of(self, label: str) -> tuple[str, ...]:
-        """Return all keys with that label, as they were sent.
+        """Return all keys with that ``label``, as they were sent.
 
-        One of them, as an int, feeds `end_action`.
+        One of them, as an int, feeds `end_action`. Raises `WolfConfigError` for a label that is no
+        str.
         """
         wanted = name_text(label)
         return tuple(key for key, text in self.items() if text == wanted)
 
 
 class Configs(FrozenDict[str, Any]):
-    """Any JSON by key; deeply read-only."""
+    """What a redial rule is set to, any JSON by key; a deeply read-only dict.
+
+    What it means is not documented. Source: the vendor's page, `auto_recycle_rules[].configs`.
+    """
 
     __slots__ = ()
 
@@ -42,8 +58,10 @@ _NO_CONFIGS = Configs()
 def dec_hook(expected: type, obj: Any) -> Any:
     """Decode the read-only mappings: msgspec's `dec_hook` for `TaskInit` and all it holds.
 
-    For answers that you keep yourself, in a database or a file of test data. Raises `TypeError`,
-    which msgspec turns into a `ValidationError` with the field's path.
+    For answers that you keep yourself, in a database or a file of test data. msgspec calls it with
+    the type ``expected`` and the decoded value ``obj``. Raises `TypeError` for another value, which
+    msgspec turns into a `ValidationError` with the field's path, and `NotImplementedError` for
+    another type.
 
     >>> import msgspec
     >>> from wolf_async import TaskInit

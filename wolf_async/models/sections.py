@@ -82,10 +82,14 @@ class TaskDialTime(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     ) -> bool:
         """Return whether a task may call at that moment.
 
-        ``at``: the moment; ``None`` is now, and a datetime without a zone is one of ``zone``.
-        ``zone``: whose wall clock the hours are read by; Asia/Shanghai fits all samples, but
-        nothing states it. ``sunday``: the number that `week` gives to Sunday, 0 on most of the
-        vendor's pages, 6 on the one with 0 = Monday.
+        Args:
+            at: the moment; ``None`` is now, and a datetime without a zone is one of ``zone``.
+            zone: whose wall clock the hours are read by; Asia/Shanghai fits all samples, but
+                nothing states it.
+            sunday: the number that `week` gives to Sunday: 0 on most of the vendor's pages, 6 on
+                the one with 0 = Monday.
+
+        Raises `WolfConfigError` for arguments that make no sense.
 
         Source: the vendor's page, `content`, for the shape of the hours; what `week` means stands
         on other pages of the vendor, which disagree. The rest is inferred:
@@ -99,6 +103,26 @@ class TaskDialTime(msgspec.Struct, frozen=True, gc=False, kw_only=True):
           ``:SS``;
         - spans may overlap, and several entries for one day add up;
         - a day without an entry or without spans is closed, and `week` counts only if it is 0 to 6.
+
+        >>> from datetime import datetime
+        >>> from wolf_async.models import DialTimeDay, TaskDialTime, TimeRange
+        >>> morning = TimeRange(begin_time="09:00", end_time="12:00")
+        >>> group = TaskDialTime(
+        ...     id=1,
+        ...     name="Monday mornings",
+        ...     user_id=None,
+        ...     content=(DialTimeDay(week=1, times=(morning,)),),
+        ...     is_default=True,
+        ...     remark=None,
+        ...     created_at=None,
+        ...     updated_at=None,
+        ... )
+        >>> monday = datetime(2026, 3, 2, 11)
+        >>> group.is_open(monday), group.is_open(monday.replace(hour=12))
+        (True, False)
+        >>> print(group.next_opening(monday.replace(hour=12)))
+        2026-03-09 09:00:00+08:00
+
         """
         return hours.open_at(self._week(sunday), hours.moment_in(zone, at))
 
@@ -109,7 +133,8 @@ class TaskDialTime(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
         An aware datetime of ``zone``, or ``None`` if it does not open within eight days (8 × 24
         hours). Where the zone's clocks are put forward over a begin, that is the moment at which
-        they are. The arguments and what is inferred are those of `is_open`.
+        they are. ``zone``, ``sunday``, what is inferred and what is raised are as in `is_open`,
+        which has an example.
         """
         week, moment = self._week(sunday), hours.moment_in(zone, at)
         return hours.first_moment(week, moment, is_open=True)
@@ -120,7 +145,7 @@ class TaskDialTime(msgspec.Struct, frozen=True, gc=False, kw_only=True):
         """Return the first moment from ``at`` on at which it is closed: ``at`` if it is then.
 
         An aware datetime of ``zone``, or ``None`` if it does not close within eight days (8 × 24
-        hours). The arguments and what is inferred are those of `is_open`.
+        hours). ``zone``, ``sunday``, what is inferred and what is raised are as in `is_open`.
         """
         week, moment = self._week(sunday), hours.moment_in(zone, at)
         return hours.first_moment(week, moment, is_open=False)
@@ -218,9 +243,15 @@ class Line(msgspec.Struct, frozen=True, gc=False, kw_only=True):
           4 end-to-end, ``1 | 2`` either of two. That the values are bit flags is inferred. A line
           of unknown usage is then out.
 
-        ``at``: the moment; ``None`` is now, and a datetime without a zone is one of ``zone``.
-        ``zone``: where `available_at` is read; Asia/Shanghai fits all samples, but nothing states
-        it.
+        Args:
+            n: how many more calls at once, 1 or more.
+            at: the moment; ``None`` is now, and a datetime without a zone is one of ``zone``.
+            usage: what the line has to be for, by the numbers above; ``None`` takes any.
+            zone: where `available_at` is read; Asia/Shanghai fits all samples, but nothing states
+                it.
+
+        Raises `WolfConfigError` for arguments that make no sense.
+
         """
         return bool(carriers((self,), n, at=at, usage=usage, zone=zone))
 

@@ -102,7 +102,8 @@ class TaskInit(msgspec.Struct, frozen=True, gc=False, kw_only=True):
         """Return the lines of which each can carry ``n`` more calls, in the order of the answer.
 
         They come from `caller_line_list`, or with ``inbound`` from `call_in_line_list`.
-        `Line.can_carry` tells what counts, and what the other arguments mean.
+        ``n`` is 1 or more. `Line.can_carry` tells what counts, what ``at``, ``usage`` and ``zone``
+        mean, and what is raised.
         """
         lines = self.call_in_line_list if inbound else self.caller_line_list
         return carriers(lines, n, at=at, usage=usage, zone=zone)
@@ -274,9 +275,10 @@ class TaskInit(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     def by_id(section: Iterable[_ItemT], id: int | str) -> _ItemT | None:
         """Return the first item of a section with that id, or ``None``.
 
-        As in ``init.by_id(init.background, 34)``. The id is `id`, of lines `line_id`. Ids compare
-        as text, ``34`` like ``"34"``, since the vendor's pages have the same id in both types. It
-        also takes the `variable` of a script. `EndActions` has methods of its own.
+        As in ``init.by_id(init.background, 34)``. The ``id`` is `id`, of lines `line_id`. Ids
+        compare as text, ``34`` like ``"34"``, since the vendor's pages have the same id in both
+        types. A ``section`` may also be the `variable` of a script. `EndActions` has methods of its
+        own. Raises `WolfConfigError` for an id that is neither an int nor a str.
         """
         wanted = id_text(id)
         return next((item for item in section if str(_id_of(item)) == wanted), None)
@@ -286,7 +288,8 @@ class TaskInit(msgspec.Struct, frozen=True, gc=False, kw_only=True):
         """Return all items of a section with exactly that name, in order.
 
         As in ``init.by_name(init.background, "超市大厅")``. No page says that names are unique. The
-        name is `name`; of lines it is `new_line.name` (线路名称), or `name` where that is missing.
+        ``name`` is `name`; of lines it is `new_line.name` (线路名称), or `name` where that is
+        missing. Raises `WolfConfigError` for a name that is no str.
         """
         wanted = name_text(name)
         return tuple(item for item in section if _name_of(item) == wanted)

@@ -32,16 +32,24 @@ _METHODS: Final = ("pipeline", "pubsub", "ping", "get_encoder", "aclose")
 class RedisTier:
     """Share answers and loads with all processes of the same server, base URL and credential.
 
-    ``url`` names the server: ``redis://``, ``rediss://`` (TLS) or ``unix://``.
-    In its place, ``client`` is an asyncio client of redis-py or valkey-py,
-    for a cluster or Sentinel; it is not closed. ``namespace`` keeps apart what would be
-    shared otherwise, and is needed where no fixed token tells whose answers these are.
+    All times are in seconds.
 
-    All times are in seconds. ``timeout`` bounds each operation, and ``connect_timeout``
-    the first load's wait for a connection. After ``lease`` the load of a process that has died
-    is begun by another. Within two ``heartbeat`` a lost connection is noticed.
-    Bodies are compressed from ``compress_from`` bytes on.
-    ``max_connections`` is for each process that uses ``url``.
+    Args:
+        url: names the server: ``redis://``, ``rediss://`` (TLS) or ``unix://``.
+        client: in place of ``url``, an asyncio client of redis-py or valkey-py, for a cluster or
+            Sentinel; it is not closed.
+        namespace: keeps apart what would be shared otherwise; needed where no fixed token tells
+            whose answers these are. ``None`` sets none.
+        timeout: bounds each operation on the server; after it a load goes on without the tier.
+        connect_timeout: bounds the first load's wait for a connection.
+        lease: after so long the load of a process that has died is begun by another.
+        heartbeat: within two of these a lost connection is noticed.
+        compress_from: bytes from which on a body is compressed.
+        max_connections: connections of each process that uses ``url``.
+
+    Attributes:
+        where: the server's URL without user and password, or the class of ``client``.
+        connect: gives the client that was given, or a new one for the running loop.
 
     Raises `WolfConfigError` for settings that make no sense, and if the package redis is missing.
 
@@ -65,6 +73,7 @@ class RedisTier:
     0
     1
     1 request
+
     """
 
     def __init__(
@@ -95,9 +104,7 @@ class RedisTier:
         if url is None:
             _check_client(client)
             self.connect: Callable[[], Any] = lambda: client
-            """Return the client that was given, or a new one for the running loop."""
             self.where = type(client).__name__
-            """The server's URL without user and password, or what is known of the client."""
         else:
             self.where = _without_password(url)
             self.connect = _connector(url, self._settings)
@@ -116,7 +123,7 @@ class RedisTier:
         is_unwell: Callable[[BaseException], bool],
         on_pause: Callable[[float], object],
     ) -> RedisTier:
-        """Return this tier for one deployment and credential.
+        """Return this tier for the deployment at ``base_url`` and one credential.
 
         ``token`` is the credential, or a provider of tokens. ``is_unwell`` tells whether
         a failure means that the upstream is unwell, in place of the cache's own way to tell.
@@ -136,7 +143,11 @@ class RedisTier:
         load: Callable[[K], Awaitable[Any]],
         codec: Codec[K, V],
     ) -> RedisLoads[K, V]:
-        """Serve ``cache``, whose loads are made by ``load``; touches no event loop."""
+        """Serve ``cache``, whose loads are made by ``load``; touches no event loop.
+
+        ``codec`` turns the cache's values into bytes, and back. Raises `WolfConfigError` if there
+        is neither a token nor a namespace.
+        """
         loads = RedisLoads(
             cache,
             load,

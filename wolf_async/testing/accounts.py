@@ -150,10 +150,15 @@ def synthetic_task_init(
 ) -> _Json:
     """Make the `data` of a successful answer for an account: a new dict of JSON types only.
 
-    The same arguments, `seed` among them, give an equal dict in every process. `tick` moves
-    `residue` of every line within 0 to `line_concurrency` and nothing else. `lines` is the number
-    of outbound lines (default: 24 to 60, by account), `groups` the number of script groups of each
-    of the three kinds (default: 4 to 10). `lines=800, groups=200` makes a body of about 0.5 MB.
+    Args:
+        seed: the same arguments, this among them, give an equal dict in every process.
+        account: whose answer it is.
+        tick: moves `residue` of every line within 0 to `line_concurrency`, and nothing else.
+        lines: number of outbound lines; ``None`` is 24 to 60, by account.
+        groups: number of script groups of each of the three kinds; ``None`` is 4 to 10.
+
+    ``lines=800, groups=200`` makes a body of about 0.5 MB.
+
     """
     draw = _Draw(f"{seed}/{account.user_id}/{account.sub_user_id}")
     owner = account.sub_user_id or account.user_id

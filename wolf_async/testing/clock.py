@@ -10,6 +10,8 @@ __all__ = ["FakeClock"]
 class FakeClock:
     """Stands in for `time.monotonic`: call it for the time in seconds, move it with `advance`.
 
+    ``start`` is the time in seconds to begin with.
+
     >>> from wolf_async.testing import FakeClock
     >>> clock = FakeClock(start=100)
     >>> clock.advance(2.5)

@@ -91,16 +91,18 @@ class Reply(msgspec.Struct, frozen=True):
 class Exchange:
     """One request on its way through its steps, which change its attributes.
 
-    `account`: whom it is for; ``None`` for another path than those of the API.
-    `reply`: what to answer; ``None`` for what `serve` returns.
-    `serve`: does what was asked and returns what to answer; called if `reply` is still ``None``.
-    `data`: called for the `data` of a success when the answer is made; JSON types, the caller's own
-    copy.
-    `pace`: seconds between chunks and bytes in a chunk, or ``None`` to send the body in one go.
-    `cut`: bytes of the body after which the connection is closed, or ``None`` to send all of it.
-    `drop`: how to end the connection without an answer, ``"close"`` or ``"reset"``, or ``None`` to
-    answer.
-    `hang_up`: whether the connection is closed after a complete answer.
+    Attributes:
+        account: whom it is for; ``None`` for another path than those of the API.
+        reply: what to answer; ``None`` for what `serve` returns.
+        serve: does what was asked and returns what to answer; called if `reply` is still ``None``.
+        data: called for the `data` of a success when the answer is made; JSON types, the caller's
+            own copy.
+        pace: seconds between chunks and bytes in a chunk, or ``None`` to send the body in one go.
+        cut: bytes of the body after which the connection is closed, or ``None`` to send all of it.
+        drop: how to end the connection without an answer, ``"close"`` or ``"reset"``, or ``None``
+            to answer.
+        hang_up: whether the connection is closed after a complete answer.
+
     """
 
     __slots__ = ("account", "cut", "data", "drop", "hang_up", "pace", "reply", "serve")
@@ -123,10 +125,13 @@ class Exchange:
 
 
 class Step(msgspec.Struct, frozen=True):
-    """What is done with one request."""
+    """What is done with one request; a class of your own overrides `apply`.
+
+    ``first + second`` is a step that does both, for the same request.
+    """
 
     async def apply(self, exchange: Exchange) -> None:
-        """Wait, or change the exchange.
+        """Wait, or change ``exchange``, the request on its way.
 
         It may be cancelled: the client left, or the sandbox was closed.
         """
@@ -242,12 +247,12 @@ def unauthorized_reply() -> Reply:
 
 
 def delay(seconds: float) -> Step:
-    """Wait that many seconds of real time, then go on."""
+    """Wait ``seconds`` of real time, then go on."""
     return _Delay(seconds)
 
 
 def hold(gate: asyncio.Event) -> Step:
-    """Wait until the gate is set, then go on."""
+    """Wait until ``gate``, an event of asyncio, is set; then go on."""
     return _Hold(gate)
 
 
@@ -260,7 +265,7 @@ def serve() -> Step:
 
 
 def answer(data: Any = msgspec.UNSET) -> Step:
-    """Answer a success, with that `data` (JSON types) or, without any, the account's own."""
+    """Answer a success, with that ``data`` (JSON types) or, without any, the account's own."""
     return _Answer(data)
 
 
@@ -269,9 +274,9 @@ def respond(
 ) -> Step:
     """Answer anything.
 
-    `status` is the HTTP status. `body` is bytes, a str (sent as UTF-8), or anything else that can
-    be written as JSON. `headers` go out besides the server's own, as in
-    ``respond(429, headers={"Retry-After": "2"})``.
+    ``status`` is the HTTP status. ``body`` is bytes, a str (sent as UTF-8), or anything else that
+    can be written as JSON; `TypeError` is raised for what cannot. ``headers`` go out besides the
+    server's own, as in ``respond(429, headers={"Retry-After": "2"})``.
     """
     if isinstance(body, str):
         body = body.encode()
@@ -282,7 +287,7 @@ def respond(
 def error(code: int = 6007, message: Any = "参数错误", status: int = 200) -> Step:
     """Answer the documented envelope of an error, with an empty array as its `data`.
 
-    `code` and `message` are the envelope's, `status` is the HTTP status.
+    ``code`` and ``message`` are the envelope's, ``status`` is the HTTP status.
     """
     return _Respond(error_reply(code, message, status))
 
@@ -316,12 +321,12 @@ def gzip_garbage() -> Step:
 
 
 def gzip_bomb(size: int) -> Step:
-    """Answer a small gzip body that becomes `size` bytes of white space."""
+    """Answer a small gzip body that becomes ``size`` bytes of white space."""
     return respond(200, _bomb(size), {"Content-Encoding": "gzip"})
 
 
 def disconnect(*, reset: bool = False) -> Step:
-    """Close the connection without an answer; with `reset`, by a TCP reset."""
+    """Close the connection without an answer; with ``reset``, by a TCP reset."""
     return _Disconnect("reset" if reset else "close")
 
 
@@ -336,7 +341,10 @@ def truncate(after_bytes: int) -> Step:
 
 
 def drip(seconds: float, chunk: int = 64) -> Step:
-    """Send the body `chunk` bytes at a time, with so many seconds of real time after each."""
+    """Send the body ``chunk`` bytes at a time, with ``seconds`` of real time after each.
+
+    Raises `ValueError` for a chunk of less than one byte.
+    """
     if chunk < 1:
         raise ValueError(f"a chunk has at least one byte, not {chunk!r}")
     return _Drip(seconds, chunk)

@@ -99,17 +99,26 @@ class Sandbox:
     Use it as an async context manager, or call `start` and `close`. The same seed gives the same
     accounts, the same data and the same token everywhere; only `residue` moves, once per `period`.
 
-    accounts: number of main accounts.  sub_accounts: number of sub-accounts of each.
-    token: what is accepted as the bearer token; made from the seed unless given.
-    host: the address to listen on.
-    port: 0 lets the operating system choose; a restart keeps the port.
-    prefix: a path such as ``/v1`` before ``/agent-api``; `base_url` ends in it. Elsewhere there is
-    a web page that says 404, as a gateway's does.
-    latency: seconds of real time before every answer.
-    clock: seconds, for `Call.at` and for `residue`. With a `FakeClock`, equal time means byte-equal
-    answers.
-    period: seconds of that clock between movements of `residue`.
-    gzip: compress bodies for clients that accept it.
+    Args:
+        accounts: number of main accounts.
+        sub_accounts: number of sub-accounts of each.
+        seed: what all synthetic data are made from.
+        token: what is accepted as the bearer token; ``None`` makes one from the seed.
+        host: the address to listen on.
+        port: 0 lets the operating system choose; a restart keeps the port.
+        prefix: a path such as ``/v1`` before ``/agent-api``; `base_url` ends in it. Elsewhere there
+            is a web page that says 404, as a gateway's does.
+        latency: seconds of real time before every answer.
+        clock: gives seconds, for `Call.at` and for `residue`. With a `FakeClock`, equal time means
+            byte-equal answers.
+        period: seconds of that clock between movements of `residue`.
+        gzip: whether bodies are compressed for clients that accept it.
+
+    Attributes:
+        accounts: all accounts, the main ones first.
+        users: the ids of the main accounts.
+        calls: every request that reached the sandbox, in order of arrival: the live list.
+        concurrency_peak: the highest number of requests that were being served at once.
 
     Raises `ValueError` for settings that make no sense.
 
@@ -133,6 +142,7 @@ class Sandbox:
     [503, 200]
     False
     True
+
     """
 
     def __init__(
@@ -152,13 +162,9 @@ class Sandbox:
     ) -> None:
         _check_settings(accounts, sub_accounts, latency, period, prefix)
         self.accounts: tuple[Account, ...] = synthetic_accounts(seed, accounts, sub_accounts)
-        """All accounts, the main ones first."""
         self.users: tuple[str, ...] = tuple(account.user_id for account in self.accounts[:accounts])
-        """The ids of the main accounts."""
         self.calls: list[Call] = []
-        """Every request that reached the sandbox, in order of arrival: the live list."""
         self.concurrency_peak: int = 0
-        """The highest number of requests that were being served at once."""
         self._seed = seed
         self._token = synthetic_token(seed) if token is None else token
         self._tokens_made = 0
@@ -280,7 +286,7 @@ class Sandbox:
     def body_for(self, account: Account | str) -> bytes:
         """Return the body, with its envelope, that this account would be answered now.
 
-        Raises as `data_for` does.
+        Raises `KeyError` as `data_for` does.
         """
         return self._data.body(self._own(account))
 
