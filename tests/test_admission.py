@@ -41,7 +41,7 @@ def admission() -> Admission:
         breaker=BreakerPolicy(failures=1, pause=1e-9),
         max_concurrency=2,
         rate_limit=None,
-        emit=Dispatcher().emit,
+        dispatcher=Dispatcher(),
     )
 
 

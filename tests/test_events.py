@@ -192,10 +192,10 @@ def test_what_cannot_listen_is_refused(listeners: Any) -> None:
     ids=lambda value: type(value).__name__,
 )
 def test_rare_events_are_logged_whether_anybody_listens_or_not(
-    event: Event, text: str, caplog: pytest.LogCaptureFixture
+    event: RepairEvent | GateEvent | BreakerEvent, text: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    Dispatcher().emit(event)
-    Dispatcher([print]).emit(event)
+    Dispatcher().note(event)
+    Dispatcher([print]).note(event)
     assert [record.levelno for record in caplog.records] == [logging.WARNING] * 2
     assert all(text in record.getMessage() for record in caplog.records)
 

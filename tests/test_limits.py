@@ -22,7 +22,7 @@ class Gates:
     def __init__(self, places: int, rate: RateLimit | None = None) -> None:
         self.loop = asyncio.get_running_loop()
         signal = Signal()
-        throttle = Throttle(RetryPolicy(), Pacer(rate), signal, Dispatcher().emit)
+        throttle = Throttle(RetryPolicy(), Pacer(rate), signal, Dispatcher().note)
         self.limits: Limits[object] = Limits(places, throttle, lambda request: False)
         self.entered: list[tuple[object, float]] = []
 

@@ -98,7 +98,7 @@ class CachedAnswer(msgspec.Struct, frozen=True, gc=False):
 class AnswerReader:
     """Decode responses, and report those that had to be repaired."""
 
-    __slots__ = ("_clock", "_digests", "_dispatcher", "base_url", "repaired")
+    __slots__ = ("_clock", "_digests", "_dispatcher", "base_url")
 
     def __init__(
         self,
@@ -114,8 +114,6 @@ class AnswerReader:
         """What an answer that comes from no such API is told as."""
         self._digests = digests
         """Whether answers are kept, so that an equal one can come."""
-        self.repaired = 0
-        """Answers that were decoded after quirks in them had been put right."""
 
     def read(
         self, account: Account, response: RawResponse, held: CachedAnswer | None
@@ -127,14 +125,10 @@ class AnswerReader:
         if held is not None and held.digest == digest:
             return CachedAnswer(held.init, digest, held.body_size, fetched_at)
         init, deviations = parse(response, self.base_url)
-        if deviations:
-            self._note_repair(account, deviations)
+        for number, (path, found) in enumerate(deviations.items(), 1):
+            event = RepairEvent(account=account, path=path, found=found, number=number)
+            self._dispatcher.note(event)
         return CachedAnswer(init, digest, len(response.body), fetched_at)
-
-    def _note_repair(self, account: Account, deviations: dict[str, str]) -> None:
-        self.repaired += 1
-        for path, found in deviations.items():
-            self._dispatcher.emit(RepairEvent(account=account, path=path, found=found))
 
 
 class AnswerLoader:
@@ -158,11 +152,6 @@ class AnswerLoader:
         self._keeps_body = keeps_body
         """Whether a tier wants the body of each answer."""
         self._base = urlsplit(reader.base_url)
-
-    @property
-    def repaired(self) -> int:
-        """Answers that were decoded after quirks in them had been put right."""
-        return self._reader.repaired
 
     async def load(self, key: Key) -> Loaded[CachedAnswer]:
         """Return the answer for the account ``key``, as the upstream has it now."""

@@ -489,9 +489,9 @@ class WolfClient:
             **msgspec.structs.asdict(self._cache.stats()),
             requests=self._sender.requests,
             retries=self._sender.retries,
-            repaired=self._loader.repaired,
-            throttled=self._sender.admission.throttled,
-            breaker_opened=self._sender.admission.breaker_opened,
+            repaired=self._dispatcher.repaired,
+            throttled=self._dispatcher.throttled,
+            breaker_opened=self._dispatcher.breaker_opened,
         )
 
     async def aclose(self) -> None:

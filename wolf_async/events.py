@@ -3,7 +3,7 @@
 A listener is any callable that takes an event: ``WolfClient(listeners=[print])``. It is called in
 the event loop, in the order in which things end, and has to return soon. One that raises is logged
 once and called on; nothing else notices. Where nobody listens, no event is made, but for the rare
-ones from which the log lines come.
+ones of repairs, gate and breaker, from which their log lines and counts come.
 
 A listener may also have a method ``capture()``. It is called in the caller's own context when a
 call begins or joins a load, and what it returns comes back as ``captured`` in the events of that
@@ -150,12 +150,14 @@ class RepairEvent(msgspec.Struct, frozen=True, kw_only=True):
         path: where it was, as in ``$.data.caller_line_list[].residue``; ``[]`` is any item of a
             list.
         found: what was expected there, and what came.
+        number: 1 for the first quirk of its answer, 2 for the next one, and so on.
 
     """
 
     account: Account
     path: str
     found: str
+    number: int = 1
 
 
 class EvictionEvent(msgspec.Struct, frozen=True, kw_only=True):
@@ -170,16 +172,19 @@ class EvictionEvent(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GateEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """The gate that a 429 closes for all accounts was closed, is closed for longer, or opened.
+    """The gate for all accounts was closed by a 429, met one more, or opened.
 
     Attributes:
         is_closed: whether it is closed now.
         seconds: for how many seconds no request is sent; 0 if it opened.
+        refused: whether a request of this client got the 429; ``False`` if another process told of
+            one, or if the gate opened.
 
     """
 
     is_closed: bool
     seconds: float
+    refused: bool = False
 
 
 class BreakerEvent(msgspec.Struct, frozen=True, kw_only=True):
@@ -189,12 +194,14 @@ class BreakerEvent(msgspec.Struct, frozen=True, kw_only=True):
         is_open: whether it is open now, so that nothing is sent.
         seconds: for how many seconds no request is sent; 0 if it closed.
         failures: failed requests in a row; 0 if it closed.
+        probed: whether it stays open because the request that probed has failed.
 
     """
 
     is_open: bool
     seconds: float
     failures: int
+    probed: bool = False
 
 
 Event: TypeAlias = (
@@ -203,10 +210,6 @@ Event: TypeAlias = (
 """What a listener is told: any of these."""
 Listener: TypeAlias = "Callable[[Event], object]"
 """A function that is told of each event; it may have a method ``capture()`` too."""
-
-
-_RARE: Final = (RepairEvent, GateEvent, BreakerEvent)
-"""Those that are made, and written into the log, whether anybody listens or not."""
 
 
 class Stopwatch:
@@ -226,15 +229,21 @@ class Stopwatch:
 
 
 class Dispatcher:
-    """Give each event to every listener, and write the log lines of those that are rare."""
+    """Give each event to every listener; count those that are rare, and write their log lines."""
 
-    __slots__ = ("_broken", "_log", "listeners")
+    __slots__ = ("_broken", "_log", "breaker_opened", "listeners", "repaired", "throttled")
 
     def __init__(
         self, listeners: Iterable[Listener] = (), log: ThrottledLogger | None = None
     ) -> None:
         self.listeners = _check_listeners(listeners)
-        """Who is told: if there is nobody, only the rare events need to be made."""
+        """Who is told: if there is nobody, only the events for `note` need to be made."""
+        self.repaired = 0
+        """Answers that were decoded after quirks in them had been put right."""
+        self.throttled = 0
+        """Requests that the server refused as too many (429)."""
+        self.breaker_opened = 0
+        """How often the breaker has opened; a probe that fails does not count."""
         self._log = ThrottledLogger() if log is None else log
         self._broken: set[int] = set()
 
@@ -262,8 +271,6 @@ class Dispatcher:
         ``captured`` is what `capture` returned for it, ``load`` what this returned for the load
         that it is about; each listener gets its own of them.
         """
-        if isinstance(event, _RARE):
-            self._write(event)
         returned: list[object] = []
         for index, listener in enumerate(self.listeners):
             heard = _own(event, index, captured, load) if captured else event
@@ -285,21 +292,38 @@ class Dispatcher:
         if self.listeners:
             self.emit(EvictionEvent(account=Account(*key)))
 
-    def _write(self, event: Event) -> None:
+    def note(self, event: RepairEvent | GateEvent | BreakerEvent) -> None:
+        """Count a rare event, write its log line, and give it to each listener.
+
+        The counts and the lines come from here alone, so that they agree with what is told.
+        """
         match event:
-            case RepairEvent(account=account, path=path, found=found):
-                message = "repaired an answer for %s: %s: %s"
-                self._log(logging.WARNING, path, message, account, path, found)
-            case GateEvent(is_closed=True, seconds=seconds):
-                message = "the server refuses requests as too many (429): none is sent for %.3g s"
-                self._log(logging.WARNING, "gate", message, seconds)
-            case BreakerEvent(is_open=True, seconds=seconds, failures=failures):
-                message = "%d requests in a row have failed: none is sent for %.3g s"
-                self._log(logging.WARNING, "breaker opened", message, failures, seconds)
+            case RepairEvent():
+                self._note_repair(event)
+            case GateEvent():
+                self._note_gate(event)
             case BreakerEvent():
-                self._log(logging.WARNING, "breaker closed", "the upstream answers again")
-            case _:
-                pass
+                self._note_breaker(event)
+        self.emit(event)
+
+    def _note_repair(self, event: RepairEvent) -> None:
+        self.repaired += event.number == 1
+        message = "repaired an answer for %s: %s: %s"
+        self._log(logging.WARNING, event.path, message, event.account, event.path, event.found)
+
+    def _note_gate(self, event: GateEvent) -> None:
+        self.throttled += event.refused
+        if event.is_closed:
+            message = "the server refuses requests as too many (429): none is sent for %.3g s"
+            self._log(logging.WARNING, "gate", message, event.seconds)
+
+    def _note_breaker(self, event: BreakerEvent) -> None:
+        if event.is_open:
+            self.breaker_opened += not event.probed
+            message = "%d requests in a row have failed: none is sent for %.3g s"
+            self._log(logging.WARNING, "breaker opened", message, event.failures, event.seconds)
+        else:
+            self._log(logging.WARNING, "breaker closed", "the upstream answers again")
 
     def __repr__(self) -> str:
         return f"<Dispatcher: {len(self.listeners)} listeners>"

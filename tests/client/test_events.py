@@ -1,5 +1,6 @@
 """Tell who listens to a client what has ended, in the order in which it ends."""
 
+# pyright: reportPrivateUsage=false
 from __future__ import annotations
 
 import asyncio
@@ -20,6 +21,7 @@ from wolf_async import (
     WolfClient,
     WolfClosedError,
     WolfError,
+    WolfRateLimitError,
     WolfServerError,
     events,
 )
@@ -104,7 +106,7 @@ async def test_the_gate_is_an_event_when_it_closes_and_when_it_opens(
     box.script(box.users[0], respond(429, headers={"Retry-After": "0"}))
     await wolf.task_init(box.users[0])
     assert of(heard, GateEvent) == [
-        GateEvent(is_closed=True, seconds=0.0),
+        GateEvent(is_closed=True, seconds=0.0, refused=True),
         GateEvent(is_closed=False, seconds=0.0),
     ]
 
@@ -128,6 +130,68 @@ async def test_the_breaker_is_an_event_when_it_opens_and_when_it_closes(
         BreakerEvent(is_open=True, seconds=0.001, failures=2),
         BreakerEvent(is_open=False, seconds=0.0, failures=0),
     ]
+
+
+async def test_each_429_is_an_event_and_the_count_is_theirs(
+    box: Sandbox, client: MakeClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whether it closes the gate, makes it longer, or comes when a longer pause is known."""
+    heard: list[Event] = []
+    wolf = client(box.base_url, retry=ONCE, listeners=[heard.append])
+    release = asyncio.Event()
+    for user, pause in zip(box.users, ("20", "5", "20"), strict=False):
+        box.script(user, hold(release) + respond(429, headers={"Retry-After": pause}))
+    calls = [asyncio.create_task(wolf.task_init(user)) for user in box.users[:3]]
+    await box.wait_for_calls(3)
+    release.set()
+    await asyncio.wait(calls)
+    assert all(isinstance(call.exception(), WolfRateLimitError) for call in calls)
+    assert [(event.is_closed, event.refused) for event in of(heard, GateEvent)] == [
+        (True, True)
+    ] * 3
+    assert wolf.stats().throttled == 3
+    assert caplog.text.count("the server refuses requests") == 1
+
+
+async def test_a_429_of_another_process_is_an_event_and_not_counted(
+    box: Sandbox, client: MakeClient
+) -> None:
+    heard: list[Event] = []
+    wolf = client(box.base_url, listeners=[heard.append])
+    wolf._sender.admission.hold(30.0)
+    assert of(heard, GateEvent) == [GateEvent(is_closed=True, seconds=30.0, refused=False)]
+    assert wolf.stats().throttled == 0
+
+
+async def test_a_failed_probe_is_an_event_and_no_further_opening(
+    box: Sandbox, client: MakeClient
+) -> None:
+    heard: list[Event] = []
+    policy = BreakerPolicy(failures=1, pause=0.001)
+    wolf = client(box.base_url, retry=ONCE, breaker=policy, listeners=[heard.append])
+    box.always(respond(503))
+    async with asyncio.timeout(5):
+        while not of(heard, BreakerEvent)[1:]:
+            with contextlib.suppress(WolfCircuitOpenError, WolfServerError):
+                await wolf.task_init(box.users[0])
+    assert of(heard, BreakerEvent) == [
+        BreakerEvent(is_open=True, seconds=0.001, failures=1),
+        BreakerEvent(is_open=True, seconds=0.002, failures=2, probed=True),
+    ]
+    assert wolf.stats().breaker_opened == 1
+
+
+async def test_the_quirks_of_one_answer_are_numbered_and_one_repair_is_counted(
+    box: Sandbox, client: MakeClient
+) -> None:
+    heard: list[Event] = []
+    user = box.users[0]
+    odd = {"max_recycle_limit": "50", "end_actions": []}
+    box.set_data(user, box.data_for(user) | odd)
+    wolf = client(box.base_url, listeners=[heard.append])
+    await wolf.task_init(user)
+    assert [event.number for event in of(heard, RepairEvent)] == [1, 2]
+    assert wolf.stats().repaired == 1
 
 
 async def test_a_listener_that_raises_costs_no_answer(

@@ -1455,7 +1455,7 @@ ADMISSION: Final = (
     Mutant(
         "latest_429_wins",
         "upstream/throttle.py",
-        "        if now + pause > self._until:\n",
+        "        if pause > left:\n",
         "        if True:\n",
         "a short 429 cuts a long one short",
         seen_by="client/test_throttling.py",

@@ -21,7 +21,7 @@ from wolf_async.upstream.throttle import Pacer, Throttle
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from wolf_async.events import Event
+    from wolf_async.events import Dispatcher
     from wolf_async.policy import BreakerPolicy, RetryPolicy
     from wolf_async.upstream.deadline import Deadline
 
@@ -61,13 +61,14 @@ class Admission:
         breaker: BreakerPolicy | None,
         max_concurrency: int,
         rate_limit: RateLimit | None,
-        emit: Callable[[Event], object],
+        dispatcher: Dispatcher,
     ) -> None:
         self.announce: Callable[[float], object] | None = None
         """Told after each 429 for how many seconds the gate is closed, for other processes."""
         self._signal = Signal()
-        self._throttle = Throttle(retry, Pacer(rate_limit), self._signal, emit)
-        self._breaker = Breaker(breaker, self._signal, emit)
+        self._dispatcher = dispatcher
+        self._throttle = Throttle(retry, Pacer(rate_limit), self._signal, dispatcher.note)
+        self._breaker = Breaker(breaker, self._signal, dispatcher.note)
         self._is_closed = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._max_concurrency = max_concurrency
@@ -169,14 +170,9 @@ class Admission:
     # --- what the client, its cache and a bulk run ask ------------------------------------------
 
     @property
-    def throttled(self) -> int:
-        """How many requests the server refused as too many (429)."""
-        return self._throttle.refused
-
-    @property
     def breaker_opened(self) -> int:
         """How often the breaker has opened; a probe that fails does not count."""
-        return self._breaker.opened
+        return self._dispatcher.breaker_opened
 
     def is_shut(self) -> bool:
         """Tell whether the gate or the breaker keeps a request from being sent at once.

@@ -38,14 +38,13 @@ class Breaker:
     """
 
     __slots__ = (
-        "_emit",
+        "_note",
         "_pause",
         "_policy",
         "_probe",
         "_signal",
         "_until",
         "is_open",
-        "opened",
         "row",
     )
 
@@ -53,17 +52,15 @@ class Breaker:
         self,
         policy: BreakerPolicy | None,
         signal: Signal,
-        emit: Callable[[BreakerEvent], object],
+        note: Callable[[BreakerEvent], None],
     ) -> None:
         self.is_open = False
         """Whether requests are refused, but for a probe once the pause is over."""
         self.row = 0
         """Failed requests since the API last answered."""
-        self.opened = 0
-        """How often it has opened; a probe that fails does not count."""
         self._policy = policy
         self._signal = signal
-        self._emit = emit
+        self._note = note
         self._pause = 0.0
         self._until = 0.0
         self._probe: object | None = None
@@ -105,22 +102,21 @@ class Breaker:
             was_open, self.is_open = self.is_open, False
             self.row = 0
             if was_open:
-                self._emit(BreakerEvent(is_open=False, seconds=0.0, failures=0))
+                self._note(BreakerEvent(is_open=False, seconds=0.0, failures=0))
             self._signal.wake()
 
     def _failed(self, policy: BreakerPolicy, *, is_probe: bool) -> None:
         self.row += 1
         if is_probe:
-            self._open(min(2 * self._pause, policy.max_pause))
+            self._open(min(2 * self._pause, policy.max_pause), probed=True)
         elif self.row >= policy.failures:
-            self.opened += 1
-            self._open(policy.pause)
+            self._open(policy.pause, probed=False)
 
-    def _open(self, pause: float) -> None:
+    def _open(self, pause: float, *, probed: bool) -> None:
         self.is_open = True
         self._pause = pause
         self._until = loop_time() + pause
-        self._emit(BreakerEvent(is_open=True, seconds=pause, failures=self.row))
+        self._note(BreakerEvent(is_open=True, seconds=pause, failures=self.row, probed=probed))
         self._signal.wake()
 
     @property

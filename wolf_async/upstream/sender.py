@@ -99,7 +99,7 @@ class Sender:
             breaker=settings.breaker,
             max_concurrency=settings.max_concurrency,
             rate_limit=settings.rate_limit,
-            emit=dispatcher.emit,
+            dispatcher=dispatcher,
         )
         self._retry = Retry(settings.retry, log, sleep=self.admission.pause)
         self._wiring: _Wiring | None = None

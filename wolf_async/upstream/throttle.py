@@ -68,16 +68,15 @@ class Throttle:
         "_began",
         "_closed_at",
         "_closings",
-        "_emit",
         "_first",
         "_learn_since",
+        "_note",
         "_opens_at",
         "_retry",
         "_signal",
         "_until",
         "is_closed",
         "pacer",
-        "refused",
     )
 
     def __init__(
@@ -85,16 +84,14 @@ class Throttle:
         retry: RetryPolicy,
         pacer: Pacer,
         signal: Signal,
-        emit: Callable[[GateEvent], object],
+        note: Callable[[GateEvent], None],
     ) -> None:
         self.is_closed = False
         """Whether requests are held back, but for a first one once the pause is over."""
-        self.refused = 0
-        """Answers that were a 429."""
         self.pacer = pacer
         self._retry = retry
         self._signal = signal
-        self._emit = emit
+        self._note = note
         self._until = -math.inf
         """When what the server asked for is over."""
         self._opens_at = -math.inf
@@ -163,17 +160,16 @@ class Throttle:
         self.leave(request)
 
     def _refuse(self, asked: float | None, now: float, *, is_new: bool) -> None:
-        self.refused += 1
         if is_new and not self.is_closed:
             # the 429 of a request that went first is about the pause, not about the pace
             self.pacer.refused(now)
-        self._close(asked, now, is_new=is_new)
+        self._close(asked, now, is_new=is_new, refused=True)
 
     def hold(self, seconds: float) -> None:
         """Close the gate after a 429 that another process got, with what was left of its pause."""
-        self._close(seconds, loop_time(), is_new=False)
+        self._close(seconds, loop_time(), is_new=False, refused=False)
 
-    def _close(self, asked: float | None, now: float, *, is_new: bool) -> None:
+    def _close(self, asked: float | None, now: float, *, is_new: bool, refused: bool) -> None:
         """Close the gate; where it is closed, one that was sent before only makes that longer."""
         if is_new or not self.is_closed:
             if not self.is_closed:
@@ -184,17 +180,19 @@ class Throttle:
             self._closed_at = now
             self.is_closed = True
         pause = self._backoff() if asked is None else min(asked, _LONGEST)
-        if now + pause > self._until:
+        left = self._until - now
+        if pause > left:
             self._until = now + pause
             self._opens_at = self._until + random.uniform(0, min(_JITTER * pause, _MAX_JITTER))
-            self._emit(GateEvent(is_closed=True, seconds=pause))
+        if pause > left or refused:
+            self._note(GateEvent(is_closed=True, seconds=max(pause, left), refused=refused))
         self._signal.wake()
 
     def _open(self, request: object, now: float) -> None:
         # an answer to a request that was sent before says nothing of the time after
         if request is self._first and now >= self._until:
             self.is_closed = False
-            self._emit(GateEvent(is_closed=False, seconds=0.0))
+            self._note(GateEvent(is_closed=False, seconds=0.0))
             # only now, since answers to requests that were under way have come meanwhile
             accepted = sum(at > self._learn_since for at in self._accepted) - 1
             self.pacer.learn(accepted / (self._began - self._learn_since))
