@@ -253,6 +253,114 @@ def test_a_row_with_a_pair_of_quotes_in_wrong_places_spoils_no_other() -> None:
     assert [line for line, _ in bad(rows)] == [2, 4]
 
 
+LOST_OPENING = b'user_id,remark\na1,"x"\nc3,he said\nd4,d4\nme"\nb2,z\n'
+
+
+async def test_a_remark_that_has_lost_its_opening_quote_is_asked_for_by_no_line(
+    box: Sandbox, shell: Shell
+) -> None:
+    first, lost, inside, last = box.users[:4]
+    data = LOST_OPENING.decode()
+    for name, user in (("a1", first), ("c3", lost), ("d4", inside), ("b2", last)):
+        data = data.replace(name, user)
+    ended = await shell.fetch(shell.write_bytes("a.csv", data.encode()))
+    assert ended == (1, "", "5 accounts: 2 answered, 3 BadRow\n")
+    assert [call.account for call in box.calls] == [Account(first), Account(last)]
+    failures = [line["error"] for line in shell.failures()]
+    assert [failure["line"] for failure in failures] == [3, 4, 5]
+    assert "the quotes of line 5 do not fit: put the one that is missing" in failures[0]["message"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "asked"),
+    [
+        # nothing tells which row has lost the quote
+        ('a1,x\nc3,he said\nd4,d4\nme"\nb2,z', [B]),
+        # a cell in quotes that would not fit if one were missing above it
+        ('a1,x\nb2,"x"\nc3,he said\nd4,d4\nme"', [A, B]),
+        ('a1,x\nb2,"x\n"\nc3,he said\nd4,d4\nme"', [A, B]),
+        ('a1,x\nb2,"\nx"\nc3,he said\nd4,d4\nme"', [A, B]),
+        ('a1,x\nb2,""" ""x"\nc3,he said\nd4,d4\nme"', [A, B]),
+        # this fits as well as the end of one cell and the beginning of another
+        ('a1,x\nc3,"\n,"\nd4,d4\nme"\nb2,z', [B]),
+        ('a1,x\nc3,""\nd4,d4\nme"\nb2,z', [B]),
+        # the last quote of the remark stands behind a line break, as if it began a row
+        ('a1,"x"\nc3,he said\nd4,d4\n"\ne5,z', [A]),
+        ('a1,"x"\nc3,he said\nd4,d4\n"\ne5,"z"', [A]),
+        ('a1,"x"\nc3,he said\nd4,d4\n"\ne5,"\nz"', [A]),
+        # a quote too many, or too few of two, at the end of a line of the remark
+        ('a1,x\nb2,"he said"\nd4,d4\nme"', [A, B]),
+        ('a1,x\nb2,"""he said"\nd4,d4\nme"', [A, B]),
+        ('a1,x\nb2,"he said"\nd4,d4\n"', [A, B]),
+        # the quote that is missing is the last one
+        ('a1,x\nb2,"he said\nd4,"\ne5,e5\nme"', [A, B]),
+    ],
+)
+def test_what_may_be_the_inside_of_a_remark_is_no_account(rows: str, asked: list[str]) -> None:
+    found = accounts(read(f"user_id,remark\n{rows}\n".encode()))
+    assert found == [Account(user) for user in asked]
+
+
+async def test_quotes_that_belong_to_a_text_cost_no_more_than_they_must(
+    box: Sandbox, shell: Shell
+) -> None:
+    """Only one at the end of a cell can be the last quote of a remark that began above."""
+    users = box.users[:6]
+    remarks = ["x", '5" screen', 'O"Brien', '"z"', 'screen 5"', "y"]
+    rows = [f"{user},{remark}" for user, remark in zip(users, remarks, strict=True)]
+    ended = await shell.fetch(shell.write("a.csv", "user_id,remark", *rows))
+    assert ended == (1, "", "6 accounts: 3 answered, 3 BadRow\n")
+    assert {call.account.user_id for call in box.calls if call.account} == {
+        users[0],
+        users[3],
+        users[5],
+    }
+    why = "a quote in a cell that is not in quotes"
+    assert [line["error"]["line"] for line in shell.failures()] == [3, 4, 6]
+    assert all(why in line["error"]["message"] for line in shell.failures())
+
+
+def test_a_file_without_quotes_loses_no_more_to_one_than_a_row_can_hold() -> None:
+    rows = [f"user{number},x" for number in range(30)]
+    rows[20] += ' 5"'
+    data = "\n".join(["user_id,remark", *rows, ""]).encode()
+    found = accounts(read(data, options=AccountsOptions(max_row=5 * len("user20,x\n"))))
+    assert [int(account.user_id.removeprefix("user")) for account in found] == [
+        *range(15),
+        *range(21, 30),
+    ]
+
+
+async def test_rows_of_standard_input_are_asked_for_before_the_quote_below_them_is_known(
+    box: Sandbox, shell: Shell
+) -> None:
+    first, lost, short, last = box.users[:4]
+    text = f'user_id,remark\n{first},x\n{lost},he said\nme"\n{short}\n{last},z\n'
+    async with await piped(box, shell) as process:
+        await asyncio.wait_for(process.process.communicate(text.encode()), 60)
+    assert process.process.returncode == 1
+    assert {call.account for call in box.calls} == set(map(Account, (first, lost, last)))
+    box.reset_calls()
+    await shell.fetch(shell.write_bytes("a.csv", text.encode()), "--overwrite")
+    assert {call.account for call in box.calls} == {Account(last)}
+
+
+@pytest.mark.parametrize(
+    ("text", "asked"),
+    [
+        ("user_id,remark\na1,x\nb", [A]),
+        ("user_id,sub_user_id,remark\na1,s1,x\nb2,s1", [Account(A, "s1")]),
+        ("user_id,remark\na1,x\nb2,", [A, B]),
+        ("user_id,remark\na1,x\nb2\n", [A, B]),
+        ("user_id,remark\na1,x\nb2,y\n ", [A, B]),
+        ("user_id\na1\nb2", [A, B]),
+    ],
+)
+def test_a_last_row_that_may_be_cut_off_is_a_bad_row(text: str, asked: list[str | Account]) -> None:
+    found = accounts(read(text.encode()))
+    assert found == [each if isinstance(each, Account) else Account(each) for each in asked]
+
+
 @pytest.mark.parametrize(
     "cell", [b"x" * 200, b'"' + b"x\n" * 90 + b'"', b'"' + b'""\nc3\n' * 40 + b'"', b"," * 200]
 )
@@ -343,6 +451,8 @@ REFUSED: list[tuple[str, str]] = [
     ('{"user_id":"a1"}\n', "looks like JSON Lines: say --format jsonl"),
     ('["a1","b2"]\n', "looks like JSON Lines: say --format jsonl"),
     ('"a1"x,b2\nc3,d4\n', "the first row names the columns, and is a bad one"),
+    ('rema"rk\na1\nb2\n', "the first row names the columns, and is a bad one"),
+    ('user_id,"sub_user_id\na1,"\nb2,x\n', "as if a quote were missing or too many"),
 ]
 
 
@@ -519,10 +629,51 @@ async def test_a_row_of_json_lines_that_is_no_account_is_not_asked_for(
 REMARKS = st.text(st.sampled_from("x9,;\"\n\r\t '=#|"), max_size=12)
 
 
+COLUMNS = ("user_id", "sub_user_id", "remark", "more")
+
+
 def written(rows: list[tuple[str, str]]) -> str:
     out = io.StringIO()
     csv.writer(out).writerows([("user_id", "remark", "more"), *((u, r, "z") for u, r in rows)])
     return out.getvalue()
+
+
+@st.composite
+def well_formed(draw: st.DrawFn) -> str:
+    """Write a file with a header, whose remarks hold what looks like rows."""
+    out = io.StringIO()
+    # the one has quotes around all cells and LF, the other quotes where they must be, and CRLF
+    rows = csv.writer(out, draw(st.sampled_from(["unix", "excel"])))
+    columns = draw(st.permutations(COLUMNS[: draw(st.integers(2, 4))]))
+    rows.writerow(columns)
+    looks = st.sampled_from([*'x9,\n" ', "9,9", "\n9,9\n", "\n9,9,9\n", "\n9,9,9,9\n", '5" w'])
+    for number in range(draw(st.integers(1, 5))):
+        cells = dict.fromkeys(COLUMNS, "") | {"user_id": f"user{number}"}
+        cells["sub_user_id"] = draw(st.sampled_from(["", "sub"]))
+        for name in ("remark", "more"):
+            cells[name] = "".join(draw(st.lists(looks, max_size=5)))
+        rows.writerow([cells[name] for name in columns])
+    return out.getvalue()
+
+
+@given(well_formed(), st.data())
+def test_one_damage_makes_nothing_an_account_that_was_none(text: str, data: st.DataObject) -> None:
+    """A quote that is lost, or added, or the end of the file, wherever that is."""
+    before = set(accounts(read(text.encode())))
+    quotes = [at for at, char in enumerate(text) if char == '"']
+    at = data.draw(st.integers(0, len(text)))
+    damaged = [text[:at] + '"' + text[at:]]
+    if not text.splitlines()[0].strip('"').endswith("user_id"):
+        # where the account is the last cell, nothing tells that it is not whole
+        damaged.append(text[:at])
+    if quotes:
+        at = data.draw(st.sampled_from(quotes))
+        damaged.append(text[:at] + text[at + 1 :])
+    for each in damaged:
+        try:
+            assert set(accounts(read(each.encode()))) <= before, each
+        except RefusedError:
+            continue
 
 
 @given(st.lists(REMARKS, max_size=8))

@@ -1,7 +1,10 @@
 """Read the accounts of a file, a pipe or a terminal, one at a time, from CSV or JSON Lines.
 
 All commands read accounts here. A file whose columns are not certain is refused before anything
-is asked; a row that names no account is a bad row, and never asked for.
+is asked; a row that names no account is a bad row, and never asked for. A file is read ahead, by
+as much as one row may have (``--max-row``), so that a quote which is missing or too many makes bad
+rows of those above it that may be the inside of a cell. Standard input and other pipes are not:
+their rows are asked for as they come, and what is found wrong later cannot be taken back.
 """
 
 from __future__ import annotations
@@ -338,7 +341,7 @@ def _csv_accounts(file: TextFile, names: ColumnNames, max_row: int) -> Rows[Acco
         columns = _columns(first, names)
     except ValueError as error:
         raise RefusedError(f"{file.name}: {error}") from error
-    splitter = CsvRows(separator, max_row, first_line)
+    splitter = CsvRows(separator, max_row, first_line, looks_ahead=not file.waits)
 
     def parse(row: Row) -> Account | None:
         return _account_of_cells(row, columns, names)
@@ -403,7 +406,8 @@ def _columns_of_fault(rows: Sequence[Row]) -> _Columns:
     """Take the accounts from the only column, if there is no more than one."""
     if not rows:
         return _Columns()
-    if any(any(map(_bare, row.cells[1:])) or not _has_digit(row.text) for row in rows[1:]):
+    has_more = any(any(map(_bare, row.cells[1:])) or not _has_digit(row.text) for row in rows[1:])
+    if has_more or (rows[0].stray_quote is not None and rows[1:]):
         raise ValueError(f"the first row names the columns, and is a bad one: {rows[0].fault}")
     return _Columns(sub_user=None, width=1)
 
@@ -424,6 +428,12 @@ def _check_above(rows: Sequence[Row], cells: Sequence[str], names: ColumnNames) 
 
 
 def _named_columns(line: int, cells: Sequence[str], names: ColumnNames) -> _Columns:
+    for cell in cells:
+        if not names.count([cell]) and names.count(_FOREIGN.split(cell)):
+            raise ValueError(
+                f"line {line} names the columns, and one of its cells holds several names, as if a"
+                f" quote were missing or too many: {cell[:SHOWN]!r}"
+            )
     user, sub_user = names.find(cells)
     if user is None:
         raise ValueError(f"no column of accounts: {_no_column(cells)}: name it with --user-column")

@@ -185,6 +185,12 @@ def fetch(*, accounts: str, reading: AccountsOptions, service: Service, **option
     accounts and sub-accounts, or a header that names them: user_id, sub_user_id, 用户ID, 子账户ID
     and the like. JSON Lines are strings, pairs, or objects with these keys.
 
+    Nothing is asked for that may be no account. Where a quote of the CSV is missing or too many,
+    rows above it may be the inside of a remark: they are bad rows, from the last cell in quotes
+    that fits, or as far up as --max-row reaches. So is a last row that may be cut off. Rows of
+    standard input are asked for before what is below them is known: name the file where its quotes
+    may be wrong.
+
     An answer is a line {"user_id", "sub_user_id", "init": {...}} of --out, one for each account,
     however often it is named. A failure, or a row that names no account, is a line with "error"
     of the errors file, which each run writes anew. Lines are whole, but for the last one after a

@@ -7,6 +7,7 @@ after a field above its limit it takes the rest of that field for rows.
 from __future__ import annotations
 
 import re
+from collections import deque
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from wolf_async.cli.text_file import UNDECODABLE
@@ -98,10 +99,19 @@ class CsvRows:
     A quote that is open at the end of the text makes one bad row of all that follows it. So does
     one that spans lines and then closes before other text: most likely its end is missing, and
     from there on it would be wrong what is inside quotes and what is outside.
-    Behind a row with text behind a closing quote, or one whose quotes span lines
-    and which has not as many cells as the first row, rows are held back for as long as
-    that row might go on: if a row with an odd number of quotes follows,
-    those between may be the inside of a cell, and are bad rows.
+
+    With ``looks_ahead`` each row is held back until ``max_row`` bytes behind it are read, which is
+    as far as a row can reach. If a quote is found meanwhile that does not fit, a quote above it
+    may be missing, and what look like rows may be the inside of a cell. So the rows held are bad
+    rows, back to the last cell in quotes that begins or ends with text: with a quote missing
+    above, that cell would not fit. A quote does not fit if it ends a cell that it did not begin,
+    never closes, has text behind it, or makes a row over lines of another number of cells than the
+    first row. One between the characters of a cell, as in ``5" wide``, spoils its own row alone.
+    The first row is never held back: nothing stands above it.
+
+    With and without that, rows are held back behind one with text behind a closing quote,
+    or one whose quotes span lines and which has not as many cells as the first row:
+    if a row with an odd number of quotes follows, those between are bad rows.
     """
 
     __slots__ = (
@@ -114,8 +124,13 @@ class CsvRows:
         "_held",
         "_held_size",
         "_is_blank",
+        "_is_certain",
+        "_is_first",
         "_is_lost",
+        "_is_unsettled",
+        "_is_whole",
         "_line",
+        "_looks_ahead",
         "_max_row",
         "_opened_at",
         "_quoted",
@@ -128,18 +143,27 @@ class CsvRows:
         "_start",
         "_stray_quote",
         "_text",
+        "_text_first",
+        "_text_last",
         "_width",
     )
 
-    def __init__(self, separator: str, max_row: int, first_line: int = 1) -> None:
+    def __init__(
+        self, separator: str, max_row: int, first_line: int = 1, *, looks_ahead: bool = False
+    ) -> None:
         self._separator = separator
         self._special = re.compile(f'[{separator}"\n]')
+        around, text = rf'(?:"|[^\S{separator}\n])*', rf'[^"{separator}\s]'
+        self._text_first = re.compile(around + text)
+        self._text_last = re.compile(rf"{text}{around}\Z")
         self._max_row = max_row
         self._line = first_line
         self._is_lost = False
         self._fault: str | None = None
         self._stray_quote: int | None = None
-        self._held: list[Row] | None = None
+        self._looks_ahead = looks_ahead
+        self._is_unsettled = False
+        self._held: deque[tuple[Row, int]] = deque()
         self._held_size = 0
         self._width = 0
         self._read: Callable[[str, int], int] = self._plain
@@ -156,18 +180,22 @@ class CsvRows:
                 yield from self._let_through(self._take())
 
     def end(self) -> Iterator[Row]:
-        """Give the last row, if no line end closed it."""
+        """Give the last row, if no line end closed it, and those that are held."""
         if self._is_lost or self._read == self._quoted_text:
-            self._fault = (
-                f"the quote of line {self._opened_at} never closes: the row reaches to the end of"
-                " the file, and nothing in it was asked for"
-            )
+            self._never_closes()
         if self._size or self._is_lost:
             if self._read == self._behind_quote:
                 self._close()
             self._end_cell()
             yield from self._let_through(self._take())
-        yield from self._held or ()
+        yield from self._release()
+
+    def _never_closes(self) -> None:
+        self._fault = (
+            f"the quote of line {self._opened_at} never closes: the row reaches to the end of"
+            " the file, and nothing in it was asked for"
+        )
+        self._judge(is_certain=self._text_first.match("".join(self._cell)) is not None)
 
     def _begin(self) -> None:
         self._start = self._line
@@ -179,6 +207,8 @@ class CsvRows:
         self._has_closed = False
         self._spans_lines = False
         self._has_ended = False
+        self._is_certain: bool | None = None
+        self._is_whole = False
         self._begin_cell()
 
     def _begin_cell(self) -> None:
@@ -195,8 +225,16 @@ class CsvRows:
         if len(self._text) < SHOWN:
             self._text += piece[:SHOWN]
         if self._size > self._max_row + self._has_ended:
-            self._cells.clear()
-            self._cell.clear()
+            self._forget()
+
+    def _forget(self) -> None:
+        """Keep nothing of a row that is too long but what its quotes tell."""
+        is_open = self._read in (self._quoted_text, self._behind_quote)
+        if is_open and self._text_first.match("".join(self._cell)):
+            self._judge(is_certain=True)
+        self._cells.clear()
+        # what comes now is not how the cell begins
+        self._cell = [self._separator] if is_open else []
 
     def _simple_row(self, text: str, at: int) -> int:
         """Read a row without quotes at once, as most are; return 0 if the next is no such row."""
@@ -261,18 +299,35 @@ class CsvRows:
 
     def _end_cell(self) -> None:
         text = "".join(self._cell)
+        self._is_whole = self._quoted is not None and self._is_proof(self._quoted)
+        if self._is_whole:
+            self._judge(is_certain=True)
         if self._quoted is not None and text.strip():
             self._fault = f"text behind a closing quote: {text.strip()[:SHOWN]!r}"
             self._has_closed = True
             self._is_lost = self._opened_at < self._line
+            self._judge(is_certain=False)
         is_stray = self._has_quote and not _OF_EXCEL.fullmatch(text.strip())
-        if is_stray and text.count('"') % 2 and self._fault is None:
-            self._fault = f"a quote in a cell that is not in quotes: {text.strip()[:SHOWN]!r}"
+        if is_stray and text.count('"') % 2:
+            self._fault = self._fault or (
+                f"a quote in a cell that is not in quotes: {text.strip()[:SHOWN]!r}"
+            )
+            if text.rstrip().endswith('"'):
+                self._judge(is_certain=False)
         if self._stray_quote is None and (self._fault or is_stray):
             self._stray_quote = self._line
         self._cells.append(text if self._quoted is None else self._quoted)
         if not self._is_lost:
             self._begin_cell()
+
+    def _is_proof(self, quoted: str) -> bool:
+        """Return whether the quotes around this would not fit if one were missing above."""
+        return bool(self._text_first.match(quoted) or self._text_last.search(quoted))
+
+    def _judge(self, *, is_certain: bool) -> None:
+        """Note whether the rows above are certain, by the first quotes of this one that tell."""
+        if self._is_certain is None:
+            self._is_certain = is_certain
 
     def _take(self) -> Row:
         size = self._size - self._has_ended
@@ -282,36 +337,65 @@ class CsvRows:
         return Row(self._start, cells, self._text[:SHOWN].rstrip("\n"), fault, self._stray_quote)
 
     def _check_width(self) -> None:
-        """Compare the row, if its quotes span lines, with the first one that is not blank."""
-        count = len(self._cells)
+        """Compare a row of many lines, and the last one, with the first that is not blank."""
+        count, has_content = len(self._cells), any(map(str.strip, self._cells))
+        self._is_first = not self._width
         if not self._width:
-            self._width = count if any(map(str.strip, self._cells)) else 0
-        elif self._spans_lines and self._cells and count != self._width and self._fault is None:
+            self._width = count if has_content else 0
+        elif self._fault is not None or not has_content or count == self._width:
+            return
+        elif self._spans_lines:
             self._fault = f"its quotes span lines, and it has {count} cells, not {self._width}"
             self._has_closed = True
+            self._judge(is_certain=False)
+        elif not self._has_ended and count < self._width:
+            self._fault = (
+                f"the file ends in this row, which has {count} cells, not {self._width}: it may be"
+                " cut off; end it with a line break if it is not"
+            )
 
     def _let_through(self, row: Row) -> Iterator[Row]:
-        """Give the row, or hold it back behind one that may go on in it, and begin the next."""
-        is_odd, has_closed = self._quotes % 2 == 1, self._has_closed
-        size = self._size
+        """Give the row and those held before it as far as they are certain, and begin the next."""
+        is_odd, has_closed, size = self._quotes % 2 == 1, self._has_closed, self._size
+        is_certain = self._is_certain
+        # short of cells, it may end where a quote was put in
+        is_whole = self._is_first or (self._is_whole and len(self._cells) >= self._width)
         self._begin()
-        if self._held is None:
-            self._held, self._held_size = ([], 0) if has_closed else (None, 0)
-            yield row
-            return
-        self._held.append(row)
+        if is_certain is False or (is_odd and self._is_unsettled):
+            yield from self._doubt(row.line)
+        elif is_certain and not self._is_unsettled:
+            yield from self._release()
+        self._is_unsettled = self._is_unsettled or has_closed
+        self._held.append((row, size))
         self._held_size += size
-        if is_odd:
-            yield from (_doubtful(held) for held in self._held)
-            self._held, self._held_size = ([], 0) if has_closed else (None, 0)
-        elif self._held_size > self._max_row:
-            yield from self._held
-            self._held = None
+        if is_whole and not self._is_unsettled:
+            yield from self._release()
+        yield from self._let_go()
 
+    def _let_go(self) -> Iterator[Row]:
+        """Give the rows from which no row reaches down to here."""
+        while self._held_size > self._max_row:
+            self._is_unsettled = False
+            row, size = self._held.popleft()
+            self._held_size -= size
+            yield row
+        if not self._looks_ahead and not self._is_unsettled:
+            yield from self._release()
 
-def _doubtful(row: Row) -> Row:
-    why = "quotes stand in wrong places above and below: it may be the inside of a cell"
-    return row if row.fault else row._replace(cells=[], fault=why)
+    def _release(self) -> Iterator[Row]:
+        while self._held:
+            yield self._held.popleft()[0]
+        self._held_size = 0
+
+    def _doubt(self, line: int) -> Iterator[Row]:
+        """Give the rows held as bad ones, for what was found in the row of ``line``."""
+        fault = (
+            f"it may be the inside of a cell, since the quotes of line {line} do not fit: put the"
+            " one that is missing above it back, or take the one away that is too many"
+        )
+        for row in self._release():
+            yield row if row.fault else row._replace(cells=[], fault=fault)
+        self._is_unsettled = False
 
 
 def size_of(text: str) -> int:
