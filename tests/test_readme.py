@@ -200,6 +200,19 @@ async def test_an_id_that_cannot_be_one_is_a_400_of_the_fastapi_example(
     assert not box.calls
 
 
+async def test_each_worker_of_the_fastapi_example_starts_and_one_of_them_has_the_dashboard(
+    box: Sandbox, tmp_path: Path, free_port: int
+) -> None:
+    async with fastapi_example(tmp_path) as first, fastapi_example(tmp_path) as second:
+        for web in (first, second):
+            assert (await web.get(f"/accounts/{box.users[0]}/free")).status_code == 200
+        async with (
+            ClientSession() as browser,
+            browser.get(f"http://127.0.0.1:{free_port}/healthz") as health,
+        ):
+            assert health.status == 200
+
+
 async def test_two_of_the_fastapi_example_share_one_answer_through_a_real_server(
     box: Sandbox, tmp_path: Path, free_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
