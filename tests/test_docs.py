@@ -156,6 +156,13 @@ def test_each_public_function_is_told_in_the_imperative(name: str) -> None:
         assert not NOT_IMPERATIVE.match(first), first
 
 
+@pytest.mark.parametrize("module", PUBLIC)
+def test_the_docstring_of_a_module_names_what_can_have_none_of_its_own(module: str) -> None:
+    found = importlib.import_module(module)
+    constants = set(found.__all__) - CLASSES.keys() - FUNCTIONS.keys()
+    assert {name for name in constants if f"`{name}`" not in (found.__doc__ or "")} == set()
+
+
 @pytest.mark.parametrize("name", CLASSES)
 def test_help_tells_each_field(name: str) -> None:
     fields = [each for each in inspect.get_annotations(CLASSES[name]) if not each.startswith("_")]

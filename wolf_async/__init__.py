@@ -6,17 +6,20 @@ answer for a while::
     async with WolfClient(token="…") as wolf:
         init = await wolf.task_init(user_id)
 
-`WolfClient` is the door; `TaskInit` is what comes out; `WolfError` is the root of what goes wrong.
+`WolfClient` asks, `TaskInit` is the answer, and whatever goes wrong is a `WolfError`. The settings
+are `CachePolicy`, `RetryPolicy`, `BreakerPolicy` and `Timeouts`. To create a task, build a
+`TaskDraft` with `TaskInit.draft` and give it to `WolfClient.create_task`. All times are in seconds.
+The README has a quick start in English and in Chinese (快速开始). ``__version__`` is the version.
 
 Public are the names here, which are those of `wolf_async.client`, `wolf_async.models`,
 `wolf_async.errors` and `wolf_async.policy`, and what these export:
 
-- `wolf_async.cache`: `LoadingCache`, which stands before any async loader;
+- `wolf_async.cache`: `LoadingCache`, which keeps and shares what any async loader brings;
 - `wolf_async.events`: what a client tells its listeners;
 - `wolf_async.shared`: a tier on Redis or Valkey (extra ``redis``);
 - `wolf_async.otel`: spans and metrics (extra ``otel``);
 - `wolf_async.dashboard`: a live web page (extra ``dashboard``);
-- `wolf_async.testing`: a sandbox that misbehaves on demand, and a clock to set.
+- `wolf_async.testing`: a server for tests that fails on demand, and a clock to set.
 """
 
 from wolf_async._version import __version__

@@ -1,9 +1,11 @@
 """Tell listeners of each thing that has finished in a client, as one frozen event.
 
-A listener is any callable that takes an event: ``WolfClient(listeners=[print])``. It is called in
-the event loop, in the order in which things end, and has to return soon. One that raises is logged
-once and called on; nothing else notices. Where nobody listens, no event is made, but for the rare
-ones of repairs, gate and breaker, from which their log lines and counts come.
+An `Event` is one of `RequestEvent`, `LoadEvent`, `WaitEvent` (which has a `WaitOutcome`),
+`RepairEvent`, `EvictionEvent`, `GateEvent` and `BreakerEvent`. A `Listener` is any callable that
+takes one: ``WolfClient(listeners=[print])``. It is called in the event loop, in the order in which
+things end, and has to return soon. One that raises is logged once and called on; nothing else
+notices. Where nobody listens, no event is made, but for the rare ones of repairs, gate and breaker,
+from which their log lines and counts come.
 
 A listener may also have a method ``capture()``. It is called in the caller's own context when a
 call begins or joins a load, and what it returns comes back as ``captured`` in the events of that

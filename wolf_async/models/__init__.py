@@ -2,8 +2,8 @@
 
 So the vendor's page 任务初始化 is the reference of their fields, and ``help()`` of each struct says
 what the page says of each of them. Fields that begin with "not documented" have no meaning there;
-an odd value in one of them becomes ``None``. Times of the API carry no zone: Asia/Shanghai fits all
-samples, but nothing states it.
+an odd value in one of them becomes ``None``. Times of the API carry no zone
+(`NaiveDatetime`): Asia/Shanghai fits all samples, but nothing states it.
 
 An answer is a `TaskInit`. What a task is made of is a `TaskDraft` with its `TaskExtras`.
 """

@@ -10,7 +10,7 @@ nothing.
 No step sleeps unless it says so. Steps add up (``hold(gate) + disconnect()``), go to single
 requests (`Sandbox.script`), to every n-th (`Sandbox.fault_every`) or to all of them
 (`Sandbox.always`, until `Sandbox.heal`). `FakeClock` stands in for `time.monotonic`, here and in
-the client's own cache.
+the client's own cache. `Quirk` has the names that `quirks` takes.
 """
 
 from __future__ import annotations
