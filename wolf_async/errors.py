@@ -117,7 +117,10 @@ class WolfCircuitOpenError(WolfConnectionError):
 
 
 class WolfTimeoutError(WolfError, TimeoutError):
-    """The answer did not come in time; the message says what was being waited for."""
+    """The answer did not come in time; the message says what was being waited for.
+
+    `Timeouts` sets the times. It is a `TimeoutError` too.
+    """
 
 
 class WolfDecodeError(WolfError):
@@ -194,13 +197,14 @@ class WolfAPIError(WolfError):
 
     Attributes:
         http_status: status of the HTTP response.
-        code: ``code`` of the API's envelope; ``None`` if the body was no envelope.
+        code: ``code`` of the API's envelope, of which the vendor documents no list; ``None`` if the
+            body was no envelope.
         status: ``status`` of the API's envelope, ``"error"`` as a rule; ``None`` if the body was no
             envelope.
         api_message: ``message`` of the body as one line, or empty.
         request_id: the response's ``X-Request-Id`` header, where a gateway set one.
         retry_after: seconds that the server asked to wait before another attempt (``Retry-After``,
-            RFC 9110 §10.2.3).
+            RFC 9110 §10.2.3); ``None`` if it asked for none.
 
     """
 
@@ -241,7 +245,7 @@ class WolfPermissionError(WolfAPIError):
 
 
 class WolfNotFoundError(WolfAPIError):
-    """404: no such account."""
+    """404: no such account, says the API itself; see `WolfEndpointError` for other 404s."""
 
 
 class WolfEndpointError(WolfAPIError):
@@ -252,7 +256,11 @@ class WolfEndpointError(WolfAPIError):
 
 
 class WolfRateLimitError(WolfAPIError):
-    """429: too many requests; see ``retry_after``."""
+    """429: too many requests with this token, whatever the account.
+
+    ``retry_after`` is the pause that the server asked for, or what is left of it, in seconds;
+    ``None`` if it asked for none. Meanwhile the client sends no request for any account.
+    """
 
 
 class WolfServerError(WolfAPIError):

@@ -87,6 +87,27 @@ class CachePolicy(msgspec.Struct, frozen=True):
 
     Raises `WolfConfigError` for settings that make no sense.
 
+    A minute later the answer is too old, but the server fails, and so it stands in:
+
+    >>> import asyncio
+    >>> from wolf_async import CachePolicy, RetryPolicy, WolfClient
+    >>> from wolf_async.testing import FakeClock, Sandbox, respond
+    >>> async def main() -> None:
+    ...     settings = {
+    ...         "cache": CachePolicy(ttl=30, stale_if_error=300),
+    ...         "retry": RetryPolicy(attempts=1),
+    ...         "clock": FakeClock(),
+    ...     }
+    ...     async with Sandbox() as box:
+    ...         async with WolfClient(box.token, base_url=box.base_url, **settings) as wolf:
+    ...             await wolf.task_init(box.users[0])
+    ...             box.always(respond(503))
+    ...             settings["clock"].advance(60)
+    ...             answer = await wolf.answer(box.users[0])
+    ...             print(answer.age, answer.is_stale)
+    >>> asyncio.run(main())
+    60.0 True
+
     """
 
     ttl: float = 30.0

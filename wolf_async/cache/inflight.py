@@ -294,7 +294,12 @@ class InFlightLoad(Generic[K, V]):
 
 
 def mark_sent(now: float) -> None:
-    """Note that the load in which this runs sends its request now, on the cache's clock."""
+    """Note that the load in which this runs sends its request at ``now``, on the cache's clock.
+
+    For loaders of a `LoadingCache` with ``marks_sent``. Until then anybody may join the load,
+    whatever ``max_age`` asks for; afterwards only who takes an answer of that time. Only the first
+    call counts, and outside of a load it does nothing.
+    """
     load = current_load.get()
     # only the first request counts: who joins later may get what that one says
     if load is not None and load.sent_at is None:

@@ -64,6 +64,28 @@ class Loaded(Generic[V]):
         body: the bytes of the value, for a shared tier; without them its codec makes some.
         jitter: from 0 to 1: how much of the policy's jitter it gets; ``None`` is left to chance.
 
+    A load that has to wait for its turn does not make its value older; the default ttl is 30 s:
+
+    >>> import asyncio
+    >>> from wolf_async.cache import Loaded, LoadingCache
+    >>> from wolf_async.testing import FakeClock
+    >>> clock = FakeClock()
+    >>> async def load(key: str) -> Loaded[str]:
+    ...     clock.advance(20)  # it waits for its turn
+    ...     sent_at = clock()
+    ...     clock.advance(1)  # the request
+    ...     return Loaded(key.upper(), sent_at)
+    >>> async def main() -> None:
+    ...     cache = LoadingCache(load, clock=clock)
+    ...     await cache.get("a")
+    ...     clock.advance(28)
+    ...     print(cache.peek("a"))
+    ...     clock.advance(2)
+    ...     print(cache.peek("a"))
+    >>> asyncio.run(main())
+    A
+    None
+
     """
 
     __slots__ = ("body", "jitter", "sent_at", "value")

@@ -211,7 +211,7 @@ class Line(msgspec.Struct, frozen=True, gc=False, kw_only=True):
         residue: calls at once that are still free on the line (线路剩余可使用并发数).
         available_at: when the line's allocation ends, without a zone. That is inferred: it equals
             the deadline on the vendor's line page.
-        new_line: the line itself.
+        new_line: the line that is allocated: its name, kind and node.
 
     """
 
