@@ -171,6 +171,14 @@ def test_help_tells_each_field(name: str) -> None:
     assert [field for field in fields if field not in told_fields(CLASSES[name])] == []
 
 
+# of fields that a class inherits, help() shows no more than their names
+@pytest.mark.parametrize("name", CLASSES)
+def test_help_says_where_inherited_fields_are_told(name: str) -> None:
+    bases = [base for base in CLASSES[name].__bases__ if getattr(base, "__struct_fields__", ())]
+    doc = inspect.getdoc(CLASSES[name]) or ""
+    assert [each.__name__ for each in bases if f".{each.__name__})`` tells" not in doc] == []
+
+
 @pytest.mark.parametrize("name", CLASSES)
 def test_help_tells_each_attribute_that_is_set_when_an_object_is_made(name: str) -> None:
     words = set(re.findall(r"\w+", inspect.getdoc(CLASSES[name]) or ""))

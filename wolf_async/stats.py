@@ -10,6 +10,8 @@ __all__ = ["ClientStats"]
 class ClientStats(CacheStats, frozen=True, kw_only=True):
     """What a client has done since it was made: the counts of `CacheStats`, and these.
 
+    ``help(wolf_async.cache.CacheStats)`` tells those counts.
+
     Attributes:
         requests: requests sent, raw ones included.
         retries: requests sent because an earlier one failed; part of ``requests``.
