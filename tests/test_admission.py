@@ -1,4 +1,4 @@
-"""The gate, the breaker and the places when the event loop that they were used on has ended."""
+"""What a healthy client asks, and gate, breaker and places when their event loop has ended."""
 
 from __future__ import annotations
 
@@ -18,8 +18,10 @@ from wolf_async import (
 )
 from wolf_async.events import Dispatcher
 from wolf_async.upstream.admission import Admission
+from wolf_async.upstream.breaker import Breaker
 from wolf_async.upstream.deadline import Deadline
 from wolf_async.upstream.signals import loop_time
+from wolf_async.upstream.throttle import Pacer, Throttle
 
 RunAndClose: TypeAlias = Callable[[Coroutine[Any, Any, None]], None]
 
@@ -100,3 +102,55 @@ def test_closing_forgets_who_waits_on_a_loop_that_has_ended(
 
     run_and_close(wait())
     asyncio.run(close())
+
+
+# --- what a healthy client pays -------------------------------------------------------------------
+
+
+async def request(admission: Admission, error: WolfError | None = None) -> None:
+    load = Load()
+    await admission.acquire(load)
+    load.sent_at = loop_time()
+    admission.release(load, error)
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Note each question to the gate, the breaker and the pace, which is answered all the same."""
+    asked: list[str] = []
+
+    def noted(name: str, method: Callable[..., object]) -> Callable[..., object]:
+        def ask(*args: object, **settings: object) -> object:
+            asked.append(name)
+            return method(*args, **settings)
+
+        return ask
+
+    for kind in (Throttle, Breaker, Pacer):
+        for name, value in list(vars(kind).items()):
+            if callable(value) and not name.startswith("__"):
+                monkeypatch.setattr(kind, name, noted(name, value))
+    return asked
+
+
+@pytest.mark.parametrize(
+    ("ends", "asks"),
+    [([], False), ([WolfConnectionError()], True), ([WolfConnectionError(), None], False)],
+    ids=["healthy", "failing", "healthy again"],
+)
+async def test_a_healthy_client_asks_neither_gate_nor_breaker_nor_pace(
+    ends: list[WolfError | None], asks: bool, asked: list[str]
+) -> None:
+    """One look before a request is sent, and one after it, tell that there is nothing to ask."""
+    admission = Admission(
+        retry=RetryPolicy(),
+        breaker=BreakerPolicy(),
+        max_concurrency=2,
+        rate_limit=None,
+        dispatcher=Dispatcher(),
+    )
+    for end in ends:
+        await request(admission, end)
+    asked.clear()
+    await request(admission)
+    assert bool(asked) == asks

@@ -186,7 +186,7 @@ async def test_the_quirks_of_one_answer_are_numbered_and_one_repair_is_counted(
 ) -> None:
     heard: list[Event] = []
     user = box.users[0]
-    odd = {"max_recycle_limit": "50", "end_actions": []}
+    odd: dict[str, object] = {"max_recycle_limit": "50", "end_actions": []}
     box.set_data(user, box.data_for(user) | odd)
     wolf = client(box.base_url, listeners=[heard.append])
     await wolf.task_init(user)

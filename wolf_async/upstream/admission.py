@@ -65,6 +65,13 @@ class Admission:
     ) -> None:
         self.announce: Callable[[float], object] | None = None
         """Told after each 429 for how many seconds the gate is closed, for other processes."""
+        self.is_guarded = False
+        """Whether requests ask the gate, the breaker and the pace, and tell them how they ended.
+
+        Not in a healthy client: the gate is open, no request has failed since the last answer, and
+        no pace is set or learned. A success is then noted with the time of its request, since a
+        pace is learned from how many were accepted before the first 429.
+        """
         self._signal = Signal()
         self._dispatcher = dispatcher
         self._throttle = Throttle(retry, Pacer(rate_limit), self._signal, dispatcher.note)
@@ -73,6 +80,8 @@ class Admission:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._max_concurrency = max_concurrency
         self._limits = Limits(max_concurrency, self._throttle, self._is_held)
+        self._note_accepted = self._throttle.accepted.append
+        self._look()
 
     async def pause(self, seconds: float, deadline: Deadline) -> None:
         """Sleep between two attempts; raise as soon as the gate closes for too long a time."""
@@ -84,6 +93,13 @@ class Admission:
         With nothing taken, raise `WolfRateLimitError`, `WolfCircuitOpenError`, `WolfTimeoutError`,
         or the load's own last error.
         """
+        if self.is_guarded or self._limits.places.locked():
+            await self._acquire_in_turn(load)
+        else:
+            load.deadline.check("waiting to send a request")
+            await self._limits.places.acquire()
+
+    async def _acquire_in_turn(self, load: _Load) -> None:
         try:
             while True:
                 load.deadline.check("waiting to send a request")
@@ -134,14 +150,25 @@ class Admission:
     def release(self, load: _Load, error: BaseException | None) -> None:
         """Give the place of a request back, and learn how it ended."""
         self._limits.release()
+        if error is None and not self.is_guarded:
+            self._note_accepted(load.sent_at)
+        else:
+            self._settle(load, error)
+
+    def _settle(self, load: _Load, error: BaseException | None) -> None:
         self._throttle.settle(load, load.sent_at, error)
         if self.announce is not None and isinstance(error, WolfRateLimitError):
             self.announce(self._throttle.opens_in())
         self._breaker.settle(load, error)
+        self._look()
+
+    def _look(self) -> None:
+        self.is_guarded = self._throttle.holds_back or self._breaker.row > 0
 
     def hold(self, seconds: float) -> None:
         """Close the gate, as for a 429: another process with this token got one."""
         self._throttle.hold(seconds)
+        self._look()
 
     def close(self) -> None:
         """Let nobody wait for the gate or the breaker any more: the client is closed."""

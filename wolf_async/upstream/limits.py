@@ -46,12 +46,12 @@ class Limits(Generic[T]):
     event loop; the throttle, whose pace it keeps to, outlives that.
     """
 
-    __slots__ = ("_is_held", "_places", "_throttle")
+    __slots__ = ("_is_held", "_throttle", "places")
 
     def __init__(
         self, max_concurrency: int, throttle: Throttle, is_held: Callable[[T], bool]
     ) -> None:
-        self._places = asyncio.Semaphore(max_concurrency)
+        self.places = asyncio.Semaphore(max_concurrency)
         self._throttle = throttle
         self._is_held = is_held
 
@@ -61,11 +61,11 @@ class Limits(Generic[T]):
         With neither taken, raise at the deadline: `WolfTimeoutError`, or `WolfRateLimitError` where
         the pace was learned from a 429.
         """
-        if self._places.locked():
+        if self.places.locked():
             async with deadline.enforce("waiting for one of max_concurrency places"):
-                await self._places.acquire()
+                await self.places.acquire()
         else:
-            await self._places.acquire()
+            await self.places.acquire()
         if self._throttle.pacer.is_idle:
             return
         # with the place in hand, so that the request leaves at the moment that the pace allows
@@ -74,9 +74,9 @@ class Limits(Generic[T]):
                 self._throttle, deadline, lambda: self._is_held(request)
             )
         except BaseException:
-            self._places.release()
+            self.places.release()
             raise
 
     def release(self) -> None:
         """Give the place back."""
-        self._places.release()
+        self.places.release()

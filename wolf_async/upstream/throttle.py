@@ -64,7 +64,6 @@ class Throttle:
     """
 
     __slots__ = (
-        "_accepted",
         "_began",
         "_closed_at",
         "_closings",
@@ -75,6 +74,7 @@ class Throttle:
         "_retry",
         "_signal",
         "_until",
+        "accepted",
         "is_closed",
         "pacer",
     )
@@ -105,8 +105,8 @@ class Throttle:
         """Since when accepted requests count for the pace that is learned."""
         self._first: object | None = None
         """The request that goes first after a closing."""
-        self._accepted: deque[float] = deque(maxlen=_COUNTED)
-        """When answers came that were no 429."""
+        self.accepted: deque[float] = deque(maxlen=_COUNTED)
+        """When requests were sent whose answers were no 429."""
 
     def wait_time(self, request: object) -> float:
         """Return the seconds until ``request`` may go; infinite while another one goes first."""
@@ -152,7 +152,7 @@ class Throttle:
         if isinstance(error, WolfRateLimitError):
             self._refuse(error.retry_after, now, is_new=sent_at > self._closed_at)
         elif error is None or isinstance(error, (WolfAPIError, WolfDecodeError)):
-            self._accepted.append(now)
+            self.accepted.append(sent_at)
             if self.is_closed:
                 self._open(request, now)
             else:
@@ -194,7 +194,7 @@ class Throttle:
             self.is_closed = False
             self._note(GateEvent(is_closed=False, seconds=0.0))
             # only now, since answers to requests that were under way have come meanwhile
-            accepted = sum(at > self._learn_since for at in self._accepted) - 1
+            accepted = sum(at > self._learn_since for at in self.accepted) - 1
             self.pacer.learn(accepted / (self._began - self._learn_since))
             self._signal.wake()
 
@@ -202,6 +202,11 @@ class Throttle:
         """Return a random pause ("full jitter") where the server asked for none."""
         bound = self._retry.backoff * 2.0 ** min(self._closings - 1, _MAX_DOUBLINGS)
         return random.uniform(0, min(bound, self._retry.max_backoff))
+
+    @property
+    def holds_back(self) -> bool:
+        """Whether the gate is closed, or there is a pace, set or learned."""
+        return self.is_closed or not self.pacer.is_idle
 
     def is_shut(self) -> bool:
         """Tell whether a request would have to wait now: no longer so once one may go first."""
