@@ -553,6 +553,25 @@ async def test_a_refused_token_stops_at_once_and_all_accounts_are_counted(
     assert len(shell.lines()) == ACCOUNTS
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="needs pipes")
+@pytest.mark.parametrize("ends", [True, False])
+async def test_what_is_not_asked_of_a_pipe_is_counted_as_far_as_it_is_known(
+    ends: bool, box: Sandbox, shell: Shell
+) -> None:
+    box.always(unauthorized())
+    reading, writing = os.pipe()
+    os.write(writing, "".join(f"{user}\n" for user in box.users).encode())
+    if ends:
+        os.close(writing)
+    options = ("--format", "csv", "--concurrency", "1")
+    line = one_line(await shell.fetch(f"/dev/fd/{reading}", *options), 4)
+    assert ("; 0 answered, 0 failed, at least 40 not asked" in line) is not ends
+    assert ("; 0 answered, 0 failed, 40 not asked" in line) is ends
+    os.close(reading)
+    if not ends:
+        os.close(writing)
+
+
 async def test_a_base_url_without_the_api_stops_it(box: Sandbox, shell: Shell) -> None:
     box.always(html(404))
     source = shell.write("a.csv", *box.users, "x,y")

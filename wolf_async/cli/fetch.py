@@ -219,13 +219,15 @@ def fetch(*, accounts: str, reading: AccountsOptions, service: Service, **option
             _summarize(f"stopped after {run.tally}", chosen)
             raise
         except WolfError as error:
-            raise _stopped(error, run.tally) from error
+            raise _stopped(error, run.tally, chosen) from error
     _summarize(str(run.tally), chosen)
     if run.tally.failed:
         raise click.exceptions.Exit(1)
 
 
 def _check(options: _Options) -> None:
+        self.has_all = True
+        """Whether those are all accounts, when the run ends before its end."""
     if options.resume and options.overwrite:
         raise click.UsageError("--resume and --overwrite exclude each other")
     if options.out == _STDOUT and options.resume:
@@ -247,19 +249,21 @@ def _summarize(text: str, options: _Options) -> None:
         say(f"{text}\n")
 
 
-def _stopped(error: WolfError, tally: Tally) -> Exception:
+def _stopped(error: WolfError, tally: Tally, options: _Options) -> Exception:
     """Return why the run ends before its end, with what became of the accounts."""
     if isinstance(error, (WolfClosedError, WolfConfigError)):
         return error
     is_refused = isinstance(error, (WolfAuthError, WolfEndpointError))
     stopped = NoAccessError if is_refused else _GivenUpError
-    return stopped(f"{explain(error)}; {tally.of_all}")
+    # standard output cannot be continued
+    remedy = "" if options.out == _STDOUT else "; continue with --resume"
+    return stopped(f"{explain(error)}; {tally.of_all}{remedy}")
 
 
 class Tally:
     """Count what has become of the rows so far."""
 
-    __slots__ = ("answered", "failures", "kept", "remedies", "repeated", "seen")
+    __slots__ = ("answered", "failures", "has_all", "kept", "remedies", "repeated", "seen")
 
     def __init__(self) -> None:
         self.seen = 0
@@ -289,10 +293,11 @@ class Tally:
         answered = self.kept + self.answered
         bad_rows = self.failures["BadRow"]
         failed = self.failed - bad_rows
-        counts = f"{answered} answered, {failed} failed, {self.seen - answered - failed} not asked"
+        left = f"{'' if self.has_all else 'at least '}{self.seen - answered - failed}"
+        counts = f"{answered} answered, {failed} failed, {left} not asked"
         if bad_rows:
             counts += f", {bad_rows} bad row{'s' * (bad_rows != 1)}"
-        return f"{counts}; continue with --resume"
+        return counts
 
     def __str__(self) -> str:
         rows = self.kept + self.answered + self.failed
@@ -376,10 +381,12 @@ class _Run:
             except WolfError:
                 await self._count_rest()
                 raise
+        self.tally.has_all = False
 
     def _jobs(self) -> list[Coroutine[Any, Any, None]]:
         """Return what goes on beside: telling how far it is, and syncing."""
         jobs: list[Coroutine[Any, Any, None]] = []
+            self.tally.has_all = True
         if not self._options.quiet:
             tally, lines = self.tally, self._file.lines
             total = None if lines is None else lines - len(self._output.done)
