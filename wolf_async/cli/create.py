@@ -13,10 +13,18 @@ import msgspec
 
 from wolf_async.cli.accounts_file import AccountsOptions, BadRow, accounts_options
 from wolf_async.cli.drafts_file import DraftRow, make_draft, read_drafts
-from wolf_async.cli.fetch import NoAccessError, failure_of
+from wolf_async.cli.options import count_option, out_option, quiet_option, resume_option
 from wolf_async.cli.progress import say
-from wolf_async.cli.results_file import Failure, LinesFile, Result, beside, open_errors
-from wolf_async.cli.service import Service, explain, service_options
+from wolf_async.cli.results_file import (
+    Failure,
+    LinesFile,
+    Result,
+    beside,
+    failure_of,
+    failure_of_row,
+    open_errors,
+)
+from wolf_async.cli.service import NoAccessError, Service, explain, service_options
 from wolf_async.cli.text_file import RefusedError
 from wolf_async.cli.widgets import plain
 from wolf_async.errors import (
@@ -90,37 +98,22 @@ class _Options(NamedTuple):
 
 @click.command(short_help="Check drafts of tasks, or create them, each once.")
 @click.argument("drafts")
-@click.option(
-    "--out",
-    required=True,
-    metavar="FILE",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Where the results go.",
-)
+@out_option("Where the results go.")
 @click.option(
     "--send/--dry-run", help="Create the tasks, or only check the drafts.  [default: check]"
 )
-@click.option(
-    "--resume",
-    is_flag=True,
-    help="Continue --out: what it says was created, or left uncertain, is not sent again.",
-)
+@resume_option("what it says was created, or left uncertain, is not sent again.")
 @click.option(
     "--retry-uncertain",
     metavar="KEY",
     multiple=True,
     help="Send this row again although its task may exist. Can be given several times.",
 )
-@click.option(
-    "--concurrency",
-    metavar="N",
-    type=click.IntRange(1),
-    default=10,
-    show_default=True,
-    help="Main accounts at once; the tasks of one come one after the other.",
+@count_option(
+    "--concurrency", 10, "Main accounts at once; the tasks of one come one after the other."
 )
 @accounts_options
-@click.option("-q", "--quiet", is_flag=True, help="Show neither problems nor the summary.")
+@quiet_option("problems")
 @service_options
 def create(*, drafts: str, reading: AccountsOptions, service: Service, **options: Any) -> None:
     """Check all of DRAFTS, a file of JSON Lines, or create their tasks with --send.
@@ -136,6 +129,10 @@ def create(*, drafts: str, reading: AccountsOptions, service: Service, **options
     Beside results.jsonl stands results.sending.jsonl. It has the key of each row before that is
     sent, so that a row is never sent twice, whatever ends the run. Keep the two together. Rows that
     are no draft are listed in results.errors.jsonl.
+
+    There is no patience here as in fetch, since tasks have times of their own: while the service is
+    away, rows become failed after their attempts, and nobody sends them hours later unseen. With
+    --resume they are tried again, as are those with problems.
 
     The exit status is 0 if all went well, 1 if a row did not, 2 if the file was refused and nothing
     was done, 4 if the token was refused or there is no such API. The token comes from the
@@ -330,9 +327,7 @@ class _Run:
                     await self._do(wolf, row)
 
     async def _list_bad(self, row: BadRow) -> None:
-        why = f"line {row.line}: {row.why}"
-        failure = Failure("BadRow", why, line=row.line, row=row.text)
-        await self._files.errors.append(Result(None, None, error=failure))
+        await self._files.errors.append(Result(None, None, error=failure_of_row(row)))
         self._tally["bad"] += 1
 
     async def _do(self, wolf: WolfClient, row: DraftRow) -> None:

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from wolf_async.api.request import check_account, is_loopback
 from wolf_async.cli.accounts_file import AccountsOptions, BadRow, accounts_options
+from wolf_async.cli.options import every_option, seconds_option
 from wolf_async.cli.service import Service, service_options
 from wolf_async.cli.widgets import console
 from wolf_async.dashboard import LOOPBACK, make_app
@@ -37,22 +38,8 @@ _KEPT: Final = 5.0
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="0: any."
 )
-@click.option(
-    "--every",
-    metavar="SECONDS",
-    type=float,
-    default=1.0,
-    show_default=True,
-    help="Ask so often for each account.",
-)
-@click.option(
-    "--idle",
-    metavar="SECONDS",
-    type=float,
-    default=60.0,
-    show_default=True,
-    help="Stop asking so long after the last one who looked has gone.",
-)
+@every_option()
+@seconds_option("--idle", 60.0, "Stop asking so long after the last one who looked has gone.")
 @accounts_options
 @service_options
 def dashboard(

@@ -13,9 +13,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 import click
-import msgspec
 
 from wolf_async.cli.accounts_file import AccountsOptions, BadRow, Rows, accounts_options
+from wolf_async.cli.options import (
+    count_option,
+    out_option,
+    quiet_option,
+    resume_option,
+    seconds_option,
+)
 from wolf_async.cli.progress import Progress, say
 from wolf_async.cli.results_file import (
     Done,
@@ -23,12 +29,13 @@ from wolf_async.cli.results_file import (
     LinesFile,
     Result,
     beside,
+    failure_of,
+    failure_of_row,
     note_result,
     open_errors,
 )
-from wolf_async.cli.service import Service, explain, remedy, service_options
+from wolf_async.cli.service import NoAccessError, Service, explain, remedy, service_options
 from wolf_async.errors import (
-    WolfAPIError,
     WolfAuthError,
     WolfClosedError,
     WolfConfigError,
@@ -46,7 +53,7 @@ if TYPE_CHECKING:
     from wolf_async.cli.text_file import TextFile
     from wolf_async.client import WolfClient
 
-__all__ = ["NoAccessError", "Tally", "failure_of", "fetch"]
+__all__ = ["Tally", "fetch"]
 
 _STDOUT: Final = Path("-")
 _LAST_READ: Final = 2.0
@@ -57,12 +64,6 @@ class _GivenUpError(click.ClickException):
     """Say that the service was away for longer than patience lasts."""
 
     exit_code = 3
-
-
-class NoAccessError(click.ClickException):
-    """Say that no account can be asked for: a refused token, or no such API."""
-
-    exit_code = 4
 
 
 def _rate(ctx: Any, param: Any, value: str | None) -> float | None:
@@ -108,24 +109,14 @@ class _Options(NamedTuple):
 
 @click.command(short_help="Ask for many accounts, into a file of JSON Lines.")
 @click.argument("accounts")
-@click.option(
-    "--out",
-    required=True,
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="Where the answers go; - is standard output.",
-)
+@out_option("Where the answers go; - is standard output.")
 @click.option(
     "--errors",
     metavar="FILE",
     type=click.Path(path_type=Path),
     help="Where the failures go.  [default: beside --out, answers.errors.jsonl for answers.jsonl]",
 )
-@click.option(
-    "--resume",
-    is_flag=True,
-    help="Continue --out: accounts whose answers it holds are not asked for again.",
-)
+@resume_option("accounts whose answers it holds are not asked for again.")
 @click.option("--overwrite", is_flag=True, help="Begin --out anew.")
 @accounts_options
 @click.option(
@@ -134,49 +125,18 @@ class _Options(NamedTuple):
     callback=_fields,
     help="Keep these sections of each answer alone, such as caller_line_list,end_actions.",
 )
-@click.option(
-    "--concurrency",
-    metavar="N",
-    type=click.IntRange(1),
-    default=100,
-    show_default=True,
-    help="Requests at once.",
-)
+@count_option("--concurrency", 100, "Requests at once.")
 @click.option("--rate", metavar="N[/s]", callback=_rate, help="Requests a second, at most.")
-@click.option(
-    "--attempts",
-    metavar="N",
-    type=click.IntRange(1),
-    default=RetryPolicy().attempts,
-    show_default=True,
-    help="Requests for one account, at most.",
-)
-@click.option(
-    "--timeout",
-    metavar="SECONDS",
-    type=float,
-    default=Timeouts().total,
-    show_default=True,
-    help="For one account, all attempts included.",
-)
-@click.option(
+@count_option("--attempts", RetryPolicy().attempts, "Requests for one account, at most.")
+@seconds_option("--timeout", Timeouts().total, "For one account, all attempts included.")
+@seconds_option(
     "--patience",
-    metavar="SECONDS",
-    type=float,
-    default=60.0,
-    show_default=True,
-    help="Wait so long for a service that is away before giving up; 0 never waits.",
+    60.0,
+    "Wait so long for a service that is away before giving up; 0 never waits.",
 )
 @click.option("--fsync", is_flag=True, help="Let the disk have each answer within a second.")
-@click.option(
-    "--progress-every",
-    metavar="SECONDS",
-    type=float,
-    default=10.0,
-    show_default=True,
-    help="How often to tell how far it is, without a terminal.",
-)
-@click.option("-q", "--quiet", is_flag=True, help="Show neither progress nor the summary.")
+@seconds_option("--progress-every", 10.0, "How often to tell how far it is, without a terminal.")
+@quiet_option("progress")
 @service_options
 def fetch(*, accounts: str, reading: AccountsOptions, service: Service, **options: Any) -> None:
     """Ask for all of ACCOUNTS and write each answer as a line of JSON.
@@ -226,8 +186,6 @@ def fetch(*, accounts: str, reading: AccountsOptions, service: Service, **option
 
 
 def _check(options: _Options) -> None:
-        self.has_all = True
-        """Whether those are all accounts, when the run ends before its end."""
     if options.resume and options.overwrite:
         raise click.UsageError("--resume and --overwrite exclude each other")
     if options.out == _STDOUT and options.resume:
@@ -268,6 +226,8 @@ class Tally:
     def __init__(self) -> None:
         self.seen = 0
         """Accounts that the rows named, each once."""
+        self.has_all = True
+        """Whether those are all accounts, when the run ends before its end."""
         self.answered = 0
         self.kept = 0
         """Accounts whose answers were in the file already."""
@@ -381,12 +341,10 @@ class _Run:
             except WolfError:
                 await self._count_rest()
                 raise
-        self.tally.has_all = False
 
     def _jobs(self) -> list[Coroutine[Any, Any, None]]:
         """Return what goes on beside: telling how far it is, and syncing."""
         jobs: list[Coroutine[Any, Any, None]] = []
-            self.tally.has_all = True
         if not self._options.quiet:
             tally, lines = self.tally, self._file.lines
             total = None if lines is None else lines - len(self._output.done)
@@ -410,8 +368,7 @@ class _Run:
         """Give each account of the rows once, but for those that have their answers."""
         async for row in self._rows:
             if isinstance(row, BadRow):
-                why = f"line {row.line}: {row.why}"
-                await self._fail(None, None, Failure("BadRow", why, line=row.line, row=row.text))
+                await self._fail(None, None, failure_of_row(row))
             elif row in self._seen:
                 self.tally.repeated += 1
             else:
@@ -424,10 +381,12 @@ class _Run:
 
     async def _count_rest(self) -> None:
         """Read what is left, so that all accounts are counted; of a pipe what comes soon."""
+        self.tally.has_all = False
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_LAST_READ if self._file.waits else None):
                 async for _ in self._accounts():
                     pass
+            self.tally.has_all = True
 
     async def _write(self, result: AccountResult) -> None:
         account, init, error = result
@@ -454,12 +413,3 @@ async def _end(task: asyncio.Task[None]) -> None:
     await asyncio.wait([task])
     if not task.cancelled() and (error := task.exception()):
         raise error
-
-
-def failure_of(error: WolfError) -> Failure:
-    """Return what a line says of an error."""
-    failure = Failure(type(error).__name__, str(error))
-    if isinstance(error, WolfAPIError):
-        failure.http_status = error.http_status
-        failure.code = msgspec.UNSET if error.code is None else error.code
-    return failure

@@ -19,16 +19,28 @@ import msgspec
 
 from wolf_async.cli.text_file import is_regular
 from wolf_async.cli.threads import in_thread
+from wolf_async.errors import WolfAPIError, WolfError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from wolf_async.account import Account
+    from wolf_async.cli.accounts_file import BadRow
 
 if sys.platform != "win32":
     import fcntl
 
-__all__ = ["Done", "Failure", "LinesFile", "Result", "beside", "note_result", "open_errors"]
+__all__ = [
+    "Done",
+    "Failure",
+    "LinesFile",
+    "Result",
+    "beside",
+    "failure_of",
+    "failure_of_row",
+    "note_result",
+    "open_errors",
+]
 
 _BINARY: Final[int] = getattr(os, "O_BINARY", 0)
 _STDOUT: Final = Path("-")
@@ -52,6 +64,20 @@ class Failure(msgspec.Struct, omit_defaults=True):
     """Number of a bad row's line."""
     row: str | msgspec.UnsetType = msgspec.UNSET
     """What stands in a bad row."""
+
+
+def failure_of(error: WolfError) -> Failure:
+    """Return what a line says of an error."""
+    failure = Failure(type(error).__name__, str(error))
+    if isinstance(error, WolfAPIError):
+        failure.http_status = error.http_status
+        failure.code = msgspec.UNSET if error.code is None else error.code
+    return failure
+
+
+def failure_of_row(row: BadRow) -> Failure:
+    """Return what a line says of a bad row."""
+    return Failure("BadRow", f"line {row.line}: {row.why}", line=row.line, row=row.text)
 
 
 class Result(msgspec.Struct):

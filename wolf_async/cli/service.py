@@ -24,9 +24,15 @@ from wolf_async.policy import CachePolicy
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Service", "explain", "remedy", "service_options"]
+__all__ = ["NoAccessError", "Service", "explain", "remedy", "service_options"]
 
 F = TypeVar("F", bound="Callable[..., Any]")
+
+
+class NoAccessError(click.ClickException):
+    """Say that no account can be asked for: a refused token, or no such API."""
+
+    exit_code = 4
 
 
 class Service(NamedTuple):

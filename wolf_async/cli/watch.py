@@ -17,6 +17,7 @@ from wolf_async.api.request import check_account
 from wolf_async.cli.account_view import AccountView, ChangeLog
 from wolf_async.cli.accounts_file import AccountsOptions, BadRow, accounts_options
 from wolf_async.cli.live import LiveScreen, Sorting
+from wolf_async.cli.options import every_option
 from wolf_async.cli.progress import say
 from wolf_async.cli.service import Service, service_options
 from wolf_async.cli.widgets import console, plain
@@ -52,14 +53,7 @@ class _Options(NamedTuple):
 @click.command(short_help="Show the lines of accounts as they change.")
 @click.argument("accounts", metavar="[USER_ID[:SUB_ID]]...", nargs=-1)
 @click.option("--accounts", "path", metavar="FILE", help="Watch the accounts of FILE too.")
-@click.option(
-    "--every",
-    metavar="SECONDS",
-    type=float,
-    default=1.0,
-    show_default=True,
-    help="Ask so often for each account.",
-)
+@every_option()
 @click.option(
     "--times",
     metavar="N",
