@@ -471,6 +471,7 @@ async def test_refused_connections_open_it_and_a_server_that_is_back_closes_it(
         await asyncio.sleep(wolf._sender.admission.opens_in() + 0.01)
         results = await ask_all(wolf, map(str, range(20)), 1)
         assert all(isinstance(result, TaskInit) for result in results.values())
+        await wolf.aclose()  # a server that is closed waits for its connections to end
 
 
 async def _answer_ok(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
