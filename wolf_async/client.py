@@ -46,8 +46,10 @@ from wolf_async.watch import AccountUpdate, Sleep, check_watched, watch, watch_m
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterable
 
-    from wolf_async.cache.inflight import Served
+    from wolf_async.cache.inflight import InFlightLoad, Served
     from wolf_async.shared import RedisTier
+
+    Found = Served[CachedAnswer] | InFlightLoad[Key, CachedAnswer]
 
 __all__ = ["ClientStats", "WolfClient"]
 
@@ -176,6 +178,7 @@ class WolfClient:
             clock=self._settings.clock,
             is_unwell=self._loader.is_unwell,
             is_shut=self._sender.admission.is_shut,
+            name_error=_name_account,
             dispatcher=self._dispatcher,
             marks_sent=True,
             shared=tier,
@@ -188,6 +191,7 @@ class WolfClient:
             self._loader.load_raw,
             policy=None,
             clock=self._settings.clock,
+            name_error=_name_account,
             marks_sent=True,
             dispatcher=self._dispatcher,
         )
@@ -224,16 +228,22 @@ class WolfClient:
 
         """
         # what is held or in flight by plain calls first: its ids were checked when it began
+        found: Found | None = None
         if max_age is None:
-            entry = self._cache.fresh((user_id, sub_user_id))
+            key = (user_id, sub_user_id)
+            entry = self._cache.fresh(key)
             if entry is not None:
                 return entry.value.init
-            found = self._cache.joinable((user_id, sub_user_id))
-        else:
-            found = None
-        key = (user_id, sub_user_id) if found else check_ids(user_id, sub_user_id)
+            found = self._cache.joinable(key)
+        if found is None:
+            found = self._find(Account(user_id, sub_user_id), max_age)
+        return (await found.wait(max_age)).value.init
+
+    def _find(self, account: Account, max_age: float | None) -> Found:
+        """Return what serves a call about the account, to be waited for at once."""
+        key = check_ids(*account)
         try:
-            return (await (found or self._cache.find(key, max_age)).wait(max_age)).value.init
+            return self._cache.find(key, max_age)
         except WolfError as error:
             _name_account(error, key)
             raise
@@ -246,12 +256,8 @@ class WolfClient:
         ``user_id``, ``sub_user_id`` and ``max_age`` are as in `task_init`. It never costs a request
         more, and raises as `task_init` does. `Answer` has an example.
         """
-        key = check_ids(user_id, sub_user_id)
-        try:
-            return self._as_answer(await self._cache.find(key, max_age).wait(max_age))
-        except WolfError as error:
-            _name_account(error, key)
-            raise
+        found = self._find(Account(user_id, sub_user_id), max_age)
+        return self._as_answer(await found.wait(max_age))
 
     def _as_answer(self, served: Served[CachedAnswer]) -> Answer:
         age = max(0.0, self._settings.clock() - served.sent_at)
@@ -362,7 +368,7 @@ class WolfClient:
 
         async def ask(account: Account, max_age: float | None) -> tuple[TaskInit, bool]:
             began = self._settings.clock()
-            served = await self._cache.find(check_ids(*account), max_age).wait(max_age)
+            served = await self._find(account, max_age).wait(max_age)
             return served.value.init, served.sent_at >= began
 
         return results(
@@ -389,15 +395,11 @@ class WolfClient:
         as `task_init` does. Raises `WolfConfigError` for arguments that make no sense.
         `watch_many` also tells the age of each answer, and goes on after errors.
         """
-        key = check_ids(user_id, sub_user_id)
+        account = Account(*check_ids(user_id, sub_user_id))
         check_seconds("every", every, above=True, finite=True)
 
         async def ask(max_age: float) -> tuple[TaskInit, float]:
-            try:
-                served = await self._cache.find(key, max_age).wait(max_age)
-            except WolfError as error:
-                _name_account(error, key)
-                raise
+            served = await self._find(account, max_age).wait(max_age)
             return served.value.init, served.sent_at
 
         return watch(
@@ -560,7 +562,7 @@ class WolfClient:
         return policy is not None and is_unwell(error) and age <= policy.ttl + window
 
 
-def _name_account(error: WolfError, key: Key) -> None:
+def _name_account(error: BaseException, key: Key) -> None:
     """Name the account in an error of the cache, which knows of none."""
-    if error.account is None:
+    if isinstance(error, WolfError) and error.account is None:
         error.account = Account(*key)

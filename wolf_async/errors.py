@@ -77,9 +77,8 @@ class WolfError(Exception):
     def __copy__(self) -> Self:
         """Return an equal error without the traceback, notes and cause of this one."""
         cls = type(self)
-        twin = cls.__new__(cls, *self.args)
-        if not twin.args:  # an OSError gets them from __init__
-            twin.args = self.args
+        twin = cls.__new__(cls)
+        twin.args = self.args
         fields = self.__dict__.copy()
         fields.pop("__notes__", None)
         twin.__dict__ = fields

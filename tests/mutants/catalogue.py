@@ -162,7 +162,7 @@ IN_FLIGHT: Final = (
     Mutant(
         "no_template",
         "cache/inflight.py",
-        "template=own_copy(error, error)",
+        "template=own_copy(error)",
         "template=error",
         "what one caller does to the shared original shows in the errors of others",
         seen_by="cache/test_cache_failing.py",
@@ -281,7 +281,7 @@ IN_FLIGHT: Final = (
     Mutant(
         "one_error_for_all",
         "cache/inflight.py",
-        "        raise own_copy(template, original)",
+        "        raise own_copy(template) from original",
         "        raise template",
         "callers share one exception object, with its notes and its growing traceback",
         seen_by="cache/test_cache_failing.py",
@@ -289,8 +289,8 @@ IN_FLIGHT: Final = (
     Mutant(
         "no_cause",
         "cache/inflight.py",
-        '    object.__setattr__(twin, "__cause__", cause)\n',
-        "",
+        "        raise own_copy(template) from original",
+        "        raise own_copy(template)",
         "the shared original is lost",
         seen_by="cache/test_cache_failing.py",
     ),
@@ -780,7 +780,7 @@ CACHE: Final = (
     Mutant(
         "remembered_frames",
         "cache/loading.py",
-        "            error=own_copy(error, None),\n",
+        "            error=own_copy(error),\n",
         "            error=error,\n",
         "a remembered failure keeps the frames of its load alive",
         seen_by="cache/test_cache_failing.py",

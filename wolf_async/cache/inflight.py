@@ -82,10 +82,10 @@ class InFlightLoad(Generic[K, V]):
     """One load of one key, and those who wait for it."""
 
     __slots__ = (
-        "_loop",
         "_owner",
         "_task",
         "_waiters",
+        "alone",
         "background",
         "begun",
         "cancelled",
@@ -93,6 +93,7 @@ class InFlightLoad(Generic[K, V]):
         "failed_at",
         "floor",
         "key",
+        "loop",
         "record",
         "sent_at",
         "waited_for_by",
@@ -109,6 +110,8 @@ class InFlightLoad(Generic[K, V]):
         self.key = key
         self.background = background
         """Whether the load goes on when nobody waits for it."""
+        self.alone = False
+        """Whether nothing of its key is held, so that whoever comes may join without a look."""
         self.begun = False
         """Whether the load has begun to run."""
         self.cancelled = False
@@ -126,7 +129,7 @@ class InFlightLoad(Generic[K, V]):
         self.waited_for_by: list[InFlightLoad[Any, Any]] = []
         """The loads that wait for this one: from within, or to start when it ends."""
         self._owner: LoadOwner | None = owner
-        self._loop = loop
+        self.loop = loop
         self._task: asyncio.Task[Any] | None = None
         self._waiters: dict[asyncio.Future[LoadOutcome[V]], None] = {}
         """In the order in which they came, and are told."""
@@ -143,7 +146,7 @@ class InFlightLoad(Generic[K, V]):
         context.run(current_load.set, self)
         run = self._run(load, clock)
         try:
-            self._task = task = self._loop.create_task(run, context=context)
+            self._task = task = self.loop.create_task(run, context=context)
         except BaseException:
             run.close()
             raise
@@ -202,11 +205,11 @@ class InFlightLoad(Generic[K, V]):
         assert template is not None
         # the traceback holds this frame, which must not hold a stale value that this caller refused
         del outcome, waiter
-        raise own_copy(template, original)
+        raise own_copy(template) from original
 
     def add_waiter(self) -> asyncio.Future[LoadOutcome[V]]:
         """Return what brings the outcome to one more waiter."""
-        waiter: asyncio.Future[LoadOutcome[V]] = self._loop.create_future()
+        waiter: asyncio.Future[LoadOutcome[V]] = self.loop.create_future()
         self._waiters[waiter] = None
         return waiter
 
@@ -228,7 +231,7 @@ class InFlightLoad(Generic[K, V]):
 
     def reject(self, error: BaseException, stale: Served[V] | None = None) -> None:
         """Give ``error`` to everybody who waits, or ``stale`` to those who accept that."""
-        self._tell(LoadOutcome(None, error, stale, template=own_copy(error, error)))
+        self._tell(LoadOutcome(None, error, stale, template=own_copy(error)))
 
     def _tell(self, outcome: LoadOutcome[V]) -> None:
         # in one step, so that whoever leaves while the others are told has left already
@@ -244,7 +247,7 @@ class InFlightLoad(Generic[K, V]):
     def cancel(self) -> asyncio.Task[Any] | None:
         """Cancel the load, and return its task if it is still running."""
         # once: the second time would interrupt the load's clean-up
-        if not self.cancelled and self._task is not None and not self._loop.is_closed():
+        if not self.cancelled and self._task is not None and not self.loop.is_closed():
             self._task.cancel()
         self.cancelled = True
         return self._task
@@ -278,11 +281,6 @@ class InFlightLoad(Generic[K, V]):
         return self._owner is owner and self.key == key
 
     @property
-    def loop_is_closed(self) -> bool:
-        """Whether the event loop of this load is closed."""
-        return self._loop.is_closed()
-
-    @property
     def under_way(self) -> bool:
         """Whether the load has begun and not ended."""
         return self.begun and not self.ended
@@ -306,8 +304,8 @@ def mark_sent(now: float) -> None:
         load.sent_at = now
 
 
-def own_copy(error: BaseException, cause: BaseException | None) -> BaseException:
-    """Return an error of the same kind for one waiter alone, with ``cause`` as its cause.
+def own_copy(error: BaseException) -> BaseException:
+    """Return an error of the same kind for one waiter alone, without traceback and cause.
 
     Where ``copy.copy`` fails or gives another type, that is a `WolfError` with its text.
     """
@@ -320,6 +318,4 @@ def own_copy(error: BaseException, cause: BaseException | None) -> BaseException
     notes = twin.__dict__.get("__notes__")
     if isinstance(notes, list):
         twin.__dict__["__notes__"] = notes.copy()
-    # not by assignment, which a frozen class refuses
-    object.__setattr__(twin, "__cause__", cause)
     return twin

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from threading import get_ident
 from types import NoneType
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
@@ -127,6 +128,8 @@ class LoadingCache(Generic[K, V]):
         dispatcher: is told of loads, waits and evictions; keys are then the ids of accounts.
         is_shut: ``is_shut()`` tells that no load can succeed now: callers without ``max_age`` get
             a stale value that may stand in at once, and no load begins for them.
+        name_error: ``name_error(error, key)`` may note in the error of a load whose it is, before
+            those who wait get copies of it.
         marks_sent: whether the loader calls `mark_sent` when it sends its request; else a load
             counts as sent when it begins.
         shared: a tier in which other processes' caches take part, as `wolf_async.shared.RedisTier`.
@@ -168,6 +171,7 @@ class LoadingCache(Generic[K, V]):
         is_unwell: Callable[[BaseException], bool] = lambda error: True,
         dispatcher: Dispatcher | None = None,
         is_shut: Callable[[], bool] = lambda: False,
+        name_error: Callable[[BaseException, K], object] = lambda error, key: None,
         marks_sent: bool = False,
         shared: Tier | None = None,
         codec: Codec[K, V] | None = None,
@@ -180,8 +184,10 @@ class LoadingCache(Generic[K, V]):
         self._clock = clock
         self._is_unwell = is_unwell
         self._is_shut = is_shut
+        self._name_error = name_error
         self._marks_sent = marks_sent
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread = 0
         self._closed = False
         self._store: EntryStore[K, V] = EntryStore(
             policy.max_entries if policy else 0,
@@ -245,9 +251,11 @@ class LoadingCache(Generic[K, V]):
         load = self._current.get(key)
         if (
             load is None
-            or key in self._store
+            or not load.alone
             or current_load.get() is not None
-            or asyncio.get_running_loop() is not self._loop
+            # not by `asyncio.get_running_loop`: on Python 3.11 that is a system call
+            or self._thread != get_ident()
+            or not load.loop.is_running()
         ):
             return None
         self._joined += 1
@@ -384,7 +392,7 @@ class LoadingCache(Generic[K, V]):
         self._queued.clear()
         # told first, cancelled second: the waiters must not depend on how the loads end
         for load in loads:
-            load.reject(WolfClosedError(_CLOSED_MEANWHILE))
+            self._reject(load, WolfClosedError(_CLOSED_MEANWHILE))
         tasks = [task for load in loads if (task := load.cancel())]
         others = [task for task in tasks if task is not asyncio.current_task()]
         if others:
@@ -452,6 +460,7 @@ class LoadingCache(Generic[K, V]):
         newer = held is not None and held.error is None and held.sent_at >= sent_at
         if self._current.get(key) is load and not newer:
             self._store.put(key, self._new_entry(value, sent_at, jitter), self._clock())
+            self._current[key].alone = False
 
     def discard(self, load: InFlight, key: K) -> None:
         """Supersede the ``load`` of ``key``: what it brings is too old to be stored or joined."""
@@ -468,7 +477,7 @@ class LoadingCache(Generic[K, V]):
         if entry.error is not None:
             if now <= entry.retry_at and (max_age is None or entry.is_at_most(max_age, now)):
                 self._error_hits += 1
-                raise own_copy(entry.error, entry.error)
+                raise own_copy(entry.error) from entry.error
             return False
         if max_age is not None:
             return False
@@ -534,7 +543,7 @@ class LoadingCache(Generic[K, V]):
             now if load.sent_at is None else load.sent_at,
             retry_at=_failed_at(load, now) + self._policy.error_ttl,
             # without traceback and cause, which would keep the frames of the whole load alive
-            error=own_copy(error, None),
+            error=own_copy(error),
         )
         self._store.put(load.key, entry, now)
 
@@ -551,6 +560,7 @@ class LoadingCache(Generic[K, V]):
             self._queued.clear()
             self._running.clear()
             self._loop = loop
+            self._thread = get_ident()
 
     def _refuse_circle(self, key: K, parent: InFlightLoad[Any, Any]) -> None:
         """Refuse a loader that asks for the key it is loading: it would wait for itself."""
@@ -593,6 +603,7 @@ class LoadingCache(Generic[K, V]):
         return load
 
     def _start(self, load: InFlightLoad[K, V]) -> None:
+        load.alone = load.key not in self._store
         self._current[load.key] = load
         self._running[load] = None
         self._loads += 1
@@ -609,12 +620,12 @@ class LoadingCache(Generic[K, V]):
 
     def _start_queued(self, behind: InFlightLoad[K, V]) -> None:
         load = self._queued.pop(behind.key, None)
-        if load is not None and not load.loop_is_closed:
+        if load is not None and not load.loop.is_closed():
             behind.waited_for_by.remove(load)
             try:
                 self._start(load)
             except Exception as error:
-                load.reject(error)
+                self._reject(load, error)
 
     def _supersede(self, key: K) -> bool:
         """Take the load of ``key`` out of sight: it is neither stored nor joined from now on."""
@@ -649,7 +660,7 @@ class LoadingCache(Generic[K, V]):
         elif error is None:
             self._succeed(load, task.result(), keep=current)
         elif from_outside:
-            load.reject(error)
+            self._reject(load, error)
         else:
             self._fail(load, error, keep=current)
         if current:
@@ -672,6 +683,13 @@ class LoadingCache(Generic[K, V]):
     def _fail(self, load: InFlightLoad[K, V], error: BaseException, *, keep: bool) -> None:
         self._failures += 1
         stale = self._back_off(load, error) if keep and self._policy is not None else None
+        self._reject(load, error, stale)
+
+    def _reject(
+        self, load: InFlightLoad[K, V], error: BaseException, stale: Served[V] | None = None
+    ) -> None:
+        # once for all who wait: each of them gets a copy
+        self._name_error(error, load.key)
         load.reject(error, stale)
 
     def __repr__(self) -> str:
