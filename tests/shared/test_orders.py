@@ -460,6 +460,19 @@ async def test_a_process_without_a_copy_gets_the_shared_one_as_its_stand_in() ->
     await world.close()
 
 
+async def test_who_comes_after_the_shared_stale_value_is_there_does_not_wait_for_the_load() -> None:
+    world = World(CachePolicy(ttl=30, stale_while_revalidate=300))
+    await world.hold(world.a, "old")
+    world.clock.advance(60)
+    first = world.b.get()
+    await settle()
+    assert world.b.cache.joinable("a") is None
+    assert await done(world.b.get()) == "old"
+    world.b.loads[0].set_result("new")
+    assert await done(first) == "new"
+    await world.close()
+
+
 async def test_who_comes_in_a_back_off_gets_the_shared_stale_value_and_asks_nobody() -> None:
     world = World(CachePolicy(ttl=30, stale_if_error=300, refresh_backoff=5))
     await world.hold(world.a, "old")
