@@ -80,7 +80,7 @@ def children_as_from_a_shell(tmp_path_factory: pytest.TempPathFactory) -> Iterat
     numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
     ignored = [number for number in numbers if signal.getsignal(number) is signal.SIG_IGN]
     for number in ignored:
-        signal.signal(number, lambda *_: None)
+        signal.signal(number, do_nothing)
     with pytest.MonkeyPatch.context() as patch:
         if os.environ.get("PYTHONDONTWRITEBYTECODE"):
             patch.delenv("PYTHONDONTWRITEBYTECODE")
@@ -88,6 +88,10 @@ def children_as_from_a_shell(tmp_path_factory: pytest.TempPathFactory) -> Iterat
         yield
     for number in ignored:
         signal.signal(number, signal.SIG_IGN)
+
+
+def do_nothing(number: int, frame: object) -> None:
+    """Take a signal without an effect."""
 
 
 class ErrorMessages(logging.Handler):
