@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from functools import partial
+from tempfile import TemporaryDirectory
 
 from benchmarks.harness import Effort, Figure, spread
 
@@ -12,25 +15,30 @@ _NEEDED = "import aiohttp, msgspec, cachetools"
 _ALL = f"{_NEEDED}, wolf_async"
 
 
-def _imported(statement: str) -> Mapping[str, int]:
+def _imported(bytecode: str, statement: str) -> Mapping[str, int]:
     """Return the microseconds that each module took by itself."""
+    # with bytecode, as a user has it, whatever this environment says of writing it
+    env = os.environ | {"PYTHONPYCACHEPREFIX": bytecode, "PYTHONDONTWRITEBYTECODE": ""}
     command = [sys.executable, "-X", "importtime", "-c", statement]
-    lines = subprocess.run(command, check=True, capture_output=True, text=True).stderr.splitlines()
+    ended = subprocess.run(command, check=True, capture_output=True, text=True, env=env)
+    lines = ended.stderr.splitlines()
     rows = (line.partition(":")[2].split("|") for line in lines if line.startswith("import time:"))
     return {name.strip(): int(own) for own, _, name in rows if own.strip().isdigit()}
 
 
 def imports(effort: Effort) -> list[Figure]:
     """Measure in fresh interpreters, since an import happens once; both sides in each of them."""
-    base, needed = _imported("pass"), _imported(_NEEDED)
-    _imported(_ALL)  # writes the bytecode
     added: list[float] = []
     own: dict[str, int] = {}
-    for _ in range(effort.fewer(2)):
-        modules = {name: taken for name, taken in _imported(_ALL).items() if name not in base}
-        own = {name: taken for name, taken in modules.items() if name not in needed}
-        whole = sum(modules.values())
-        added.append(whole / (whole - sum(own.values())))
+    with TemporaryDirectory() as folder:
+        imported = partial(_imported, folder)
+        base, needed = imported("pass"), imported(_NEEDED)
+        imported(_ALL)  # writes the bytecode
+        for _ in range(effort.fewer(2)):
+            modules = {name: taken for name, taken in imported(_ALL).items() if name not in base}
+            own = {name: taken for name, taken in modules.items() if name not in needed}
+            whole = sum(modules.values())
+            added.append(whole / (whole - sum(own.values())))
     longest = sorted(own, key=lambda name: -own[name])[:5]
     return [
         Figure(
