@@ -86,7 +86,9 @@ class Server:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> Server:
-        command = [the_binary(), "--port", str(self.port), "--bind", "127.0.0.1"]
+        config = self.folder / "config"
+        config.touch()  # a Sentinel needs one, and writes into it what it has learnt
+        command = [the_binary(), str(config), "--port", str(self.port), "--bind", "127.0.0.1"]
         command += ["--dir", str(self.folder), "--appendonly", "no", "--save", ""]
         command += [*self._options]
         log = self.folder / "log"

@@ -16,53 +16,13 @@ import pytest
 import redis.asyncio
 import valkey.asyncio
 
-from shared.fake import TextCodec
 from shared.servers import Server, until
-from wolf_async.cache import LoadingCache
-from wolf_async.policy import CachePolicy
-from wolf_async.shared import RedisTier
+from shared.sharing import Counter, cache_on, share, slow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
-
-class Counter:
-    """A loader that counts its calls."""
-
-    def __init__(self) -> None:
-        self.calls = 0
-
-    async def __call__(self, key: str) -> str:
-        self.calls += 1
-        return f"{key}#{self.calls}"
-
-
-def cache_on(load: Counter, tier: RedisTier, **policy: Any) -> LoadingCache[str, str]:
-    return LoadingCache(load, policy=CachePolicy(**policy), shared=tier, codec=TextCodec())
-
-
-async def share(tiers: list[RedisTier]) -> None:
-    """See that one cache on each of these tiers gets what the first has loaded.
-
-    It gets the first one's invalidation too.
-    """
-    loads = [Counter() for _ in tiers]
-    caches = [cache_on(load, tier) for load, tier in zip(loads, tiers, strict=True)]
-    for cache in caches:
-        assert await cache.get("a") == "a#1"
-    assert [load.calls for load in loads] == [1] + [0] * (len(tiers) - 1)
-    caches[0].invalidate("a")
-    assert await caches[0].settled()
-    await until(lambda: not any(cache.peek("a") for cache in caches))
-    caches[0].clear()
-    assert await caches[0].settled()
-    for cache in caches:
-        assert cache.stats().shared_bypassed == 0
-        await cache.aclose()
-
-
-def slow(**settings: Any) -> RedisTier:
-    return RedisTier(namespace="n", timeout=2.0, connect_timeout=5.0, **settings)
+    from wolf_async.cache import LoadingCache
 
 
 async def test_a_client_of_redis_py_and_one_of_valkey_py_share(server: Server) -> None:
@@ -73,26 +33,6 @@ async def test_a_client_of_redis_py_and_one_of_valkey_py_share(server: Server) -
     await share([slow(client=client) for client in handed] + [slow(url=server.url)])
     for client in handed:
         assert await client.ping(), "a client that was handed in is not closed"
-        await client.aclose()
-
-
-@pytest.fixture
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Start a cluster of one server, which holds all slots."""
-    server = Server(tmp_path_factory.mktemp("cluster"), "--cluster-enabled", "yes").start()
-    with server.client() as client:
-        client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
-    yield server
-    server.kill()
-
-
-async def test_a_cluster_is_shared(cluster: Server) -> None:
-    with cluster.client() as client:
-        state: Any = lambda: client.execute_command("CLUSTER", "INFO")  # noqa: E731
-        await until(lambda: b"cluster_state:ok" in state())
-    clients = [redis.asyncio.RedisCluster.from_url(cluster.url) for _ in range(2)]
-    await share([slow(client=client) for client in clients])
-    for client in clients:
         await client.aclose()
 
 
@@ -119,6 +59,30 @@ def test_a_second_loop_starts_over_and_keeps_what_is_held(
         assert runner.run(cache.settled())
         assert cache.stats().shared_bypassed == 0
         runner.run(cache.aclose())
+
+
+@pytest.mark.parametrize("closing", [True, False])
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of redis-py
+def test_a_loop_ends_at_whatever_moment_of_an_exchange(
+    server: Server, caplog: pytest.LogCaptureFixture, closing: bool
+) -> None:
+    async def use(turns: int) -> None:
+        await cache.get("a")
+        cache.invalidate("b")
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        if closing:
+            async with asyncio.timeout(10):
+                await cache.aclose()
+
+    cache = cache_on(Counter(), slow(url=server.url))
+    for turns in range(25):
+        asyncio.run(use(turns))
+        if closing:
+            cache = cache_on(Counter(), slow(url=server.url))
+    asyncio.run(cache.aclose())
+    gc.collect()
+    assert caplog.messages == []
 
 
 def test_a_forked_process_connects_by_itself(server: Server) -> None:

@@ -18,18 +18,12 @@ if TYPE_CHECKING:
     from shared.servers import Server
 
 
-async def test_two_clients_never_promise_more_than_is_free(server: Server) -> None:
+async def create_at_once(tiers: list[RedisTier]) -> None:
+    """See that clients on these two tiers never promise more than is free."""
     async with Sandbox(accounts=1, sub_accounts=0, latency=0.05, period=1e9) as box:
         user = box.users[0]
         room(box, user, a=8)
-        clients = [
-            WolfClient(
-                box.token,
-                base_url=box.base_url,
-                shared=RedisTier(server.url, timeout=2.0, connect_timeout=5.0),
-            )
-            for _ in range(2)
-        ]
+        clients = [WolfClient(box.token, base_url=box.base_url, shared=tier) for tier in tiers]
         one, two = clients
         draft = make_draft(await one.task_init(user), 3)
         assert await two.task_init(user)
@@ -45,8 +39,14 @@ async def test_two_clients_never_promise_more_than_is_free(server: Server) -> No
         for wolf in clients:
             assert wolf.stats().shared_bypassed == 0
             await wolf.aclose()
-        with server.client() as client:
-            assert client.keys("wolf1:*:turn:*") == [], "no turn is left behind"
+
+
+async def test_two_clients_never_promise_more_than_is_free(server: Server) -> None:
+    await create_at_once(
+        [RedisTier(server.url, timeout=2.0, connect_timeout=5.0) for _ in range(2)]
+    )
+    with server.client() as client:
+        assert client.keys("wolf1:*:turn:*") == [], "no turn is left behind"
 
 
 async def create_in_a_process(box: Sandbox, server: Server, seed: int) -> int:

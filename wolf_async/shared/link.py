@@ -188,6 +188,7 @@ class Link:
 
     async def _work(self) -> None:
         while self._queue:
+            _heed_cancellation()
             size = min(_BATCH, len(self._queue))
             await self._exchange([self._queue.popleft() for _ in range(size)])
 
@@ -235,8 +236,9 @@ class Link:
         return min(_MAX_REFUSED, _REFUSED * 2.0 ** min(self._refusals - 1, 10))
 
     def _failed(self, error: Exception) -> None:
-        self._warn("does not answer", error)
-        self._down(_PROBE)
+        if not self._closed:
+            self._warn("does not answer", error)
+            self._down(_PROBE)
 
     def _down(self, pause: float) -> None:
         if self._answering:
@@ -256,6 +258,7 @@ class Link:
                         await self._client.ping()
                     break
                 except Exception:
+                    _heed_cancellation()
                     pause = min(_MAX_PROBE, max(_PROBE, pause * 2))
         finally:
             self._probing = None
@@ -288,12 +291,16 @@ class Link:
                 try:
                     await self._session()
                 except Exception as error:
+                    _heed_cancellation()
                     tries = 1 if self._heard else tries + 1
                     pause = self._lost(error, tries)
                 self._tried.set()
                 await asyncio.sleep(pause)
                 await self._forget_idle()
         finally:
+            # before the client is closed, which makes fail what is under way
+            self._heard = self._answering = False
+            self._closed = True
             if self._owns_client:
                 with suppress(Exception):  # nothing is left to be told
                     await self._client.aclose()
@@ -340,6 +347,7 @@ class Link:
                 return
 
     async def _hello(self) -> str:
+        _heed_cancellation()
         owner = self._living_owner()
         epoch = await self.submit(HELLO, self._names.epoch_key, owner.epoch, self._names.channel)
         return str(epoch, "ascii")
@@ -351,6 +359,7 @@ class Link:
         """
         while True:
             await pubsub.ping()
+            _heed_cancellation()
             self._ask_epoch()
             ends = self.loop.time() + self._settings.heartbeat
             heard = False
@@ -438,6 +447,17 @@ def _retrieve(reply: asyncio.Future[Any]) -> None:
     """Mark the error of an operation as seen, which nobody may be left to see."""
     if not reply.cancelled():
         reply.exception()
+
+
+def _heed_cancellation() -> None:
+    """End this task if it was cancelled and the client has swallowed that.
+
+    Clients wait with `asyncio.wait_for`, which did so before Python 3.12 where what it waited for
+    had just been done.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 def _kinds(error: object) -> set[str]:
