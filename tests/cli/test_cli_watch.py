@@ -319,6 +319,17 @@ def test_an_answer_that_nothing_confirms_is_stale_before_anything_fails() -> Non
         assert " stale" not in screen.text()
 
 
+def test_a_narrow_terminal_shows_what_is_stale_and_how_many_fail() -> None:
+    screen = many(width=20)
+    screen.answer(MANY[150], init_of(line("a", 3, 200)), is_stale=True)
+    for account in MANY[:100]:
+        screen.fail(account, WolfServerError("down"))
+    shown = screen.text().splitlines()
+    assert all(len(row) <= 20 for row in shown)
+    assert all(" stale " in row for row in shown[:-1])
+    assert shown[-1] == "… 172, 73 fail"
+
+
 def test_the_order_may_be_another_one() -> None:
     for sorting in ("account", "given"):
         screen = many(sorting=sorting)

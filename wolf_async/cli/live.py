@@ -138,11 +138,10 @@ class LiveScreen:
             yield row.draw(view, is_new=self._is_new(view), is_stale=self._is_stale(view))
         if hidden := ordered[len(shown) :]:
             fail = sum(map(self._fails, hidden))
-            yield Text(
-                f"… {len(hidden)} more, {fail} of them fail"[: options.max_width],
-                "red" if fail else "dim",
-                no_wrap=True,
-            )
+            text = f"… {len(hidden)} more, {fail} of them fail"
+            if len(text) > options.max_width:
+                text = f"… {len(hidden)}, {fail} fail"
+            yield Text(text, "red" if fail else "dim", no_wrap=True, overflow="crop")
 
     def _order(self, view: AccountView) -> tuple[bool, int, str]:
         if self._sorting == "account":
@@ -191,6 +190,8 @@ class _RowDrawer:
         if self._bar:
             row.append_text(bar(view.free, view.total, self._bar, ascii_only=self._ascii_only))
             row.append(" " * (self._bar + 1 - cell_len(row.plain) + self._label))
+        if is_stale and not self._has_change:  # what is cut off at the end is worth less
+            row.append("stale ", "bold red")
         row.append(f"{view.free}/{view.total}".rjust(self._NUMBERS - 2) + "  ")
         if is_stale:  # which is worth the room of what stands here otherwise
             row.append_text(_as_of(view, is_stale=True))
