@@ -150,6 +150,8 @@ async def test_an_account_that_fails_is_a_failed_row(tasks: Tasks) -> None:
     ended = await tasks.create(tasks.write(row, tasks.row(1), tasks.row(2)), "--send")
     assert ended.status == 1
     assert tasks.outcomes() == {"k0": ["failed"], "k1": ["failed"], "k2": ["created"]}
+    assert "k0: failed: " in ended.out
+    assert "k1: failed: " in ended.out
     errors = {line["key"]: line["error"] for line in lines_of(tasks.results) if "error" in line}
     assert errors["k0"]["type"] == "WolfNotFoundError"
     assert errors["k1"]["code"] == 6007
@@ -271,6 +273,7 @@ async def test_what_nobody_can_know_is_uncertain_and_not_sent_again(
     source = tasks.write(tasks.row(0), tasks.row(1))
     ended = await tasks.create(source, "--send")
     assert ended.status == 1
+    assert ended.out.startswith("k0: uncertain: ")
     assert tasks.outcomes() == {"k0": ["uncertain"], "k1": ["created"]}
     assert tasks.posts() == 2
     ended = await tasks.create(source, "--send", "--resume")

@@ -113,7 +113,7 @@ class _Options(NamedTuple):
     "--concurrency", 10, "Main accounts at once; the tasks of one come one after the other."
 )
 @accounts_options
-@quiet_option("problems")
+@quiet_option("what is wrong with rows")
 @service_options
 def create(*, drafts: str, reading: AccountsOptions, service: Service, **options: Any) -> None:
     """Check all of DRAFTS, a file of JSON Lines, or create their tasks with --send.
@@ -350,7 +350,7 @@ class _Run:
             self._show(row, error.problems)
             result = _result(row, "problems", problems=error.problems)
         except WolfError as error:
-            result = _result(row, "failed", error=failure_of(error))
+            result = self._failed(row, "failed", error)
         else:
             self._show(row, problems)
             if self._options.send:
@@ -387,24 +387,32 @@ class _Run:
             created = await wolf.create_task(*row.account, draft=draft, check=False)
             result = _result(row, "created", uuid=created.uuid, data=created.data)
         except WolfUncertainError as error:
-            result = _result(row, "uncertain", error=failure_of(error))
+            result = self._failed(row, "uncertain", error)
         except WolfDraftError as error:
+            self._show(row, error.problems)
             result = _result(row, "problems", problems=error.problems)
         except WolfError as error:
             # certain to be none: nothing was created
             if isinstance(error, (WolfAuthError, WolfEndpointError)):
                 await self._files.withdraw(row.key)
                 raise
-            result = _result(row, "failed", error=failure_of(error))
+            result = self._failed(row, "failed", error)
         await self._files.end(result)
         self._tally[result.outcome] += 1
 
+    def _failed(
+        self, row: DraftRow, outcome: Literal["failed", "uncertain"], error: WolfError
+    ) -> _Result:
+        self._tell(row, f"{outcome}: {explain(error)}")
+        return _result(row, outcome, error=failure_of(error))
+
     def _show(self, row: DraftRow, problems: tuple[DraftProblem, ...]) -> None:
-        if self._options.quiet:
-            return
         for problem in problems:
-            text = f"{row.key}: {problem.severity}: {problem.path}: {problem.message}"
-            click.echo(" ".join(plain(text).split()))
+            self._tell(row, f"{problem.severity}: {problem.path}: {problem.message}")
+
+    def _tell(self, row: DraftRow, text: str) -> None:
+        if not self._options.quiet:
+            click.echo(" ".join(plain(f"{row.key}: {text}").split()))
 
 
 def _result(
