@@ -25,6 +25,14 @@ async def test_a_refused_token_names_the_host_and_the_variable(box: Sandbox) -> 
     assert "put a token of that server into WOLF_TOKEN" in line
 
 
+async def test_watch_names_the_variable_too(box: Sandbox) -> None:
+    box.always(unauthorized())
+    ended = await wolf_async("watch", box.users[0], "--times", "0", env=service(box))
+    assert ended.status == 1
+    (line,) = ended.out.splitlines()
+    assert line.endswith(": put a token of that server into WOLF_TOKEN")
+
+
 async def test_a_base_url_without_the_api_names_the_option(box: Sandbox) -> None:
     box.always(html(404))
     line = one_line(await wolf_async("init", box.users[0], env=service(box)), 1)

@@ -14,6 +14,7 @@ from wolf_async.cli.changes import (
     said,
     summary,
 )
+from wolf_async.cli.service import remedy
 from wolf_async.cli.widgets import free_of, plain
 
 if TYPE_CHECKING:
@@ -128,8 +129,10 @@ class ChangeLog:
 
 
 def failure_line(error: WolfError) -> str:
-    """Write an error as one line."""
-    return f"{type(error).__name__}: {' '.join(plain(error).split())}"
+    """Write an error, and what helps against it, as one line."""
+    found = remedy(error)
+    text = f"{plain(error)}{'' if found is None else f': {found}'}"
+    return f"{type(error).__name__}: {' '.join(text.split())}"
 
 
 def time_of_day(moment: datetime | None = None) -> str:

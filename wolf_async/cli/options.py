@@ -44,7 +44,11 @@ def count_option(name: str, default: int, text: str) -> Decorator:
 def out_option(text: str) -> Decorator:
     """Return the option of the file that a run writes, and must be told."""
     return click.option(
-        "--out", required=True, metavar="FILE", type=click.Path(path_type=Path), help=text
+        "--out",
+        required=True,
+        metavar="FILE",
+        type=click.Path(path_type=Path, dir_okay=False),
+        help=text,
     )
 
 
