@@ -43,7 +43,11 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 
 def pytest_collection_finish() -> None:
-    # each test ends with a full collection, which need not look at what was there before the first
+    freeze()
+
+
+def freeze() -> None:
+    # each test ends with a full collection, which need not look at what stays
     gc.collect()
     gc.freeze()
 
@@ -66,6 +70,12 @@ def pytest_asyncio_loop_factories(
 def new_loop(request: pytest.FixtureRequest) -> Callable[[], asyncio.AbstractEventLoop]:
     """Make event loops of the chosen kind, for tests that run their own."""
     return new_loop_of(request.config)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def what_a_module_imports_is_frozen() -> Iterator[None]:
+    yield
+    freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)

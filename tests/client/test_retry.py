@@ -373,7 +373,7 @@ async def test_an_outage_under_load_does_not_multiply_the_load(
     client: MakeClient, canary: Canary
 ) -> None:
     # debug mode makes each call several times as slow
-    calls = 1_000 if asyncio.get_running_loop().get_debug() else 10_000
+    calls = 1_000 if asyncio.get_running_loop().get_debug() else 3_000
     logging.getLogger("wolf_async").setLevel(logging.INFO)
     began = time.monotonic()
     async with Sandbox(accounts=calls, sub_accounts=0, token=TOKEN) as box:

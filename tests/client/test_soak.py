@@ -7,7 +7,6 @@ import gc
 import logging
 import os
 import random
-import time
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,6 +34,7 @@ from wolf_async.testing import (
 
 from .conftest import TOKEN
 from .conftest import descriptors as open_descriptors
+from .virtual_time import run
 
 if TYPE_CHECKING:
     from .conftest import Canary
@@ -129,7 +129,7 @@ async def _soak(box: Sandbox, wolf: WolfClient, seed: int) -> tuple[Tally, int]:
     box.reset_calls()
     # debug mode makes each call several times as slow
     calls = CALLS_EACH // 4 if asyncio.get_running_loop().get_debug() else CALLS_EACH
-    async with asyncio.timeout(50):
+    async with asyncio.timeout(600):
         await asyncio.gather(
             *(
                 _caller(wolf, box.accounts, tally, calls, 1000 * seed + number)
@@ -144,7 +144,15 @@ def _resident() -> int:
     return int(Path("/proc/self/statm").read_text("ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-async def test_a_soak_in_mixed_faults(canary: Canary) -> None:
+def test_a_soak_in_mixed_faults(canary: Canary) -> None:
+    run(_mixed_faults(canary))
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+async def _mixed_faults(canary: Canary) -> None:
     for name in ("wolf_async", "asyncio"):  # thousands of records would be held for the report
         logging.getLogger(name).setLevel(logging.WARNING)
     async with Sandbox(token=TOKEN) as box, WolfClient(TOKEN, base_url=box.base_url) as wolf:
@@ -152,14 +160,12 @@ async def test_a_soak_in_mixed_faults(canary: Canary) -> None:
             box.users[0]
         )  # a loop opens some descriptors of its own when it first needs them
     descriptors, before = open_descriptors(), loads_in_memory()
-    slowness = 8 if asyncio.get_running_loop().get_debug() else 1
-    began = time.monotonic()
 
     async def provider() -> str:
         await asyncio.sleep(0)
         return box.token
 
-    async with Sandbox(accounts=ACCOUNTS // 2, sub_accounts=1, token=TOKEN) as box:
+    async with Sandbox(accounts=ACCOUNTS // 2, sub_accounts=1, token=TOKEN, clock=now) as box:
         for account in box.accounts:
             box.set_data(account, synthetic_task_init(0, account, lines=3, groups=1))
         wolf = WolfClient(
@@ -175,10 +181,11 @@ async def test_a_soak_in_mixed_faults(canary: Canary) -> None:
                 max_entries=500,
             ),
             retry=RetryPolicy(backoff=0.005, budget=0.5),
-            timeouts=Timeouts(total=3.0 * slowness, attempt=0.5 * slowness, connect=0.5 * slowness),
+            timeouts=Timeouts(total=3.0, attempt=0.5, connect=0.5),
             max_concurrency=60,
             rate_limit=(5000.0, 50),
             max_body=2**20,
+            clock=now,
         )
         async with wolf:
             box.fault_every(3, *FAULTS)
@@ -197,7 +204,7 @@ async def test_a_soak_in_mixed_faults(canary: Canary) -> None:
     assert tally.ends["answer"] > calls / 4
     assert requests > calls / 4
     assert grown < LEVEL
-    assert time.monotonic() - began < 60
+    assert now() < 600
     while canary.errors:  # their tracebacks hold what led to them
         canary.check_error(canary.errors.pop())
     await _nothing_is_left(descriptors, before)
