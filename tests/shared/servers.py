@@ -26,6 +26,7 @@ from redis.retry import Retry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from ssl import SSLContext
 
 
 def find_binary() -> str | None:
@@ -78,17 +79,18 @@ async def until(happened: Callable[[], bool], seconds: float = 5.0) -> None:
 class Server:
     """One server process, which keeps its port and its folder from one start to the next."""
 
-    def __init__(self, folder: Path, *options: str) -> None:
+    def __init__(self, folder: Path, *options: str, binary: str | None = None) -> None:
         self.folder = folder
         self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self._options: Sequence[str] = options
+        self._binary = binary or the_binary()
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> Server:
         config = self.folder / "config"
         config.touch()  # a Sentinel needs one, and writes into it what it has learnt
-        command = [the_binary(), str(config), "--port", str(self.port), "--bind", "127.0.0.1"]
+        command = [self._binary, str(config), "--port", str(self.port), "--bind", "127.0.0.1"]
         command += ["--dir", str(self.folder), "--appendonly", "no", "--save", ""]
         command += [*self._options]
         log = self.folder / "log"
@@ -139,17 +141,21 @@ class Server:
 
 
 class PausableProxy:
-    """A port that leads to a server; what is sent while it is closed is lost."""
+    """A port that leads to a server; what is sent while it is closed is lost.
 
-    def __init__(self, port: int) -> None:
+    With ``ssl`` it speaks TLS, and the server does not.
+    """
+
+    def __init__(self, port: int, ssl: SSLContext | None = None) -> None:
         self._target = port
+        self._ssl = ssl
         self._open = True
         self._pipes: set[asyncio.Task[None]] = set()
         self._writers: set[asyncio.StreamWriter] = set()
         self.port = 0
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._connect, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._connect, "127.0.0.1", 0, ssl=self._ssl)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 

@@ -20,6 +20,8 @@ __all__ = ["make_tier", "shared"]
 
 _LIMIT: Final = 10.0
 """Seconds for all of it."""
+_UNTRUSTED: Final = ("self-signed certificate", "unable to get local issuer certificate")
+"""What OpenSSL says of a certificate whose authority is not known."""
 
 
 def make_tier() -> RedisTier:
@@ -55,6 +57,8 @@ def shared() -> None:
         report = asyncio.run(_check(tier))
     except Exception as error:  # of redis-py, or of the system
         why = str(error) or type(error).__name__
+        if any(text in why for text in _UNTRUSTED):
+            why += " To trust who issued it, add ?ssl_ca_certs=FILE to the URL."
         raise click.ClickException(f"{tier.where} cannot be used: {why}") from error
     _show(tier.where, report)
     if report.missing:

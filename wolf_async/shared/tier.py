@@ -214,6 +214,7 @@ def _connector(url: str, settings: Settings) -> Callable[[], Any]:
         from redis.asyncio import Redis  # noqa: PLC0415 - who gives a client may have valkey-py alone
         from redis.asyncio.retry import Retry  # noqa: PLC0415
         from redis.backoff import NoBackoff  # noqa: PLC0415
+        from redis.exceptions import RedisError  # noqa: PLC0415
     except ImportError as error:
         raise WolfConfigError(
             'a shared tier needs the package redis: pip install "wolf-async[redis]"'
@@ -230,12 +231,15 @@ def _connector(url: str, settings: Settings) -> Callable[[], Any]:
             max_connections=settings.max_connections,
         )
 
+    where = _without_password(url)
     try:
-        connect()
+        connect().connection_pool.make_connection()  # which does not connect
     except ValueError as error:
         # neither its text nor its cause, which may hold the password
+        raise WolfConfigError(f"{where} is no url of a server: {type(error).__name__}") from None
+    except (TypeError, RedisError) as error:
         raise WolfConfigError(
-            f"{_without_password(url)} is no url of a server: {type(error).__name__}"
+            f"{where} has a setting that redis-py does not take: {error}"
         ) from None
     return connect
 
