@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from importlib import import_module
 from itertools import count
@@ -15,7 +15,7 @@ import aiohttp
 from benchmarks.harness import Effort, Figure, Variant, awaited, beside, interleave, spread
 from benchmarks.peers import Load, as_coroutines, installed, peers
 from benchmarks.server import upstream
-from benchmarks.subjects import decoder, request_url
+from benchmarks.subjects import TOKEN, decoder, request_url
 from benchmarks.twins import pydantic_envelope
 from wolf_async import WolfClient
 
@@ -25,12 +25,12 @@ HTTPX = "httpx and pydantic"
 FUTURES = "a bare future per account"
 WALL = "wall time"
 _AT_ONCE = 50
-_HEADERS = {"Authorization": "Bearer token"}
+HEADERS = {"Authorization": f"Bearer {TOKEN}"}
 
 Fetch = Callable[[str], Awaitable[object]]
 
 
-def _raw(session: aiohttp.ClientSession, url: str) -> Fetch:
+def fetch_raw(session: aiohttp.ClientSession, url: str) -> Fetch:
     async def fetch(user_id: str) -> object:
         async with session.get(request_url(url, user_id)) as response:
             return decoder.decode(await response.read()).data
@@ -68,16 +68,16 @@ def _httpx(client: Any, url: str) -> Fetch:
 
 async def _clients(stack: AsyncExitStack, url: str) -> dict[str, Fetch]:
     """Make what asks for one account, each over one session that keeps its connections."""
-    session = await stack.enter_async_context(aiohttp.ClientSession(headers=_HEADERS))
-    client = await stack.enter_async_context(WolfClient("token", base_url=url, cache=None))
-    fetches: dict[str, Fetch] = {RAW: _raw(session, url), CLIENT: client.task_init}
+    session = await stack.enter_async_context(aiohttp.ClientSession(headers=HEADERS))
+    client = await stack.enter_async_context(WolfClient(TOKEN, base_url=url, cache=None))
+    fetches: dict[str, Fetch] = {RAW: fetch_raw(session, url), CLIENT: client.task_init}
     if installed("httpx") and installed("pydantic"):
-        http = import_module("httpx").AsyncClient(headers=_HEADERS)
+        http = import_module("httpx").AsyncClient(headers=HEADERS)
         fetches[HTTPX] = _httpx(await stack.enter_async_context(http), url)
     return fetches
 
 
-async def _cpu_per_call(fetch: Fetch, users: count[int], at_once: int, each: int) -> float:
+async def cpu_per_call(fetch: Fetch, users: Iterator[int], at_once: int, each: int) -> float:
     """Measure CPU seconds of this process per call, ``at_once`` of them under way at any time."""
 
     async def worker() -> None:
@@ -99,8 +99,8 @@ def miss(effort: Effort) -> list[Figure]:
         variants: dict[str, Variant] = {}
         for name, fetch in fetches.items():
             each = 1 if name == HTTPX else max(1, 8 // effort.shrink)  # httpx is slow enough
-            runner.run(_cpu_per_call(fetch, users, at_once, 2))  # opens the connections
-            variants[name] = awaited(runner, _cpu_per_call, fetch, users, at_once, each)
+            runner.run(cpu_per_call(fetch, users, at_once, 2))  # opens the connections
+            variants[name] = awaited(runner, cpu_per_call, fetch, users, at_once, each)
         samples = interleave(variants, effort.rounds)
         runner.run(stack.aclose())
     title = "A miss over HTTP, 50 at once"
@@ -135,12 +135,12 @@ def storm(effort: Effort) -> list[Figure]:
         async def cold(name: str) -> float:
             prefix = f"user-{next(prefixes)}"
             if name == CLIENT:
-                async with WolfClient("token", base_url=url) as client:
+                async with WolfClient(TOKEN, base_url=url) as client:
                     taken = await _wall(client.task_init, callers, accounts, prefix)
                     requests.append(client.stats().requests)
                     return taken
-            async with aiohttp.ClientSession(headers=_HEADERS) as session:
-                raw = _raw(session, url)
+            async with aiohttp.ClientSession(headers=HEADERS) as session:
+                raw = fetch_raw(session, url)
                 shared = _once_each(raw) if name == FUTURES else _cached(others[name].cached, raw)
                 return await _wall(shared, callers, accounts, prefix)
 

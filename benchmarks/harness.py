@@ -102,6 +102,10 @@ def spread(values: Sequence[float]) -> Spread:
     return Spread(median, low, high)
 
 
+def exact(value: float) -> Spread:
+    return Spread(value, value, value)
+
+
 def ratio(samples: Samples, name: str, against: str) -> Spread:
     """Compare round by round: what disturbs a round disturbs both."""
     pairs = zip(samples[name], samples[against], strict=True)

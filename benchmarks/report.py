@@ -14,7 +14,7 @@ from benchmarks.harness import Effort, Figure, Part
 
 _PACKAGES = (
     *("wolf-async", "aiohttp", "msgspec", "cachetools", "async-lru", "cachebox", "theine"),
-    *("aiocache", "cashews", "httpx", "pydantic", "orjson", "cattrs", "uvloop"),
+    *("aiocache", "cashews", "redis", "httpx", "pydantic", "orjson", "cattrs", "uvloop"),
 )
 _PART = ("", "median (quartiles)", "against", "in itself", "reach", "remarks")
 _SUMMARY = ("", "wolf_async", "in itself", "reach", "the limit it is measured against", "others")
@@ -90,7 +90,7 @@ def _row(figure: Figure) -> list[str]:
 
 
 def _summary_row(figure: Figure, others: list[Figure]) -> list[str]:
-    beside = ", ".join(f"{other.who} {number(other.value.median)} ×" for other in others)
+    beside = ", ".join(f"{each.who} {number(each.value.median)} {each.unit}" for each in others)
     cost, reach = amount(figure), _reach(figure)
     return [figure.title, _median(figure), cost, reach, figure.against, beside]
 

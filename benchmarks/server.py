@@ -1,8 +1,8 @@
 """Serve as upstream from a process of its own, so that its work is nobody's cost.
 
 ``python -m benchmarks.server`` answers every request with the documented sample: under
-``/slow`` after a pause, and under ``/changing`` with other free concurrency in every second. It
-ends when its standard input does.
+``/slow`` after a pause, under ``/changing`` with other free concurrency in every second, and
+under ``/bytes/N`` in about N bytes. It ends when its standard input does.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ import sys
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
+from functools import cache
 
-from benchmarks.subjects import SAMPLE
+from benchmarks.subjects import SAMPLE, envelope_of
 
 SLOW = 0.02
 """Seconds that an answer under ``/slow`` takes."""
@@ -23,6 +24,11 @@ SLOW = 0.02
 def _response(body: bytes) -> bytes:
     head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
     return head.encode() + b"\r\n\r\n" + body
+
+
+@cache
+def _sized(size: int) -> bytes:
+    return _response(envelope_of(size))
 
 
 class _Connection(asyncio.Protocol):
@@ -42,7 +48,9 @@ class _Connection(asyncio.Protocol):
             self.answer(request.split(b" ", 2)[1])
 
     def answer(self, path: bytes) -> None:
-        if path.startswith(b"/slow"):
+        if path.startswith(b"/bytes/"):
+            self.transport.write(_sized(int(path.split(b"/")[2])))
+        elif path.startswith(b"/slow"):
             asyncio.get_running_loop().call_later(SLOW, self.transport.write, self.response)
         elif path.startswith(b"/changing"):
             self.transport.write(self.changing[int(time.monotonic()) % 2])

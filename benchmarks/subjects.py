@@ -17,6 +17,8 @@ T = TypeVar("T")
 _FILE = Path(__file__).parent.parent / "tests" / "data" / "task-init.sample.json"
 USER = "b6d94bef-5ac2-4c6e-ba13-d2f8f124862b"
 SUB = "9f2c1d7e-03b4-4a58-8c61-5e7a90d2f314"
+TOKEN = "sk-4f1d0c7be2a9468d9b35a0e7c6f81d22"
+"""As long as real ones are, so that looking for it in a body costs what it does for them."""
 KEEP = CachePolicy(ttl=86_400)
 """Keeps answers for longer than any run: none expires where expiry is not what is measured."""
 
