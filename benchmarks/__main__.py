@@ -11,54 +11,40 @@ from pathlib import Path
 
 import msgspec
 
-from benchmarks import (
-    calls,
-    crowds,
-    dashboard,
-    decodes,
-    held,
-    hits,
-    imports,
-    scale,
-    shared,
-    streams,
-)
-from benchmarks.compare import compare
+from benchmarks import answers, calls, crowds, dashboard, footprint, scale, shared
 from benchmarks.harness import QUICK, Effort, Part
 from benchmarks.plot import svg
-from benchmarks.report import Report, load, part_markdown, save, setting, summary
+from benchmarks.report import Report, compare, load, part_markdown, save, setting, summary
 
 PARTS = (
-    Part("hit", "An answer that is held, awaited.", hits.hit),
-    Part("peek", "An answer that is held, without suspending.", hits.peek),
+    Part("hit", "An answer that is held, awaited.", answers.hit),
+    Part("peek", "An answer that is held, without suspending.", answers.peek),
     Part("waiting", "Many callers of one load: CPU per caller with its task.", crowds.waiting),
     Part("failure", "The same where the load fails.", crowds.failure),
     Part("leaving", "All who wait for a load are cancelled: CPU per waiter.", crowds.leaving),
     Part("miss", "A load over HTTP, 50 at once, nothing kept: the client's CPU.", calls.miss),
-    Part("decode", "From the bytes of a body to an answer.", decodes.decode),
-    Part("refresh", "A load that brings an answer equal to the one held.", decodes.refresh),
+    Part("decode", "From the bytes of a body to an answer.", answers.decode),
+    Part("refresh", "A load that brings an answer equal to the one held.", answers.refresh),
     Part("storm", "Many callers, few accounts, all cold: wall time.", calls.storm),
-    Part("held", "Answers in memory.", held.held),
+    Part("held", "Answers in memory.", footprint.held),
     Part("scale", "Each operation with more entries; `TTLCache` beside it.", scale.scale),
-    Part("bulk", "Many cached accounts in one stream.", streams.bulk),
-    Part(
-        "shared", "A tier on Valkey, and others with locks: processes, hits, loads.", shared.shared
-    ),
+    Part("bulk", "Many cached accounts in one stream.", footprint.bulk),
+    Part("shared", "A tier on Valkey, beside others with their locks.", shared.shared),
     Part("dashboard", "The web page: many accounts, many browsers.", dashboard.dashboard),
-    Part("import", "Import time, by `python -X importtime`.", imports.imports),
+    Part("import", "Import time, in fresh interpreters.", footprint.imports),
 )
+_NAMES = [part.name for part in PARTS]
 _HOME = Path(__file__).parent
 _BEGIN, _END = "<!-- figures: written by python -m benchmarks -->", "<!-- end of figures -->"
 
 
 def _measure(names: list[str], effort: Effort, folder: Path) -> Report:
-    parts = [part for part in PARTS if not names or part.name in names]
     report = Report(setting(effort), [])
     folder.mkdir(parents=True, exist_ok=True)
-    for part in parts:
+    for part in (part for part in PARTS if part.name in names):
         begin = time.perf_counter()
         measured = part.run(effort)
-        report = msgspec.structs.replace(report, figures=report.figures + measured)
+        report.figures.extend(measured)
         taken = time.perf_counter() - begin
         print(part_markdown(part, measured), f"({taken:.0f} s)\n", sep="\n", flush=True)
         # after each part: who interrupts a run of eight minutes keeps what there is
@@ -71,31 +57,24 @@ def publish(report: Report, folder: Path) -> None:
     """Put a whole run's table into the README of ``folder``, and its plot beside it."""
     readme = folder / "README.md"
     before, _, rest = readme.read_text(encoding="utf-8").partition(_BEGIN)
-    _, _, after = rest.partition(_END)
+    after = rest.partition(_END)[2]
     text = f"{before}{_BEGIN}\n{summary(report)}\n{_END}{after}"
     readme.write_text(text, encoding="utf-8")
     (folder / "figures.svg").write_text(svg(report), encoding="utf-8")
 
 
-def _say_missed(report: Report) -> None:
-    for figure in report.figures:
-        if figure.met is False:
-            value = f"{figure.value.median:.3g} {figure.unit}, not {figure.reach:.3g}"
-            print(f"missed: {figure.part}: {figure.name}, against {figure.against}: {value}")
-    for figure, others in report.summary():
-        if others and others[0].value.median < figure.value.median:
-            print(f"behind {others[0].who}: {figure.title}")
-
-
-def _parser() -> argparse.ArgumentParser:
+def _parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    known = ", ".join(part.name for part in PARTS)
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"one of {known}; default: all")
+    known = f"one of {', '.join(_NAMES)}; default: all"
+    parser.add_argument("parts", nargs="*", metavar="PART", help=known)
     parser.add_argument("--quick", action="store_true", help="a smoke run: figures mean nothing")
     parser.add_argument("--uvloop", action="store_true", help="on uvloop, all sides alike")
     out = "for the results; without it, a run of all parts also renews benchmarks/README.md"
     parser.add_argument("--out", type=Path, metavar="FOLDER", help=out)
-    return parser
+    asked = parser.parse_args(arguments)
+    if unknown := set(asked.parts) - set(_NAMES):
+        parser.error(f"no such part: {', '.join(sorted(unknown))}")
+    return asked
 
 
 def main(arguments: list[str]) -> None:
@@ -105,22 +84,15 @@ def main(arguments: list[str]) -> None:
             raise SystemExit("usage: python -m benchmarks compare A B")
         print(compare(*(load(Path(name)) for name in arguments[1:])))
         return
-    parser = _parser()
-    asked = parser.parse_args(arguments)
-    unknown = set(asked.parts) - {part.name for part in PARTS}
-    if unknown:
-        parser.error(f"no such part: {', '.join(sorted(unknown))}")
+    asked = _parse(arguments)
     now = datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
     folder = asked.out or _HOME / "results" / now
     effort = QUICK if asked.quick else Effort()
     if asked.uvloop:
-        new_loop = import_module("uvloop").new_event_loop
-        effort = msgspec.structs.replace(effort, loop=new_loop)
-    report = _measure(asked.parts, effort, folder)
-    if not asked.quick:
-        _say_missed(report)
-        if not (asked.parts or asked.out or asked.uvloop):
-            publish(report, _HOME)
+        effort = msgspec.structs.replace(effort, loop=import_module("uvloop").new_event_loop)
+    report = _measure(asked.parts or _NAMES, effort, folder)
+    if not (asked.quick or asked.parts or asked.out or asked.uvloop):
+        publish(report, _HOME)
     print(f"results: {folder}")
 
 

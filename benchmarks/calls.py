@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
+from functools import partial
 from importlib import import_module
 from itertools import count
 from time import perf_counter, process_time
@@ -12,7 +13,7 @@ from typing import Any
 
 import aiohttp
 
-from benchmarks.harness import Effort, Figure, Variant, awaited, beside, interleave, spread
+from benchmarks.harness import Effort, Figure, Variant, awaited, beside_all, interleave, spread
 from benchmarks.peers import Load, as_coroutines, installed, peers
 from benchmarks.server import upstream
 from benchmarks.subjects import TOKEN, decoder, request_url
@@ -39,19 +40,13 @@ def fetch_raw(session: aiohttp.ClientSession, url: str) -> Fetch:
 
 
 def _once_each(fetch: Fetch) -> Fetch:
-    """Share a load with the least: a task and a future for each account, dropped at its end."""
-    loads: dict[str, tuple[asyncio.Future[object], asyncio.Task[None]]] = {}
-
-    async def load(user_id: str) -> None:
-        answer = await fetch(user_id)
-        future, _ = loads.pop(user_id)
-        future.set_result(answer)
+    """Share a load with the least: a task for each account."""
+    loads: dict[str, asyncio.Future[object]] = {}
 
     async def call(user_id: str) -> object:
         if user_id not in loads:
-            future = asyncio.get_running_loop().create_future()
-            loads[user_id] = future, asyncio.create_task(load(user_id))
-        return await loads[user_id][0]
+            loads[user_id] = asyncio.ensure_future(fetch(user_id))
+        return await loads[user_id]
 
     return call
 
@@ -95,24 +90,15 @@ def miss(effort: Effort) -> list[Figure]:
     at_once = effort.count(_AT_ONCE)
     with upstream() as url, effort.runner() as runner:
         stack = AsyncExitStack()
-        fetches = runner.run(_clients(stack, url))
         variants: dict[str, Variant] = {}
-        for name, fetch in fetches.items():
+        for name, fetch in runner.run(_clients(stack, url)).items():
             each = 1 if name == HTTPX else max(1, 8 // effort.shrink)  # httpx is slow enough
             runner.run(cpu_per_call(fetch, users, at_once, 2))  # opens the connections
             variants[name] = awaited(runner, cpu_per_call, fetch, users, at_once, each)
         samples = interleave(variants, effort.rounds)
         runner.run(stack.aclose())
     title = "A miss over HTTP, 50 at once"
-    figures = [beside(samples, CLIENT, RAW, reach=1.25, title=title, plotted=True)]
-    return figures + [beside(samples, name, RAW, peer=True) for name in list(fetches)[2:]]
-
-
-async def _wall(fetch: Fetch, callers: int, accounts: int, prefix: str) -> float:
-    users = [f"{prefix}-{number}" for number in range(accounts)]
-    begin = perf_counter()
-    await asyncio.gather(*(fetch(users[number % accounts]) for number in range(callers)))
-    return perf_counter() - begin
+    return beside_all(samples, CLIENT, RAW, reach=1.25, title=title, plotted=True)
 
 
 def _cached(decorate: Callable[[Load], Load], fetch: Fetch) -> Fetch:
@@ -126,29 +112,33 @@ def _cached(decorate: Callable[[Load], Load], fetch: Fetch) -> Fetch:
 def storm(effort: Effort) -> list[Figure]:
     """Send many callers for few accounts: nothing held, no connection open, a slow upstream."""
     callers, accounts = effort.count(10_000), effort.count(100)
-    others = {peer.name: peer for peer in peers(coalescing=True)}
-    prefixes = count()
-    requests: list[int] = []
+    shares = {peer.name: partial(_cached, peer.cached) for peer in peers(coalescing=True)}
+    sides: dict[str, Callable[[Fetch], Fetch]] = {FUTURES: _once_each, **shares}
+    numbers, requests = count(), list[int]()
+
+    async def wall(fetch: Fetch) -> float:
+        users = [f"user-{next(numbers)}" for _ in range(accounts)]
+        begin = perf_counter()
+        await asyncio.gather(*(fetch(users[number % accounts]) for number in range(callers)))
+        return perf_counter() - begin
+
     with upstream() as base, effort.runner() as runner:
         url = f"{base}/slow"
 
-        async def cold(name: str) -> float:
-            prefix = f"user-{next(prefixes)}"
-            if name == CLIENT:
-                async with WolfClient(TOKEN, base_url=url) as client:
-                    taken = await _wall(client.task_init, callers, accounts, prefix)
-                    requests.append(client.stats().requests)
-                    return taken
-            async with aiohttp.ClientSession(headers=HEADERS) as session:
-                raw = fetch_raw(session, url)
-                shared = _once_each(raw) if name == FUTURES else _cached(others[name].cached, raw)
-                return await _wall(shared, callers, accounts, prefix)
+        async def ours() -> float:
+            async with WolfClient(TOKEN, base_url=url) as client:
+                taken = await wall(client.task_init)
+                requests.append(client.stats().requests)
+                return taken
 
-        variants = {name: awaited(runner, cold, name) for name in (FUTURES, CLIENT, *others)}
-        samples = interleave(variants, effort.fewer(3))
+        async def theirs(share: Callable[[Fetch], Fetch]) -> float:
+            async with aiohttp.ClientSession(headers=HEADERS) as session:
+                return await wall(share(fetch_raw(session, url)))
+
+        variants = {name: awaited(runner, theirs, share) for name, share in sides.items()}
+        samples = interleave({CLIENT: awaited(runner, ours), **variants}, effort.fewer(3))
     what = f"{callers:,} callers, {accounts:,} accounts, all cold"
     return [
-        beside(samples, CLIENT, FUTURES, case=WALL, reach=1.5, title=what, plotted=True),
-        *(beside(samples, name, FUTURES, case=WALL, peer=True) for name in others),
+        *beside_all(samples, CLIENT, FUTURES, WALL, reach=1.5, title=what, plotted=True),
         Figure(who=CLIENT, case=what, value=spread(requests), unit="requests", reach=accounts),
     ]

@@ -8,10 +8,10 @@ from functools import partial
 from time import process_time
 from typing import Any, NamedTuple
 
-from benchmarks.harness import Effort, Figure, Samples, awaited, beside, interleave
+from benchmarks.harness import Effort, Figure, Samples, awaited, beside, beside_all, interleave
 from benchmarks.peers import Load, as_coroutines, peers
 from benchmarks.subjects import SUB, TINY, USER, OfflineClient
-from wolf_async import Account, WolfConnectionError
+from wolf_async import WolfConnectionError
 
 CLIENT = "`client.task_init`"
 FUTURE = "one bare future"
@@ -56,11 +56,7 @@ def _future_each() -> Crowd:
 
 def _client() -> Crowd:
     gate = _gate()
-
-    async def upstream(account: Account) -> bytes:
-        return await gate
-
-    return Crowd(gate, OfflineClient(upstream).task_init)
+    return Crowd(gate, OfflineClient(lambda account: gate).task_init)
 
 
 def _peer(cached: Callable[[Load], Load]) -> Gather:
@@ -109,7 +105,7 @@ async def _failed(gather: Gather, callers: int) -> float:
 async def _left(gather: Gather, callers: int, *, apart: bool = False) -> float:
     """Measure CPU per caller from the first cancellation to the last end.
 
-    Each leaves in a turn of the loop of its own if ``apart``.
+    With ``apart`` each leaves in a turn of the loop of its own.
     """
     loop = asyncio.get_running_loop()
     gate, call, user_id = gather()
@@ -130,63 +126,50 @@ async def _left(gather: Gather, callers: int, *, apart: bool = False) -> float:
     return taken / callers
 
 
-def _measured(
-    effort: Effort, crowds: dict[str, Gather], size: int, measure: Measure, times: int = 3
-) -> Samples:
-    """Let the crowds take turns, each with several loads in each of its turns."""
+def _measured(effort: Effort, gathers: dict[str, Gather], size: int, measure: Measure) -> Samples:
+    """Let the crowds take turns, small ones with several loads in each of their turns."""
+    times, rounds = (1, effort.fewer(4)) if size >= _MANY else (3, effort.rounds)
     with effort.runner() as runner:
 
         async def mean(gather: Gather) -> float:
-            return sum([await measure(gather, size) for _ in range(times)]) / times
+            return sum([await measure(gather, effort.count(size)) for _ in range(times)]) / times
 
-        variants = {name: awaited(runner, mean, gather) for name, gather in crowds.items()}
+        variants = {name: awaited(runner, mean, gather) for name, gather in gathers.items()}
         # some peers take fifty times as long as the others: of large crowds, a few rounds
-        return interleave(variants, effort.rounds if times > 1 else effort.fewer(4))
+        return interleave(variants, rounds)
 
 
-def _beside_peers(
-    effort: Effort, measure: Measure, size: int, times: int, **ours: Any
-) -> list[Figure]:
+def _beside_peers(effort: Effort, measure: Measure, size: int, **ours: Any) -> list[Figure]:
     """Measure the client and all peers beside one bare future."""
     others = {peer.name: _peer(peer.cached) for peer in peers(coalescing=True)}
-    samples = _measured(effort, {FUTURE: _future, CLIENT: _client, **others}, size, measure, times)
-    case = f"{size:,} callers"
-    return [
-        beside(samples, CLIENT, FUTURE, case=case, **ours),
-        *(beside(samples, name, FUTURE, case=case, peer=True) for name in others),
-    ]
+    samples = _measured(effort, {FUTURE: _future, CLIENT: _client, **others}, size, measure)
+    return beside_all(samples, CLIENT, FUTURE, f"{size:,} callers", **ours)
 
 
 def waiting(effort: Effort) -> list[Figure]:
     """Measure callers that wait for a load which succeeds."""
     figures: list[Figure] = []
-    for size, times, plotted in ((_FEW, 3, True), (_MANY, 1, False)):
-        title = f"Waiting, {size:,} callers on one load"
-        ours = {"reach": 1.6, "title": title, "plotted": plotted}
-        figures += _beside_peers(effort, _served, effort.count(size), times, **ours)
+    for size in (_FEW, _MANY):
+        ours = {"reach": 1.6, "title": f"Waiting, {size:,} callers on one load"}
+        figures += _beside_peers(effort, _served, size, plotted=size == _FEW, **ours)
     return figures
 
 
 def failure(effort: Effort) -> list[Figure]:
     """Measure callers that wait for a load which fails."""
     title = "Failure, 1,000 callers, an error object each"
-    ours = {"reach": 1.8, "title": title, "note": "an error object for each caller"}
-    return _beside_peers(effort, _failed, effort.count(_FEW), 3, **ours)
+    return _beside_peers(effort, _failed, _FEW, reach=1.8, title=title)
 
 
 def leaving(effort: Effort) -> list[Figure]:
     """Measure callers that are all cancelled while they wait."""
-    crowds: dict[str, Gather] = {EACH: _future_each, CLIENT: _client}
-    others = [peer for peer in peers(coalescing=True) if peer.name == "async-lru"]
-    figures: list[Figure] = []
-    for size, times, title in ((_FEW, 3, ""), (_MANY, 1, "Leaving, 10,000 callers at once")):
-        count = effort.count(size)
-        more: dict[str, Any] = {"case": f"{count:,} waiters"}
-        theirs = {peer.name: _peer(peer.cached) for peer in others}  # anew, as the loop is
-        samples = _measured(effort, crowds | theirs, count, _left, times)
-        ours = {"reach": 1.5, "title": title, "plotted": bool(title)}
-        figures.append(beside(samples, CLIENT, EACH, **more, **ours))
-        figures += [beside(samples, peer.name, EACH, **more, peer=True) for peer in others]
-    samples = _measured(effort, crowds, effort.count(_FEW), partial(_left, apart=True))
+    gathers: dict[str, Gather] = {EACH: _future_each, CLIENT: _client}
+    apart = _measured(effort, gathers, _FEW, partial(_left, apart=True))
+    others = {each.name: _peer(each.cached) for each in peers() if each.name == "async-lru"}
+    samples = _measured(effort, gathers | others, _MANY, _left)
     title = "Leaving, one after the other"
-    return [*figures, beside(samples, CLIENT, EACH, case=title.lower(), reach=1.2, title=title)]
+    ours: dict[str, Any] = {"title": "Leaving, 10,000 callers at once", "plotted": True}
+    return [
+        *beside_all(samples, CLIENT, EACH, f"{_MANY:,} waiters", reach=1.5, **ours),
+        beside(apart, CLIENT, EACH, case=title.lower(), reach=1.2, title=title),
+    ]

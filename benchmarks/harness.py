@@ -118,6 +118,16 @@ def beside(samples: Samples, who: str, against: str, **more: Any) -> Figure:
     return Figure(who=who, against=against, value=value, cost=cost, **more)
 
 
+def beside_all(
+    samples: Samples, who: str, against: str, case: str = "", cost_unit: str = "s", **ours: Any
+) -> list[Figure]:
+    """Make the figure of ``who``, with ``ours`` of its fields, and of all others as its peers."""
+    both = {"case": case, "cost_unit": cost_unit}
+    others = [name for name in samples if name not in {who, against}]
+    peers = [beside(samples, name, against, peer=True, **both) for name in others]
+    return [beside(samples, who, against, **both, **ours), *peers]
+
+
 @contextmanager
 def uncollected() -> Generator[None]:
     """Keep the garbage collector away, as `timeit` does: whom it would interrupt is chance."""

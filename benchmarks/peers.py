@@ -49,17 +49,16 @@ def _cashews(load: Load) -> Load:
 
 class Peer(NamedTuple):
     name: str
-    module: str
     cached: Callable[[Load], Load]
-    coalesces: bool
+    coalesces: bool = True
 
 
 _PEERS = (
-    Peer("async-lru", "async_lru", _async_lru, True),
-    Peer("cachebox", "cachebox", _cachebox, True),
-    Peer("theine", "theine", _theine, True),
-    Peer("cashews", "cashews", _cashews, True),
-    Peer("aiocache", "aiocache", _aiocache, False),
+    Peer("async-lru", _async_lru),
+    Peer("cachebox", _cachebox),
+    Peer("theine", _theine),
+    Peer("cashews", _cashews),
+    Peer("aiocache", _aiocache, coalesces=False),
 )
 
 
@@ -74,11 +73,11 @@ def as_coroutines(call: Load) -> Callable[[str, str | None], Coroutine[Any, Any,
     return coroutine
 
 
-def installed(module: str) -> bool:
-    return find_spec(module) is not None
+def installed(name: str) -> bool:
+    return find_spec(name.replace("-", "_")) is not None
 
 
 def peers(*, coalescing: bool = False) -> list[Peer]:
     """Return those installed; with ``coalescing`` only those that share a load among callers."""
-    found = [peer for peer in _PEERS if installed(peer.module)]
+    found = [peer for peer in _PEERS if installed(peer.name)]
     return [peer for peer in found if peer.coalesces or not coalescing]

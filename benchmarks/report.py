@@ -1,4 +1,4 @@
-"""Show what was measured as tables for people, and save it as JSON for `compare`."""
+"""Show what was measured as tables for people, save it as JSON, and compare two saved runs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from benchmarks.harness import Effort, Figure, Part
+from benchmarks.harness import Effort, Figure, Part, Spread
 
 _PACKAGES = (
     *("wolf-async", "aiohttp", "msgspec", "cachetools", "async-lru", "cachebox", "theine"),
@@ -61,9 +61,9 @@ def amount(figure: Figure) -> str:
     """Write what a figure took in itself, with a unit that suits it."""
     if figure.cost is None:
         return ""
-    if figure.cost_unit != "s":
-        return f"{number(figure.cost)} {figure.cost_unit}"
-    size, unit = next((each for each in _UNITS if abs(figure.cost) >= each[0]), _UNITS[-1])
+    size, unit = 1.0, figure.cost_unit
+    if unit == "s":
+        size, unit = next((each for each in _UNITS if abs(figure.cost) >= each[0]), _UNITS[-1])
     return f"{number(figure.cost / size)} {unit}"
 
 
@@ -79,20 +79,21 @@ def _median(figure: Figure) -> str:
     return f"{number(value.median)} {figure.unit}{within}"
 
 
-def _reach(figure: Figure) -> str:
+def _cells(figure: Figure) -> tuple[str, str, str]:
+    """Return what a figure is, what it took in itself, and whether it keeps to its reach."""
     met = {None: "", True: " met", False: " **missed**"}[figure.met]
-    return "" if figure.reach is None else f"≤ {number(figure.reach)}{met}"
+    reach = "" if figure.reach is None else f"≤ {number(figure.reach)}{met}"
+    return _median(figure), amount(figure), reach
 
 
 def _row(figure: Figure) -> list[str]:
-    cost, reach = amount(figure), _reach(figure)
-    return [figure.name, _median(figure), figure.against, cost, reach, figure.note]
+    value, cost, reach = _cells(figure)
+    return [figure.name, value, figure.against, cost, reach, figure.note]
 
 
 def _summary_row(figure: Figure, others: list[Figure]) -> list[str]:
     beside = ", ".join(f"{each.who} {number(each.value.median)} {each.unit}" for each in others)
-    cost, reach = amount(figure), _reach(figure)
-    return [figure.title, _median(figure), cost, reach, figure.against, beside]
+    return [figure.title, *_cells(figure), figure.against, beside]
 
 
 def part_markdown(part: Part, figures: Iterable[Figure]) -> str:
@@ -119,3 +120,40 @@ def load(path: Path) -> Report:
         return msgspec.json.decode(file.read_bytes(), type=Report)
     except (OSError, msgspec.MsgspecError) as error:
         raise SystemExit(f"no saved results in {file}: {error}") from error
+
+
+# --- two runs -------------------------------------------------------------------------------------
+
+
+def _key(figure: Figure) -> tuple[str, str, str, str]:
+    return figure.part, figure.name, figure.against, figure.unit
+
+
+def _verdict(before: Spread, after: Spread) -> str:
+    # what has no spread, such as a count, is different by any difference
+    if after.low <= before.high and after.high >= before.low:
+        return ""
+    return "**more**" if after.median > before.median else "**less**"
+
+
+def _compared(before: Figure, after: Figure) -> list[str]:
+    values = before.value, after.value
+    shown = [f"{number(value.median)} {before.unit}".strip() for value in values]
+    change = f"{after.value.median / before.value.median:.3f}" if before.value.median else ""
+    return [before.part, before.name, before.against, *shown, change, _verdict(*values)]
+
+
+def compare(before: Report, after: Report) -> str:
+    """Say in Markdown what moved beyond the quartiles of both runs."""
+    then, now = ({_key(figure): figure for figure in report.figures} for report in (before, after))
+    rows = [_compared(figure, now[key]) for key, figure in then.items() if key in now]
+    moved = sum(bool(row[-1]) for row in rows)
+    lines = [f"- {name} of A: {value}" for name, value in before.setting.items()]
+    lines += [f"- {name} of B: {value}" for name, value in after.setting.items()]
+    lines += ["", table(["part", "", "against", "A", "B", "B / A", "moved"], rows), ""]
+    lines.append(f"{moved} of {len(rows)} moved beyond their spread.")
+    for only, keys in (("A", then.keys() - now.keys()), ("B", now.keys() - then.keys())):
+        if keys:
+            parts = ", ".join(sorted({key[0] for key in keys}))
+            lines.append(f"Only in {only}: {len(keys)} figures of {parts}.")
+    return "\n".join(lines)

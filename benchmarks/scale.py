@@ -9,8 +9,8 @@ from typing import Any
 from cachetools import TTLCache
 
 from benchmarks.harness import Effort, Figure, Samples, beside, uncollected
-from benchmarks.subjects import TINY, OfflineClient
-from wolf_async import Account, CachePolicy
+from benchmarks.subjects import OfflineClient, tiny
+from wolf_async import CachePolicy
 from wolf_async.testing import FakeClock
 
 CLIENT, TTL_CACHE = "`client.task_init`", "`cachetools.TTLCache`"
@@ -19,16 +19,15 @@ _SIZES = (1_000, 100_000)
 _TTL = 60.0
 _OPERATIONS = 2_000
 
-Call = Callable[[str], Awaitable[object]]
 Subject = Callable[[int, int], Coroutine[Any, Any, tuple[float, float]]]
 """Gives the seconds of the worst call, before and after everything has expired."""
 
 
-async def _upstream(account: Account) -> bytes:
-    return TINY
+def _named(what: str, count: int) -> list[str]:
+    return [f"{what}-{number}" for number in range(count)]
 
 
-async def _worst(call: Call, users: list[str]) -> float:
+async def _worst(call: Callable[[str], Awaitable[object]], users: list[str]) -> float:
     """Time the longest call on the thread's own clock: time that others had does not count."""
     longest = 0.0
     for user in users:
@@ -41,18 +40,14 @@ async def _worst(call: Call, users: list[str]) -> float:
 async def _client(size: int, operations: int) -> tuple[float, float]:
     """Fill a client under a clock that stands still, then evict, then let everything expire."""
     clock = FakeClock()
-    client = OfflineClient(_upstream, cache=CachePolicy(ttl=_TTL, max_entries=size), clock=clock)
-    users = [f"user-{number}" for number in range(size)]
-    for user in users:
-        await client.task_init(user)
-    before = await _worst(client.task_init, [f"new-{number}" for number in range(operations)])
-    clock.advance(2 * _TTL)
-    # what has expired is met in two ways: by who asks for it, and by who needs the room
-    half = operations // 2
-    met = users[-half:] + [f"newer-{number}" for number in range(half)]
-    after = await _worst(client.task_init, met)
-    await client.aclose()
-    return before, after
+    policy = CachePolicy(ttl=_TTL, max_entries=size)
+    async with OfflineClient(tiny, cache=policy, clock=clock) as client:
+        await _worst(client.task_init, users := _named("user", size))
+        before = await _worst(client.task_init, _named("new", operations))
+        clock.advance(2 * _TTL)
+        # what has expired is met in two ways: by who asks for it, and by who needs the room
+        half = operations // 2
+        return before, await _worst(client.task_init, users[-half:] + _named("newer", half))
 
 
 async def _ttl_cache(size: int, operations: int) -> tuple[float, float]:
@@ -63,12 +58,10 @@ async def _ttl_cache(size: int, operations: int) -> tuple[float, float]:
     async def insert(user: str) -> None:
         cache[user] = user
 
-    for number in range(size):
-        await insert(f"user-{number}")
-    before = await _worst(insert, [f"new-{number}" for number in range(operations)])
+    await _worst(insert, _named("user", size))
+    before = await _worst(insert, _named("new", operations))
     clock.advance(2 * _TTL)
-    after = await _worst(insert, [f"newer-{number}" for number in range(operations)])
-    return before, after
+    return before, await _worst(insert, _named("newer", operations))
 
 
 def _repeated(effort: Effort, who: str, subject: Subject, size: int) -> Samples:

@@ -21,21 +21,13 @@ SLOW = 0.02
 """Seconds that an answer under ``/slow`` takes."""
 
 
+@cache
 def _response(body: bytes) -> bytes:
     head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
     return head.encode() + b"\r\n\r\n" + body
 
 
-@cache
-def _sized(size: int) -> bytes:
-    return _response(envelope_of(size))
-
-
 class _Connection(asyncio.Protocol):
-    response = _response(SAMPLE)
-    changing = tuple(
-        _response(SAMPLE.replace(b'"residue":1', b'"residue":%d' % free)) for free in (0, 1)
-    )
     received = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -45,17 +37,18 @@ class _Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         *requests, self.received = (self.received + data).split(b"\r\n\r\n")
         for request in requests:
-            self.answer(request.split(b" ", 2)[1])
+            self.answer(*request.split(b" ", 2)[1].split(b"/", 3)[1:3])
 
-    def answer(self, path: bytes) -> None:
-        if path.startswith(b"/bytes/"):
-            self.transport.write(_sized(int(path.split(b"/")[2])))
-        elif path.startswith(b"/slow"):
-            asyncio.get_running_loop().call_later(SLOW, self.transport.write, self.response)
-        elif path.startswith(b"/changing"):
-            self.transport.write(self.changing[int(time.monotonic()) % 2])
+    def answer(self, first: bytes, second: bytes) -> None:
+        if first == b"slow":
+            loop = asyncio.get_running_loop()
+            loop.call_later(SLOW, self.transport.write, _response(SAMPLE))
+        elif first == b"changing":
+            free = b'"residue":%d' % (int(time.monotonic()) % 2)
+            self.transport.write(_response(SAMPLE.replace(b'"residue":1', free)))
         else:
-            self.transport.write(self.response)
+            body = envelope_of(int(second)) if first == b"bytes" else SAMPLE
+            self.transport.write(_response(body))
 
 
 async def _serve() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,6 +29,7 @@ SAMPLE: bytes = msgspec.json.encode(_DOCUMENT)
 """The documented answer as compact JSON in UTF-8."""
 
 
+@cache
 def envelope_of(size: int) -> bytes:
     """Repeat the items of each section of the sample, to about ``size`` bytes."""
     times = max(1, round(size / len(SAMPLE)))
@@ -55,6 +57,20 @@ def request_url(base_url: str, user_id: str) -> str:
     return f"{base_url}/agent-api/new/user/{user_id}/task/create"
 
 
+TINY = b'{"code":200,"status":"success","data":{"background":[{"id":1,"name":"a"}]}}'
+"""An answer whose decode costs next to nothing."""
+
+
+async def tiny(account: Account) -> bytes:
+    """Answer with it, as an upstream."""
+    return TINY
+
+
+async def sample(account: Account) -> bytes:
+    """Answer with the documented sample, each time as another object, as from the wire."""
+    return bytes(memoryview(SAMPLE))
+
+
 class OfflineClient(WolfClient):
     """The client with a coroutine function in place of what sends; all else is its own."""
 
@@ -78,13 +94,3 @@ class OfflineClient(WolfClient):
             return response, read(response)
 
         self._sender.send = send  # type: ignore[assignment, method-assign]
-
-
-TINY = msgspec.json.encode(
-    {
-        "code": 200,
-        "status": "success",
-        "data": {"background": [{"id": 1, "name": "a", "created_at": None}]},
-    }
-)
-"""An answer whose decode costs next to nothing."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 import xml.etree.ElementTree as ET
 from datetime import datetime
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +18,7 @@ import pytest
 
 from benchmarks import harness
 from benchmarks.__main__ import PARTS, main, publish
-from benchmarks.compare import compare
-from benchmarks.decodes import cattrs_decode
+from benchmarks.answers import cattrs_decode
 from benchmarks.harness import (
     Effort,
     Figure,
@@ -31,7 +30,7 @@ from benchmarks.harness import (
     spread,
     uncollected,
 )
-from benchmarks.report import Report, load
+from benchmarks.report import Report, compare, load
 from benchmarks.subjects import SAMPLE, decoder
 from benchmarks.twins import pydantic_envelope
 
@@ -42,11 +41,16 @@ README = Path(harness.__file__).parent / "README.md"
 TINY = Effort(rounds=2, slot=0.0001, shrink=1_000)
 
 
+@cache
+def figures_of(part: Part) -> list[Figure]:
+    return part.run(TINY)
+
+
 @pytest.mark.parametrize("part", PARTS, ids=[part.name for part in PARTS])
 # peers import and close as they like; the collector's thread of one of them outlives the loop
 @pytest.mark.filterwarnings("default")
 def test_each_part_yields_figures_of_its_own(part: Part) -> None:
-    figures = part.run(TINY)
+    figures = figures_of(part)
 
     assert figures
     assert {figure.part for figure in figures} == {part.name}
@@ -101,7 +105,7 @@ def test_a_run_puts_its_table_into_the_readme_and_its_plot_beside_it(tmp_path: P
 
 @pytest.mark.filterwarnings("default")  # as above
 def test_the_plot_shows_eight_figures_and_each_is_in_the_table() -> None:
-    titled = [figure for part in PARTS for figure in part.run(TINY) if figure.title]
+    titled = [figure for part in PARTS for figure in figures_of(part) if figure.title]
 
     assert len({figure.title for figure in titled}) == len(titled)
     assert sum(figure.plotted for figure in titled) == 8
