@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import subprocess
 import sys
 import tracemalloc
@@ -11,6 +12,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from functools import partial
 from statistics import median
+from tempfile import TemporaryDirectory
 from time import thread_time
 from typing import Any
 
@@ -169,18 +171,20 @@ print(needed - begin, perf_counter() - needed)
 """
 
 
-def _taken() -> tuple[float, float]:
+def _taken(bytecode: str) -> tuple[float, float]:
     """Return the seconds of its dependencies, and of its own modules."""
+    # with bytecode, as a user has it, whatever this environment says of writing it
+    env = os.environ | {"PYTHONPYCACHEPREFIX": bytecode, "PYTHONDONTWRITEBYTECODE": ""}
     command = [sys.executable, "-c", _TIMED]
-    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    needed, own = map(float, output.split())
-    return needed, own
+    needed, own = subprocess.check_output(command, env=env).split()
+    return float(needed), float(own)
 
 
 def imports(effort: Effort) -> list[Figure]:
     """Measure in fresh interpreters, since an import happens once; both sides in each of them."""
-    _taken()  # writes the bytecode
-    taken = [_taken() for _ in range(effort.fewer(2))]
+    with TemporaryDirectory() as folder:
+        _taken(folder)  # writes the bytecode
+        taken = [_taken(folder) for _ in range(effort.fewer(2))]
     figure = Figure(
         who="`import wolf_async`",
         title="`import wolf_async`",
