@@ -609,7 +609,7 @@ def test_rows_of_json_lines_are_read_in_all_their_forms(row: str, account: Accou
         '{"user_id":"a1"',
         '"a1" "b2"',
         '"user_id"',
-        "[" * 100_000,
+        "[" * 100_000 + "1",
         '"\\ud800"',
     ],
 )
@@ -622,6 +622,29 @@ async def test_a_row_of_json_lines_that_is_no_account_is_not_asked_for(
     assert [call.account for call in box.calls] == [Account(user)]
     (failure,) = shell.failures()
     assert failure["error"]["line"] == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        json.dumps([{"user_id": "a1", "tags": ["x1", "x2"]}], indent=2),
+        json.dumps({"user_id": "a1", "tags": [1, 2]}, indent=0),
+        '[1,\n\n2\n,"x1"\n]\n"x2"',
+        '{"user_id":"a1","tags":["x1",\n"x2"\n]}',
+    ],
+)
+def test_json_that_is_written_over_lines_names_no_account(text: str) -> None:
+    rows = read(text.encode(), "a.jsonl")
+    assert accounts(rows) == []
+    assert any("as jq -c writes them" in why for _, why in bad(rows))
+    assert len(bad(rows)) == len([row for row in text.splitlines() if row])
+
+
+def test_json_over_lines_spoils_no_row_above_it() -> None:
+    assert accounts(read(b'"a1"\n{"user_id":"b2"},\n["b2"]\n[\n"x1"\n]\n', "a.jsonl")) == [
+        Account(A),
+        Account(B),
+    ]
 
 
 # --- whatever is in the file ---------------------------------------------------------------------

@@ -52,13 +52,18 @@ class Splitter(Protocol):
 
 
 class LineRows:
-    """Split text at line ends alone; a line above ``max_row`` bytes is a bad row, and not kept."""
+    """Split text at line ends alone; a line above ``max_row`` bytes is a bad row, and not kept.
 
-    __slots__ = ("_line", "_max_row", "_part", "_size")
+    Behind a line that begins a value and leaves it open, as in JSON that is written over lines,
+    all rows are bad ones: a text or a number that stands alone there may be anything.
+    """
+
+    __slots__ = ("_line", "_max_row", "_open_line", "_part", "_size")
 
     def __init__(self, max_row: int) -> None:
         self._max_row = max_row
         self._line = 0
+        self._open_line = 0
         self._part = ""
         self._size = 0
 
@@ -85,8 +90,20 @@ class LineRows:
         text, size = self._part, self._size
         self._line += 1
         self._part, self._size = "", 0
-        fault = _fault(text, size, self._max_row)
+        fault = _fault(text, size, self._max_row) or self._inside(text.strip())
         return Row(self._line, [] if fault else [text], text[:SHOWN], fault)
+
+    def _inside(self, text: str) -> str | None:
+        """Return why the row may be a part of a value, if it may."""
+        if not text:
+            return None
+        if not self._open_line:
+            self._open_line = self._line if _is_open_value(text) else 0
+            return None
+        return (
+            f"it may be a part of the value that begins in line {self._open_line}: each stands on"
+            " one line of JSON Lines, as jq -c writes them"
+        )
 
 
 class CsvRows:
@@ -401,6 +418,13 @@ class CsvRows:
 def size_of(text: str) -> int:
     """Return how many bytes the text is in UTF-8."""
     return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+
+
+def _is_open_value(text: str) -> bool:
+    """Return whether a line of JSON leaves a list or an object open, as far as its ends tell."""
+    return text.endswith(("{", "[")) or (
+        text.startswith(("{", "[")) and text.endswith(",") and not text.endswith(("},", "],"))
+    )
 
 
 def _fault(text: str, size: int, max_row: int, cells: list[str] | None = None) -> str | None:
