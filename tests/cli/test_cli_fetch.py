@@ -16,6 +16,7 @@ import msgspec
 import pytest
 
 from wolf_async import Account, TaskInit
+from wolf_async.cli.app import run
 from wolf_async.cli.fetch import Tally
 from wolf_async.cli.results_file import Done, Failure, LinesFile, Result, beside, note_result
 from wolf_async.models import dec_hook
@@ -570,6 +571,20 @@ async def test_what_is_not_asked_of_a_pipe_is_counted_as_far_as_it_is_known(
     os.close(reading)
     if not ends:
         os.close(writing)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs devices")
+async def test_a_device_or_a_pipe_is_there_and_no_answers_that_could_be_lost(
+    box: Sandbox, shell: Shell
+) -> None:
+    source = shell.write("a.csv", *box.users[:2])
+    assert await asyncio.to_thread(run, ("fetch", source, "--out", "/dev/full")) == 1
+    assert "cannot write /dev/full: No space left on device" in shell.said()[1]
+    pipe = shell.folder / "pipe"
+    os.mkfifo(pipe)
+    reading = asyncio.create_task(asyncio.to_thread(pipe.read_bytes))
+    assert await asyncio.to_thread(run, ("fetch", source, "--out", str(pipe))) == 0
+    assert len((await reading).splitlines()) == 2
 
 
 async def test_a_base_url_without_the_api_stops_it(box: Sandbox, shell: Shell) -> None:

@@ -209,7 +209,9 @@ class LinesFile:
         self._start = start
         self._end = 0
         self._is_dirty = False
-        self._fd = self._open(os.O_CREAT if resume or overwrite else os.O_CREAT | os.O_EXCL)
+        # a pipe or a device is always there
+        is_kept = not (resume or overwrite) and (path.is_file() or not path.exists())
+        self._fd = self._open(os.O_CREAT | os.O_EXCL if is_kept else os.O_CREAT)
         try:
             self.is_regular = is_regular(self._fd) and path != _STDOUT
             self._take(others)
