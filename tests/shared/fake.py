@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from contextlib import contextmanager
 from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ from wolf_async.shared.settings import Settings
 from wolf_async.testing import FakeClock
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine, Generator
 
     from wolf_async.cache.tier import Codec, SharingCache
     from wolf_async.shared.scripts import Script
@@ -184,23 +185,49 @@ class FakeNetwork(FakeRedis):
         self.links: list[FakeLink] = []
         self.ran: list[str] = []
         """The scripts that were run so far."""
+        self.slow: set[str] = set()
+        """The scripts that are held back on their way to the server, until `arrive_now`."""
         self.late: set[str] = set()
         """The scripts whose replies are held back until `reply_now`."""
         self.deaf = False
         """Whether messages are held back until `deliver`."""
+        self._commands: list[tuple[asyncio.Future[Any], str, str, tuple[Any, ...]]] = []
         self._replies: list[tuple[asyncio.Future[Any], Any]] = []
         self._messages: list[bytes] = []
 
-    def arrive(self, script: Script, key: str, args: tuple[Any, ...]) -> asyncio.Future[Any]:
-        loop = asyncio.get_running_loop()
-        reply: asyncio.Future[Any] = loop.create_future()
-        self.ran.append(script.name)
-        answer = self.run(script.name, key, args)
-        if script.name in self.late:
+    def send(self, script: Script, key: str, args: tuple[Any, ...]) -> asyncio.Future[Any]:
+        reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        if script.name in self.slow:
+            self._commands.append((reply, script.name, key, args))
+        else:
+            self._arrive(reply, script.name, key, args)
+        return reply
+
+    def _arrive(
+        self, reply: asyncio.Future[Any], script: str, key: str, args: tuple[Any, ...]
+    ) -> None:
+        self.ran.append(script)
+        answer = self.run(script, key, args)
+        if script in self.late:
             self._replies.append((reply, answer))
         else:
-            loop.call_soon(_set, reply, answer)
-        return reply
+            asyncio.get_running_loop().call_soon(_set, reply, answer)
+
+    def arrive_now(self) -> None:
+        """Let the server run all scripts that were held back on their way to it."""
+        self.slow.clear()
+        commands, self._commands = self._commands, []
+        for command in commands:
+            self._arrive(*command)
+
+    def lose_exchanges(self) -> None:
+        """Let the scripts that were held back never arrive, nor the replies."""
+        lost = [command[0] for command in self._commands]
+        lost += [reply for reply, _ in self._replies]
+        self._commands.clear()
+        self._replies.clear()
+        for reply in lost:
+            _fail(reply)
 
     def reply_now(self) -> None:
         """Let all replies come that were held back."""
@@ -220,8 +247,19 @@ class FakeNetwork(FakeRedis):
         messages, self._messages = self._messages, []
         for message in messages:
             for link in self.links:
-                if link.up:
+                if link.hears:
                     link.owner.hear(message)
+
+    @contextmanager
+    def held_from(self, link: FakeLink) -> Generator[None]:
+        """Hold messages back from one link alone, until the end."""
+        held: list[bytes] = []
+        owner: Any = link.owner
+        owner.hear, hear = held.append, owner.hear
+        yield
+        owner.hear = hear
+        for message in held:
+            hear(message)
 
     def lose_messages(self) -> None:
         """Let those that were held back never come."""
@@ -231,14 +269,21 @@ class FakeNetwork(FakeRedis):
 class FakeLink:
     """A link to a `FakeNetwork`, up from the beginning."""
 
+    timeout: float | None = None
+    """After how many seconds a reply is given up; never, unless a test says so."""
+
     def __init__(self, network: FakeNetwork, owner: LinkOwner, names: Names) -> None:
         self.network = network
         self.owner = owner
         self.names = names
         self.reconnects = 0
-        self.up = False
+        self.hears = self.answers = False
         self.is_current = True
         network.links.append(self)
+
+    @property
+    def up(self) -> bool:
+        return self.hears and self.answers
 
     async def ready(self) -> bool:
         if not self.up and not self.reconnects:
@@ -249,36 +294,51 @@ class FakeLink:
         """Come up, for the first time or again."""
         epoch = self.network.run("hello", self.names.epoch_key, (self.owner.epoch, b""))
         await self.owner.reconnected(epoch.decode())
-        self.up = True
+        self.hears = self.answers = True
         self.owner.changed()
 
     def cut(self) -> None:
         """Go down; messages are lost from now on."""
-        self.up = False
+        self.hears = self.answers = False
         self.reconnects += 1
+        self.owner.changed()
+
+    def fail(self) -> None:
+        """Go down because an operation got no reply; messages are still heard."""
+        self.answers = False
+        self.owner.changed()
+
+    def recover(self) -> None:
+        """Come up after `fail`."""
+        self.answers = True
         self.owner.changed()
 
     def submit(self, script: Script, key: str, *args: Any) -> asyncio.Future[Any]:
         if not self.up:
             reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-            reply.set_exception(LinkError("down"))
-            reply.exception()
+            _fail(reply)
             return reply
-        return self.network.arrive(script, key, args)
+        return self.network.send(script, key, args)
 
     async def reply(self, reply: asyncio.Future[Any]) -> Any:
-        await asyncio.wait((reply,))
+        done, _ = await asyncio.wait((reply,), timeout=self.timeout)
+        if not done and not reply.done():
+            self.fail()
+            raise LinkError("no answer")
         return reply.result()
 
     def spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         return asyncio.get_running_loop().create_task(coroutine, context=Context())
 
     async def aclose(self) -> None:
-        self.up = False
+        self.hears = self.answers = False
 
 
 class FakeTier:
     """A tier on a `FakeNetwork`."""
+
+    loads_type: type[RedisLoads[Any, Any]] = RedisLoads
+    link_type: type[FakeLink] = FakeLink
 
     def __init__(self, network: FakeNetwork) -> None:
         self._network = network
@@ -300,7 +360,7 @@ class FakeTier:
             compress_from=2048,
             max_connections=3,
         )
-        return RedisLoads(
+        return self.loads_type(
             cache,
             load,
             codec,
@@ -309,7 +369,7 @@ class FakeTier:
             settings=settings,
             names=Names("", "test", ""),
             log=ThrottledLogger(),
-            connect=lambda owner, names: FakeLink(self._network, owner, names),
+            connect=lambda owner, names: self.link_type(self._network, owner, names),
         )
 
 
@@ -338,13 +398,20 @@ class Process:
     """
 
     def __init__(
-        self, network: FakeNetwork, clock: FakeClock, policy: CachePolicy, *, skew: float = 0.0
+        self,
+        network: FakeNetwork,
+        clock: FakeClock,
+        policy: CachePolicy,
+        *,
+        sizeof: Callable[[str], int] | None = None,
+        skew: float = 0.0,
     ) -> None:
         self.loads: list[asyncio.Future[Any]] = []
         """The loads that this process has begun."""
         self.cache: LoadingCache[str, str] = LoadingCache(
             self._load,
             policy=policy,
+            sizeof=sizeof,
             clock=lambda: clock() + skew,
             is_unwell=is_unwell,
             shared=FakeTier(network),
@@ -374,6 +441,12 @@ class Process:
 def _set(reply: asyncio.Future[Any], answer: Any) -> None:
     if not reply.done():
         reply.set_result(answer)
+
+
+def _fail(reply: asyncio.Future[Any]) -> None:
+    if not reply.done():
+        reply.set_exception(LinkError("down"))
+        reply.exception()  # nobody may be left to see it
 
 
 def _as_bytes(value: Any) -> bytes:

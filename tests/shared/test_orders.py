@@ -6,7 +6,7 @@ Time is a clock of the test's own.
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -17,6 +17,9 @@ from wolf_async.policy import CachePolicy
 from wolf_async.shared.turns import SharedTurns
 from wolf_async.testing import FakeClock
 from wolf_async.turns import LocalTurns
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 POLICY = CachePolicy(ttl=30)
 TURNS = 30
@@ -50,11 +53,17 @@ async def served_by(process: Process) -> Served[str]:
 class World:
     """Two processes A and B, their server, and the clock of all of them."""
 
-    def __init__(self, policy: CachePolicy = POLICY, *, skew: float = 0.0) -> None:
+    def __init__(
+        self,
+        policy: CachePolicy = POLICY,
+        *,
+        skew: float = 0.0,
+        sizeof: Callable[[str], int] | None = None,
+    ) -> None:
         self.clock = FakeClock(1000.0)
         self.network = FakeNetwork(self.clock)
-        self.a = Process(self.network, self.clock, policy)
-        self.b = Process(self.network, self.clock, policy, skew=skew)
+        self.a = Process(self.network, self.clock, policy, sizeof=sizeof)
+        self.b = Process(self.network, self.clock, policy, sizeof=sizeof, skew=skew)
 
     @property
     def loads(self) -> list[asyncio.Future[Any]]:
@@ -352,6 +361,171 @@ async def test_after_a_gap_nothing_that_was_held_is_fresh(world: World) -> None:
     await settle()
     world.b.loads[-1].set_result("new")
     assert await done(task) == "new"
+
+
+async def test_what_was_loaded_alone_over_a_gap_is_served_and_not_kept(world: World) -> None:
+    await world.both_up()
+    world.a.link.cut()
+    task = world.a.get()
+    await settle()
+    world.b.cache.invalidate("a")
+    await settle()
+    await world.a.link.connect()
+    world.a.loads[-1].set_result("old")
+    assert await done(task) == "old", "who waited is served"
+    assert world.a.cache.peek("a") is None, "its invalidation may have been missed"
+
+
+async def test_what_could_not_be_stored_over_a_gap_is_served_and_not_kept(world: World) -> None:
+    await world.both_up()
+    task = world.a.get()
+    await settle()
+    world.a.link.cut()
+    world.b.cache.invalidate("a")
+    await settle()
+    await world.a.link.connect()
+    world.a.link.fail()
+    world.a.loads[-1].set_result("old")
+    assert await done(task) == "old"
+    assert world.a.cache.peek("a") is None
+
+
+async def test_a_shared_value_whose_reply_comes_after_a_gap_is_asked_for_again(
+    world: World,
+) -> None:
+    await world.both_up()
+    await world.hold(world.b, "old")
+    world.network.late = {"take"}
+    task = world.a.get()
+    await settle()
+    world.a.link.cut()
+    world.b.cache.invalidate("a")
+    await settle()
+    await world.a.link.connect()
+    world.network.reply_now()
+    await settle()
+    world.a.loads[-1].set_result("new")
+    assert await done(task) == "new"
+
+
+async def test_a_stale_value_whose_reply_comes_after_a_gap_does_not_stand_in() -> None:
+    world = World(CachePolicy(ttl=30, stale_if_error=300))
+    await world.both_up()
+    await world.hold(world.b, "old")
+    world.clock.advance(31)
+    world.network.late = {"take"}
+    task = world.a.get()
+    await settle()
+    world.a.link.cut()
+    world.b.cache.invalidate("a")
+    await settle()
+    await world.a.link.connect()
+    world.network.reply_now()
+    await settle()
+    world.a.loads[-1].set_exception(WolfConnectionError("down"))
+    assert isinstance(await error_of(task), WolfConnectionError)
+    await world.close()
+
+
+@pytest.mark.parametrize("whose", ["another's", "its own"])
+async def test_an_invalidation_holds_that_was_sent_before_a_clear_was_heard_of(
+    world: World, whose: str
+) -> None:
+    await world.both_up()
+    clearing = world.a if whose == "its own" else world.b
+    with world.network.held_from(world.a.link):
+        clearing.cache.clear()
+        await settle()
+        await world.hold(world.b, "old")  # under the new epoch
+        world.a.cache.invalidate("a")  # under the old one
+        await settle()
+    await settle()
+    task = world.a.get()
+    await settle()
+    assert not task.done(), "older than its own invalidation"
+    world.a.loads[-1].set_result("new")
+    assert await done(task) == "new"
+
+
+async def test_a_clear_holds_that_was_made_before_the_one_before_was_heard_of(
+    world: World,
+) -> None:
+    await world.both_up()
+    with world.network.held_from(world.a.link):
+        world.a.cache.clear()
+        await settle()
+        await world.hold(world.b, "old")
+        world.network.slow = {"clear"}
+        world.a.cache.clear()
+        await settle()
+    task = world.a.get()
+    await asyncio.sleep(0.3)  # the tier's timeout, for the acknowledgement
+    world.a.loads[-1].set_result("new")
+    assert await done(task) == "new"
+    world.network.arrive_now()
+    await settle()
+    assert await world.a.cache.settled()
+
+
+async def test_an_invalidation_does_not_repeat_a_clear_that_is_not_heard_of_yet(
+    world: World,
+) -> None:
+    await world.both_up()
+    with world.network.held_from(world.a.link):
+        world.a.cache.clear()
+        await settle()
+        world.a.cache.invalidate("a")
+        await settle()
+    await settle()
+    assert await world.a.cache.settled()
+    assert world.network.ran.count("clear") == 1
+
+
+async def test_a_heartbeat_confirms_the_epoch_of_invalidations(world: World) -> None:
+    await world.both_up()
+    world.a.cache.invalidate("a")
+    await settle()
+    for _ in range(2):
+        loads = world.a.link.owner
+        loads.epoch_is(loads.epoch, loads.epoch)
+    before = world.network.ran.count("void")
+    world.b.cache.clear()
+    await settle()
+    assert world.network.ran.count("void") == before, "nothing is sent again"
+
+
+def test_an_invalidation_while_no_loop_runs_is_sent_by_the_next_load() -> None:
+    loop = asyncio.new_event_loop()
+    run = loop.run_until_complete
+    world = World()
+    run(world.hold(world.a, "old"))
+    assert run(world.b.cache.get("a")) == "old"
+    world.a.cache.invalidate("a")
+    run(world.hold(world.a, "new"))
+    assert run(world.b.cache.get("a")) == "new"
+    run(world.close())
+    loop.close()
+
+
+async def test_a_stale_value_that_sizeof_refuses_costs_no_load_and_no_lease() -> None:
+    def sizeof(value: str) -> int:
+        if value == "old":
+            raise ValueError("no size")
+        return 1
+
+    world = World(CachePolicy(ttl=30, stale_if_error=300, max_bytes=100), sizeof=sizeof)
+    await world.both_up()
+    task = world.a.get()
+    await settle()
+    world.a.loads[-1].set_result("old")
+    assert isinstance(await error_of(task), ValueError)
+    world.clock.advance(31)
+    task = world.a.get()
+    await settle()
+    world.a.loads[-1].set_result("new")
+    assert await done(task) == "new"
+    assert await done(world.b.get()) == "new"
+    await world.close()
 
 
 async def test_no_stale_value_comes_back_that_an_invalidation_has_overtaken() -> None:

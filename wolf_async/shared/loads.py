@@ -88,7 +88,7 @@ class Lease(msgspec.Struct, frozen=True):
 class Asking(Generic[K]):
     """A load in flight that asks the tier."""
 
-    __slots__ = ("after", "key", "lease", "load", "marks_sent", "trusting", "wire", "woken")
+    __slots__ = ("after", "gaps", "key", "lease", "load", "marks_sent", "trusting", "wire", "woken")
 
     def __init__(self, load: InFlight, key: K, wire: bytes) -> None:
         self.load = load
@@ -99,6 +99,8 @@ class Asking(Generic[K]):
         """The key as bytes."""
         self.lease: Lease
         """What it asked for last."""
+        self.gaps = 0
+        """How often messages had been missed when it began what it brings."""
         self.woken = asyncio.Event()
         self.after = ""
         """The token of the lease it waited for, whose failure is its own too."""
@@ -140,6 +142,8 @@ class RedisLoads(Generic[K, V]):
         self._connect = connect
         self._link: LinkLike | None = None
         self._sender = b""
+        self._own_epoch = ""
+        """What this process has last cleared everything by."""
         self._knows_epoch = self._closed = False
         self._waiting: dict[bytes, set[asyncio.Event]] = {}
         self._own: dict[bytes, float] = {}
@@ -151,6 +155,14 @@ class RedisLoads(Generic[K, V]):
         """The same of those that are no longer remembered one by one."""
         self._pending: dict[bytes, asyncio.Future[Any] | None] = {}
         """Those that the server does not have yet, and the replies that are awaited."""
+        self._unsent = False
+        """Whether there are some that were made while no event loop ran."""
+        self._sent: set[bytes] = set()
+        """Accounts whose invalidations were sent since the epoch was last confirmed."""
+        self._sent_before: set[bytes] = set()
+        """The same for the time between the two confirmations before."""
+        self._gaps = 0
+        """How often messages may have been missed."""
         self._settled: asyncio.Event | None = None
         self._counts = dict.fromkeys(_COUNTS, 0)
         self._window = policy.ttl + max(policy.stale_while_revalidate, policy.stale_if_error)
@@ -185,6 +197,8 @@ class RedisLoads(Generic[K, V]):
     async def _may_share(self, wire: bytes) -> bool:
         """Tell whether the tier works and knows this process's invalidations of the account."""
         is_up = await self.is_up()
+        if self._unsent:
+            self._send_pending()
         return is_up and await self._has_heard_of(b"") and await self._has_heard_of(wire)
 
     def warn(self, kind: str, message: str) -> None:
@@ -204,8 +218,16 @@ class RedisLoads(Generic[K, V]):
 
     async def _load_alone(self, asking: Asking[K]) -> Any:
         self._count("shared_bypassed")
+        asking.gaps = self._gaps
         self._begin(asking)
-        return await self._load(asking.key)
+        result = await self._load(asking.key)
+        self._discard_if_missed(asking)
+        return result
+
+    def _discard_if_missed(self, asking: Asking[K]) -> None:
+        """Keep nothing that an invalidation may have overtaken whose message was missed."""
+        if asking.gaps != self._gaps:
+            self._cache.discard(asking.load, asking.key)
 
     def _begin(self, asking: Asking[K]) -> float:
         """Note that the loader is called now, and return when that is."""
@@ -216,7 +238,7 @@ class RedisLoads(Generic[K, V]):
     async def _share(self, asking: Asking[K]) -> Any:
         """Ask until there is a value, an error, or a lease for a load of one's own."""
         while self._enter().up:
-            asked = self._clock()
+            asked, asking.gaps = self._clock(), self._gaps
             asking.woken.clear()
             try:
                 kind, *reply = await self._take(asking, asked)
@@ -276,10 +298,11 @@ class RedisLoads(Generic[K, V]):
     ) -> Loaded[V] | None:
         """Return the value that was found.
 
-        Return ``None`` if it is too old for who has joined, or cannot be decoded.
+        Return ``None`` if it is too old for who has joined, if it may have been invalidated
+        meanwhile, or if it cannot be decoded.
         """
         sent_at = asked - age / 1e6
-        if sent_at <= asking.load.floor:
+        if sent_at <= asking.load.floor or asking.gaps != self._gaps:
             return None
         value = self._decode(asking, stored, sent_at)
         if value is None:
@@ -320,12 +343,16 @@ class RedisLoads(Generic[K, V]):
         stored: bytes = b"",
     ) -> None:
         """Hold the stale value that came with a reply, for the case that the load fails."""
-        if age < 0:
+        if age < 0 or asking.gaps != self._gaps:
             return
         sent_at = asked - age / 1e6
         value = self._decode(asking, stored, sent_at)
-        if value is not None:
+        if value is None:
+            return
+        try:
             self._cache.adopt(asking.load, asking.key, value[0], sent_at, float(jitter))
+        except Exception as error:  # of sizeof, which is not ours: the load goes on without it
+            self._log(logging.WARNING, "adopt", "a stale value cannot be held: %s", str(error))
 
     async def _wait(
         self, asking: Asking[K], asked: float, lease_age: int, left: int, token: bytes
@@ -387,6 +414,7 @@ class RedisLoads(Generic[K, V]):
         try:
             done = await self.run(PUT, lease.name, *what)
         except LinkError:  # served here alone
+            self._discard_if_missed(asking)
             return
         if not done:
             self._count("shared_stores_refused")
@@ -428,34 +456,44 @@ class RedisLoads(Generic[K, V]):
         self._own[wire] = now + self._window
         while len(self._own) > _KEPT or next(iter(self._own.values())) < now:
             self._own_unnamed = max(self._own_unnamed, self._own.pop(next(iter(self._own))))
-        self._pending[wire] = None
+        self._send_all((wire,))
+
+    def _send_all(self, wires: Iterable[bytes]) -> None:
+        self._pending.update(dict.fromkeys(wires))
         if len(self._pending) > _KEPT:
             self._pending = {b"": None}
         self._send_pending()
 
     def _send_pending(self) -> None:
         """Send what the server does not have, unless that is under way."""
-        with suppress(RuntimeError):  # no event loop: the next load sends it
+        try:
             link = self._enter()
             for wire, reply in list(self._pending.items()) if link.up else ():
-                if reply is None or reply.done():
+                if reply is None or _has_failed(reply):
                     self._send(wire)
+            self._unsent = False
+        except RuntimeError:  # no event loop: the next load sends it
+            self._unsent = True
 
     def _send(self, wire: bytes) -> None:
         channel = self.names.channel
         if wire:
+            self._sent.add(wire)
             name = self.names.key(self.epoch, wire)
             reply = self.submit(VOID, name, *self._message(wire))
             reply.add_done_callback(lambda done: self._has_it(wire, done))
         else:
-            epoch = secrets.token_hex(8)
+            epoch = self._own_epoch = secrets.token_hex(8)
             # done when the message comes: all processes change the epoch in the channel's order
             reply = self.submit(CLEAR, self.names.epoch_key, epoch, channel, self._sender)
         self._pending[wire] = reply
 
     def _has_it(self, wire: bytes, reply: asyncio.Future[Any]) -> None:
-        if self._pending.get(wire) is reply and not reply.cancelled() and not reply.exception():
+        if self._pending.get(wire) is reply and not _has_failed(reply):
             del self._pending[wire]
+        self._note_settled()
+
+    def _note_settled(self) -> None:
         if not self._pending and self._settled is not None:
             self._settled.set()
 
@@ -492,13 +530,16 @@ class RedisLoads(Generic[K, V]):
 
     def _hear_of_clear(self, epoch: str, own: bool) -> None:
         self.epoch = epoch
-        if own:
+        if epoch == self._own_epoch:
             self._pending.pop(b"", None)
-            if not self._pending and self._settled is not None:
-                self._settled.set()
-        else:
+        if not own:
             self._count("shared_invalidations")
             self._cache.forget_all()
+        # the server may have had these after the clear, under the names of the epoch before it
+        again = self._sent | self._sent_before
+        self._sent, self._sent_before = set(), set()
+        self._send_all(again)
+        self._note_settled()
         self._wake_all()
 
     def _hear_of_invalidation(self, kind: bytes, key: K) -> None:
@@ -542,6 +583,7 @@ class RedisLoads(Generic[K, V]):
 
         Nothing that is held counts as fresh, and own invalidations are sent again.
         """
+        self._gaps += 1
         self.epoch_is(epoch, self.epoch)
         await self._cache.distrust()
         if self._own_unnamed > self._clock():
@@ -556,7 +598,11 @@ class RedisLoads(Generic[K, V]):
         If it is another one, a clear was missed.
         """
         knew, self._knows_epoch = self._knows_epoch, True
-        if asked != self.epoch or epoch == asked:
+        if asked != self.epoch:
+            return
+        if epoch == asked:
+            # of two in a row, the later one was asked for after the earlier one was known
+            self._sent, self._sent_before = set(), self._sent
             return
         self.epoch = epoch
         if knew:
@@ -619,6 +665,10 @@ def _micro(seconds: float) -> int:
 
 def _milli(seconds: float) -> int:
     return int(min(seconds * 1e3, _FOREVER / 1e3))
+
+
+def _has_failed(reply: asyncio.Future[Any]) -> bool:
+    return reply.done() and (reply.cancelled() or reply.exception() is not None)
 
 
 def _is_grant(reply: asyncio.Future[Any]) -> bool:
