@@ -5,9 +5,8 @@ time, closing. All of it happens on a loop that runs one callback per step, so t
 come between any two callbacks.
 The model says what each call must come to, and what `CacheStats` must count.
 
-It runs for seconds by default, and for as many steps as one likes with::
-
-    WOLF_STEPS=1000000 python -m pytest tests/cache/test_state_machine.py -s
+`CacheMachine` is one cache alone (`test_state_machine.py`); `test_state_machine_with_tier.py` runs
+the same rules on two caches that share a tier.
 """
 
 from __future__ import annotations
@@ -15,9 +14,11 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import re
 from collections import Counter
 from contextvars import ContextVar, copy_context
-from typing import Any, Final, Literal, TypeAlias
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
@@ -32,9 +33,16 @@ from hypothesis.stateful import (
 from random_loop import HandLoop
 
 from wolf_async.cache import Loaded, LoadingCache
+from wolf_async.cache.inflight import current_load
 from wolf_async.errors import WolfClosedError, WolfConfigError, WolfConnectionError
 from wolf_async.policy import CachePolicy
 from wolf_async.testing import FakeClock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+    from contextvars import Context
+
+    from wolf_async.cache.inflight import InFlightLoad
 
 Key: TypeAlias = tuple[str, str]
 KEYS: Final[tuple[Key, ...]] = (("a", "x"), ("a", "y"), ("b", "x"))
@@ -106,14 +114,19 @@ class Call:
 
     made = 0
 
-    def __init__(self, key: Key, max_age: float | None, parent: Load | None = None) -> None:
+    def __init__(
+        self, side: Side, key: Key, max_age: float | None, parent: Load | None = None
+    ) -> None:
         Call.made += 1
         self.number = Call.made
+        self.side = side
         self.key = key
         self.max_age = max_age
         self.parent = parent
         """The load that makes the call."""
         self.began = self.order = -1.0
+        self.newer_than = 0.0
+        """The last invalidation that was known when it began."""
         self.load: Load | None = None
         """What it waits for."""
         self.value: Answer | None = None
@@ -137,9 +150,17 @@ class Load:
     def __init__(self, key: Key, *, background: bool = False) -> None:
         self.key = key
         self.background = background
+        self.in_flight: InFlightLoad[Any, Any] | None = None
+        """The cache's own object."""
+        self.begun = False
         self.number = 0
+        """Which of all requests it is; 0 as long as it has made none."""
         self.waiters: list[Call] = []
         self.sent_at: float | None = None
+        self.order = 0.0
+        """When it was asked for."""
+        self.leased = float("inf")
+        """When a tier let it make its request for all."""
         self.sent_order = self.superseded_order = float("inf")
         self.cancelled = False
         self.asking: Call | None = None
@@ -163,6 +184,8 @@ class Held:
         self.sent_at = sent_at
         self.value = value
         self.error: tuple[type[BaseException], str | None] | None = None
+        self.trusted = True
+        """Whether it may serve other than as a stand-in."""
         self.until = 0.0
         self.failed = 0
         self.retry_at = float("-inf")
@@ -171,9 +194,13 @@ class Held:
 class Model:
     """What the cache promises, written down directly; eviction is learnt from the cache."""
 
-    def __init__(self, policy: CachePolicy | None, clock: FakeClock) -> None:
+    def __init__(
+        self, policy: CachePolicy | None, clock: FakeClock, tick: Callable[[], float]
+    ) -> None:
         self.policy = policy
         self.clock = clock
+        self.tick = tick
+        """Orders what happens within one moment of the clock."""
         self.closed = False
         self.held: dict[Key, Held] = {}
         self.current: dict[Key, Load] = {}
@@ -182,17 +209,14 @@ class Model:
         self.stored: Key | None = None
         """The key that was stored just now, so that others may have had to leave."""
         self.count = Counter[str]()
-        self.order = 0.0
-
-    def tick(self) -> float:
-        """Orders what happens within one moment of the clock."""
-        self.order += 1
-        return self.order
+        self.invalidated: dict[Key, float] = dict.fromkeys(KEYS, 0.0)
+        """When the last invalidation was known."""
 
     # calls
 
     def begin(self, call: Call) -> None:
         call.began, call.order = self.clock(), self.tick()
+        call.newer_than = self.invalidated[call.key]
         if self.closed:
             call.error = (WolfClosedError, None)
         elif not self.serve(call):
@@ -217,9 +241,9 @@ class Model:
         assert self.policy is not None
         assert held.value is not None
         past = age - self.policy.ttl
-        if past <= 0:
+        if past <= 0 and held.trusted:
             self.count["hits"] += 1
-        elif call.max_age is None and past <= self.policy.stale_while_revalidate:
+        elif call.max_age is None and held.trusted and past <= self.policy.stale_while_revalidate:
             self.count["stale_hits"] += 1
             if self.clock() >= held.retry_at and call.key not in self.current:
                 self.count["refreshes"] += 1
@@ -232,7 +256,7 @@ class Model:
             self.count["stale_hits"] += 1
         else:
             return False
-        call.value, call.is_stale = held.value, past > 0
+        call.value, call.is_stale = held.value, past > 0 or not held.trusted
         return True
 
     def ancestors(self, load: Load) -> list[Load]:
@@ -267,7 +291,12 @@ class Model:
         call.load = load
 
     def young_enough(self, load: Load, max_age: float) -> bool:
-        return load.sent_at is None or (max_age > 0 and self.clock() - load.sent_at <= max_age)
+        sent_at = self.sent_at(load)
+        return sent_at is None or (max_age > 0 and self.clock() - sent_at <= max_age)
+
+    def sent_at(self, load: Load) -> float | None:
+        """Return when what the load brings is sent at the earliest, if anything was sent."""
+        return load.sent_at
 
     def left(self, call: Call) -> None:
         """Note that a cancelled call has gone."""
@@ -289,6 +318,7 @@ class Model:
         self.count["loads"] += 1
         self.current[load.key] = load
         self.live.append(load)
+        load.order = self.tick()
         return load
 
     def next_after(self, load: Load) -> None:
@@ -296,22 +326,18 @@ class Model:
         if load.key in self.queued:
             self.start(self.queued.pop(load.key))
 
-    def sent(self, key: Key) -> Load:
+    def begun(self, key: Key) -> Load:
         """Note that a load has begun to run; it is the oldest that had not."""
         load = next(
-            load
-            for load in self.live
-            if load.key == key and load.sent_at is None and not load.cancelled
+            load for load in self.live if load.key == key and not load.begun and not load.cancelled
         )
-        load.sent_at, load.sent_order = self.clock(), self.tick()
-        self.count["sent"] += 1
-        load.number = self.count["sent"]
+        load.begun = True
         return load
 
     def ended(self, load: Load | None) -> None:
         """Note the end of a load's task; ``None`` is one cancelled before it began to run."""
         if load is None:
-            load = next(load for load in self.live if load.sent_at is None and load.cancelled)
+            load = next(load for load in self.live if not load.begun and load.cancelled)
         self.live.remove(load)
         current = self.current.get(load.key) is load
         if load.cancelled:
@@ -327,13 +353,17 @@ class Model:
         value = load.result
         assert value is not None
         if current and self.policy is not None:
-            if value.size < 0:
+            if self.cannot_hold(value):
                 self.failed(load, (NoError, f"load {value.number} of {value.key}"), current)
                 return
             self.keep(load.key, Held(value.sent_at, value))
         for call in load.waiters:
             call.value = value
         load.waiters.clear()
+
+    def cannot_hold(self, value: Answer) -> bool:
+        """Tell whether `sizeof` raises."""
+        return value.size < 0 and self.policy is not None and self.policy.max_bytes is not None
 
     def failed(
         self, load: Load, failure: tuple[type[BaseException], str | None], current: bool
@@ -351,21 +381,31 @@ class Model:
     def outlasts(self, load: Load, failure: tuple[type[BaseException], str | None]) -> Held | None:
         """Note what a failed load does to the held answer; return it if it may stand in."""
         assert self.policy is not None
-        assert load.sent_at is not None
+        sent_at, failed_at = self.sent_at(load), self.failed_at(load)
         held, now = self.held.get(load.key), self.clock()
         if held is not None and held.error is None and load.unwell:
             past = now - held.sent_at - self.policy.ttl
-            if past <= max(self.policy.stale_while_revalidate, self.policy.stale_if_error):
+            if past <= self.window(held):
                 backoff = self.policy.refresh_backoff
-                held.retry_at = now + max(backoff, min(60, backoff * 2**held.failed))
+                held.retry_at = failed_at + max(backoff, min(60, backoff * 2**held.failed))
                 held.failed += 1
                 return held if past <= self.policy.stale_if_error else None
         self.held.pop(load.key, None)
         if self.policy.error_ttl > 0:
-            remembered = Held(load.sent_at, None)
-            remembered.error, remembered.until = failure, now + self.policy.error_ttl
+            remembered = Held(now if sent_at is None else sent_at, None)
+            remembered.error, remembered.until = failure, failed_at + self.policy.error_ttl
             self.keep(load.key, remembered)
         return None
+
+    def failed_at(self, load: Load) -> float:
+        """Return when the load failed."""
+        return self.clock()
+
+    def window(self, held: Held) -> float:
+        """Return for how long after its ttl what is held is of any use."""
+        assert self.policy is not None
+        swr = self.policy.stale_while_revalidate if held.trusted else 0.0
+        return max(swr, self.policy.stale_if_error)
 
     def keep(self, key: Key, held: Held) -> None:
         self.held[key] = held
@@ -375,8 +415,7 @@ class Model:
         if held.error is not None:
             return self.clock() > held.until
         assert self.policy is not None
-        window = max(self.policy.stale_while_revalidate, self.policy.stale_if_error)
-        return self.clock() - held.sent_at > self.policy.ttl + window
+        return self.clock() - held.sent_at > self.policy.ttl + self.window(held)
 
     def learn(self, kept: set[Key]) -> None:
         """Take over which entries had to leave for the one just stored, if any had to."""
@@ -420,10 +459,18 @@ class Model:
         return True
 
     def invalidate(self, key: Key) -> bool:
+        self.invalidated[key] = self.tick()
+        return self.forget(key)
+
+    def forget(self, key: Key) -> bool:
         held = self.held.pop(key, None) is not None
         return self.supersede(key) or held
 
     def clear(self) -> None:
+        self.invalidated = dict.fromkeys(KEYS, self.tick())
+        self.forget_all()
+
+    def forget_all(self) -> None:
         self.held.clear()
         for key in list(self.current):
             self.supersede(key)
@@ -441,7 +488,7 @@ class Model:
 
     def peek(self, key: Key, max_age: float | None) -> Answer | None:
         held = self.held.get(key)
-        if held is None or held.value is None:
+        if held is None or held.value is None or not held.trusted:
             return None
         assert self.policy is not None
         age = self.clock() - held.sent_at
@@ -483,9 +530,21 @@ ENDS: Final[st.SearchStrategy[End]] = st.sampled_from(
 SIZES: Final = st.sampled_from([0, 4, 4, 7, 11, -1])
 ANY: Final = st.integers(0, 11)
 """Which of those there are, modulo their number."""
+AT: Final = st.integers(0, 1)
+"""Which of the caches, modulo their number."""
 BORDERS: Final = st.sampled_from(["ttl", "swr", "sie", "retry"])
 PAST: Final = st.sampled_from([0.0, 0.5])
 caller_local: Final[ContextVar[bool]] = ContextVar("caller_local", default=False)
+
+
+class Side:
+    """A cache, the model of it, and the tasks of its loads."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self.cache: LoadingCache[Key, Answer]
+        self.tasks: dict[asyncio.Task[Any], Load | None] = {}
+        """The loads' tasks that have not ended; ``None`` where the load has not begun to run."""
 
 
 class CacheMachine(RuleBasedStateMachine):
@@ -494,13 +553,13 @@ class CacheMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.clock = FakeClock()
-        self.loop = HandLoop(self._task_made)
+        self.order = 0.0
+        self.loop = self.new_loop()
         self.complaints: list[str] = []
         self.errors: list[BaseException] = []
         """Every error that a caller got, kept so that no two can be one object."""
         self.loads: list[Load] = []
-        self.tasks: dict[asyncio.Task[Any], Load | None] = {}
-        """The loads' tasks that have not ended; ``None`` where the load has not begun to run."""
+        """Those that have made a request, in that order."""
         self.calls: dict[asyncio.Task[None], Call] = {}
         """The callers' tasks that have not ended."""
         self.under_way: list[Call] = []
@@ -510,19 +569,31 @@ class CacheMachine(RuleBasedStateMachine):
         """How the next load of a key ends without ever waiting."""
         self._end_seen = False
         Call.made = 0  # or the same choices would not be the same history
+        self.sides: list[Side] = []
         self.renew(CachePolicy())
+
+    def new_loop(self) -> HandLoop:
+        return HandLoop(self._task_made)
 
     @initialize(policy=POLICIES)
     def renew(self, policy: CachePolicy | None) -> None:
-        self.model = Model(policy, self.clock)
         self.loads.clear()
-        self.cache: LoadingCache[Key, Answer] = LoadingCache(
-            self._load,
+        side = Side(Model(policy, self.clock, self.tick))
+        side.cache = LoadingCache(
+            partial(self._load, side),
             policy=policy,
             sizeof=sizeof if policy is not None and policy.max_bytes else None,
             clock=self.clock,
             is_unwell=is_unwell,
         )
+        self.sides = [side]
+
+    def side(self, at: int) -> Side:
+        return self.sides[at % len(self.sides)]
+
+    def tick(self) -> float:
+        self.order += 1
+        return self.order
 
     def check(self, true: bool, complaint: str) -> None:
         """As an assertion, for code in tasks, whose errors would get lost."""
@@ -531,27 +602,39 @@ class CacheMachine(RuleBasedStateMachine):
 
     # --- the loads' side
 
-    async def _load(self, key: Key) -> Answer | Loaded[Answer]:
+    async def _load(self, side: Side, key: Key) -> Answer | Loaded[Answer]:
+        return await self._request(side, self._begun(side, key))
+
+    def _begun(self, side: Side, key: Key) -> Load:
+        """Note that the task that runs now is a load's, which begins."""
         task = asyncio.current_task()
         assert task is not None
-        load = self.tasks[task] = self.model.sent(key)
-        self.loads.append(load)
-        beside = [o for o in self.tasks.values() if o and o.key == key and o is not load]
+        load = side.tasks[task] = side.model.begun(key)
+        load.in_flight = current_load.get()
+        beside = [o for o in side.tasks.values() if o and o.key == key and o is not load]
         for other in beside:
             self.check(
                 other.superseded_order < float("inf") or other.cancelled,
                 f"{load} runs beside {other}",
             )
+        return load
+
+    async def _request(self, side: Side, load: Load) -> Answer | Loaded[Answer]:
+        """Ask the upstream, as the loader that the cache was given."""
+        load.sent_at, load.sent_order = self.clock(), self.tick()
+        self.loads.append(load)
+        load.number, key = len(self.loads), load.key
         self.check(not caller_local.get(), f"{load} sees a caller's context variables")
         try:
-            end, size = self.at_once.pop(key) if key in self.at_once else await self._told(load)
+            at_once = self.at_once.pop(key, None)
+            end, size = at_once or await self._told(load)
         except asyncio.CancelledError:
             self.check(load.cancelled, f"{load} was cancelled")
             if not load.slow:
                 raise
             TOTAL["slow clean-ups"] += 1
             end, size = await self._told(load)
-        return self._end(load, end, size)
+        return self._end(side, load, end, size)
 
     async def _told(self, load: Load) -> tuple[End, int]:
         while True:
@@ -566,18 +649,17 @@ class CacheMachine(RuleBasedStateMachine):
             finally:
                 load.asking = None
 
-    def _end(self, load: Load, end: End, size: int) -> Answer | Loaded[Answer]:
+    def _end(self, side: Side, load: Load, end: End, size: int) -> Answer | Loaded[Answer]:
         assert load.sent_at is not None
         TOTAL[end] += 1
-        if self.model.policy is not None and self.model.policy.max_bytes is None:
+        policy = side.model.policy
+        if policy is not None and policy.max_bytes is None:
             size = abs(size)
         name = f"load {load.number} of {load.key}"
-        if end == "unwell":
-            load.failure, load.unwell = (UnwellError, name), True
-            raise UnwellError(load.key, load.number)
-        if end == "no":
-            load.failure = (NoError, name)
-            raise NoError(name)
+        if end in ("unwell", "no"):
+            error = self.failure_of(load, name, unwell=end == "unwell")
+            load.failure, load.unwell = (type(error), name), end == "unwell"
+            raise error
         if end in ("cancelled", "odd"):
             load.failure, load.unwell = (WolfConnectionError, None), True
             raise asyncio.CancelledError if end == "cancelled" else OddError
@@ -585,12 +667,18 @@ class CacheMachine(RuleBasedStateMachine):
         load.result = answer = Answer(load.key, load.number, sent_at, size)
         return Loaded(answer, sent_at) if end == "later value" else answer
 
-    def _task_made(self, task: asyncio.Task[Any]) -> None:
-        self.tasks[task] = None
-        task.add_done_callback(self._task_ended)
+    def failure_of(self, load: Load, name: str, *, unwell: bool) -> Exception:
+        return UnwellError(load.key, load.number) if unwell else NoError(name)
 
-    def _task_ended(self, task: asyncio.Task[Any]) -> None:
-        self.model.ended(self.tasks.pop(task))
+    def _task_made(self, task: asyncio.Task[Any], context: Context | None) -> None:
+        load = None if context is None else context.get(current_load)
+        if load is not None:
+            side = next(side for side in self.sides if load.is_for(side.cache, load.key))
+            side.tasks[task] = None
+            task.add_done_callback(partial(self._task_ended, side))
+
+    def _task_ended(self, side: Side, task: asyncio.Task[Any]) -> None:
+        side.model.ended(side.tasks.pop(task))
         self._end_seen = True
 
     # --- the callers' side
@@ -598,21 +686,21 @@ class CacheMachine(RuleBasedStateMachine):
     async def _value(self, call: Call) -> Answer:
         """Ask in either of the two ways, of which one tells the age too."""
         if call.number % 2:
-            return await self.cache.get(call.key, max_age=call.max_age)
-        served = await self.cache.find(call.key, call.max_age).wait(call.max_age)
+            return await call.side.cache.get(call.key, max_age=call.max_age)
+        served = await call.side.cache.find(call.key, call.max_age).wait(call.max_age)
         self.check(served.is_stale is call.is_stale, f"{call} got {served}")
         self.check(served.sent_at == served.value.sent_at, f"{call} got {served}")
         return served.value
 
     async def _call(self, call: Call) -> None:
-        self.model.begin(call)
+        call.side.model.begin(call)
         self.under_way.append(call)
         at_once, steps = call.decided, self.loop.steps
         TOTAL["calls"] += 1
         try:
             value = await self._value(call)
         except asyncio.CancelledError:
-            self.model.left(call)
+            call.side.model.left(call)
             self.check(
                 call.cancelled or (call.parent is not None and call.parent.cancelled),
                 f"{call} was cancelled",
@@ -632,16 +720,16 @@ class CacheMachine(RuleBasedStateMachine):
         self.check(value is call.value, f"{value} came for {call}")
         # what follows needs no model of the cache, only of what was allowed
         load = self.loads[value.number - 1]
-        self.check(value.key == call.key, f"{call} got another key's {value}")
+        self.check(load.key == value.key == call.key, f"{call} got another key's {value}")
         self.check(
-            load.superseded_order > call.order, f"{call} got {value}, invalidated before it began"
+            load.sent_order > call.newer_than, f"{call} got {value}, invalidated before it began"
         )
         if call.max_age is not None:
             self.check(
                 call.began - value.sent_at <= call.max_age, f"{call} got {value}, which is too old"
             )
             self.check(
-                call.max_age > 0 or load.sent_order > call.order,
+                call.max_age > 0 or load.sent_order > call.order or value.sent_at > call.began,
                 f"{call} got {value}, sent before it began",
             )
 
@@ -650,14 +738,28 @@ class CacheMachine(RuleBasedStateMachine):
         self.check(type(error) is kind, f"{error!r} came for {call}")
         self.check(text is None or str(error) == text, f"{error!r} came for {call}")
         self.check(all(error is not other for other in self.errors), f"{call} shares its {error!r}")
+        self._check_failure(call, error)
         self.check(not hasattr(error, "__notes__"), f"{call} got a note of another")
         error.add_note("mine")
         self.errors.append(error)
 
-    async def _close(self) -> None:
-        self.model.close()
-        await self.cache.aclose()
-        self.check(not self.tasks, "aclose returned before the last load had ended")
+    def _check_failure(self, call: Call, error: Exception) -> None:
+        """See, without a model of the cache, that the failure of this load may be told."""
+        found = re.search(r"load (\d+) of (.*)", str(error))
+        if found is None:
+            return
+        load = self.loads[int(found[1]) - 1]
+        self.check(found[2] == str(call.key), f"{call} got another key's {error!r}")
+        self.check(load.sent_order > call.newer_than, f"{call} got {error!r}, which is forgotten")
+        self.check(
+            call.max_age != 0 or load.sent_order > call.order,
+            f"{call} got {error!r}, of a load sent before it began",
+        )
+
+    async def _close(self, side: Side) -> None:
+        side.model.close()
+        await side.cache.aclose()
+        self.check(not side.tasks, "aclose returned before the last load had ended")
 
     # --- the loop
 
@@ -674,7 +776,8 @@ class CacheMachine(RuleBasedStateMachine):
             del self.calls[task]
         # which entries left is the store's choice, and the cache does not show the failures that it
         # remembers
-        self.model.learn(set(self.cache._store))  # pyright: ignore[reportPrivateUsage]
+        for side in self.sides:
+            side.model.learn(set(side.cache._store))  # pyright: ignore[reportPrivateUsage]
 
     def _until_idle(self) -> None:
         for _ in range(10_000):
@@ -692,18 +795,18 @@ class CacheMachine(RuleBasedStateMachine):
 
     # --- rules: callers
 
-    @rule(key=st.sampled_from(KEYS))
-    def call(self, key: Key) -> None:
-        self._spawn(Call(key, None))
+    @rule(at=AT, key=st.sampled_from(KEYS))
+    def call(self, at: int, key: Key) -> None:
+        self._spawn(Call(self.side(at), key, None))
 
-    @rule(key=st.sampled_from(KEYS), max_age=AGES)
-    def call_with_max_age(self, key: Key, max_age: float) -> None:
-        self._spawn(Call(key, max_age))
+    @rule(at=AT, key=st.sampled_from(KEYS), max_age=AGES)
+    def call_with_max_age(self, at: int, key: Key, max_age: float) -> None:
+        self._spawn(Call(self.side(at), key, max_age))
 
-    @rule(key=st.sampled_from(KEYS), max_age=st.none() | AGES, number=st.integers(2, 5))
-    def many_calls(self, key: Key, max_age: float | None, number: int) -> None:
-        for _ in range(number):
-            self._spawn(Call(key, max_age))
+    @rule(at=AT, key=st.sampled_from(KEYS), max_age=st.none() | AGES, number=st.integers(2, 5))
+    def many_calls(self, at: int, key: Key, max_age: float | None, number: int) -> None:
+        for more in range(number):
+            self._spawn(Call(self.side(at + more), key, max_age))
         self._until_idle()
 
     @precondition(lambda self: self.calls)
@@ -721,22 +824,35 @@ class CacheMachine(RuleBasedStateMachine):
                 call.cancelled = True
                 task.cancel()
 
-    @rule(key=st.sampled_from(KEYS), max_age=st.none() | AGES)
-    def peek(self, key: Key, max_age: float | None) -> None:
-        assert self.cache.peek(key, max_age=max_age) is self.model.peek(key, max_age)
+    @rule(at=AT, key=st.sampled_from(KEYS), max_age=st.none() | AGES)
+    def peek(self, at: int, key: Key, max_age: float | None) -> None:
+        side = self.side(at)
+        assert side.cache.peek(key, max_age=max_age) is side.model.peek(key, max_age)
 
     # --- rules: loads
 
     def _waiting_loads(self) -> list[Load]:
-        return [load for load in self.model.live if load.gate is not None and not load.gate.done()]
+        return [
+            load
+            for side in self.sides
+            for load in side.model.live
+            if load.gate is not None and not load.gate.done()
+        ]
 
-    def _tell(self, which: int, end: End, size: int, ask: Call | None = None) -> None:
+    def _tell(self, which: int, end: End, size: int) -> None:
         loads = self._waiting_loads()
         load = loads[which % len(loads)]
         assert load.gate is not None
-        if ask is not None:
-            ask.parent = load
-        load.gate.set_result((end, size, ask))
+        load.gate.set_result((end, size, None))
+
+    def _let_ask(self, which: int, key: Key, max_age: float | None) -> None:
+        """Let a load ask its cache for ``key``."""
+        loads = self._waiting_loads()
+        load = loads[which % len(loads)]
+        assert load.in_flight is not None
+        assert load.gate is not None
+        side = next(s for s in self.sides if load.in_flight.is_for(s.cache, load.key))
+        load.gate.set_result(("ask", 0, Call(side, key, max_age, load)))
 
     @precondition(lambda self: self._waiting_loads())
     @rule(which=ANY, end=ENDS, size=SIZES)
@@ -752,7 +868,7 @@ class CacheMachine(RuleBasedStateMachine):
     @precondition(lambda self: self._waiting_loads())
     @rule(which=ANY, key=st.sampled_from(KEYS), max_age=st.none() | AGES)
     def ask(self, which: int, key: Key, max_age: float | None) -> None:
-        self._tell(which, "ask", 0, Call(key, max_age))
+        self._let_ask(which, key, max_age)
 
     @precondition(lambda self: len(self._waiting_loads()) > 1)
     @rule(max_ages=st.tuples(STRICT, STRICT), rest=st.booleans())
@@ -760,7 +876,7 @@ class CacheMachine(RuleBasedStateMachine):
         keys = [load.key for load in self._waiting_loads()]
         for key, max_age in zip(reversed(keys), max_ages, strict=False):
             if self._waiting_loads():
-                self._tell(0, "ask", 0, Call(key, max_age))
+                self._let_ask(0, key, max_age)
             if rest:
                 self._until_idle()
 
@@ -770,9 +886,9 @@ class CacheMachine(RuleBasedStateMachine):
         loads = self._waiting_loads()
         loads[which % len(loads)].slow = True
 
-    @rule(key=st.sampled_from(KEYS), max_age=st.none() | AGES, end=ENDS)
-    def call_and_finish(self, key: Key, max_age: float | None, end: End) -> None:
-        self._spawn(Call(key, max_age))
+    @rule(at=AT, key=st.sampled_from(KEYS), max_age=st.none() | AGES, end=ENDS)
+    def call_and_finish(self, at: int, key: Key, max_age: float | None, end: End) -> None:
+        self._spawn(Call(self.side(at), key, max_age))
         self._until_idle()
         for number, load in enumerate(self._waiting_loads()):
             if load.key == key:
@@ -780,14 +896,20 @@ class CacheMachine(RuleBasedStateMachine):
                 break
         self._until_idle()
 
-    @rule(key=st.sampled_from(KEYS))
-    def hold(self, key: Key) -> None:
-        self.call_and_finish(key, None, "value")
+    @rule(at=AT, key=st.sampled_from(KEYS))
+    def hold(self, at: int, key: Key) -> None:
+        self.call_and_finish(at, key, None, "value")
+
+    def _all_held(self) -> list[tuple[Model, Key, Held]]:
+        return [
+            (side.model, key, held) for side in self.sides for key, held in side.model.held.items()
+        ]
 
     def _go_to_border(self, which: int, border: str, past: float) -> Key:
         """Let time pass until something changes in the life of something held; returns its key."""
-        key, held = list(self.model.held.items())[which % len(self.model.held)]
-        policy = self.model.policy
+        everything = self._all_held()
+        model, key, held = everything[which % len(everything)]
+        policy = model.policy
         assert policy is not None
         stale = held.sent_at + policy.ttl
         borders = {
@@ -797,18 +919,23 @@ class CacheMachine(RuleBasedStateMachine):
             "retry": held.retry_at,
         }
         if self.clock() < borders[border] < float("inf"):
-            self.clock.advance(borders[border] - self.clock() + past)
+            self.advance(borders[border] - self.clock() + past)
         return key
 
-    @precondition(lambda self: self.model.held)
-    @rule(which=ANY, border=BORDERS, past=PAST, max_age=st.sampled_from([None, None, 0, 3]))
-    def call_at_a_border(self, which: int, border: str, past: float, max_age: float | None) -> None:
-        self._spawn(Call(self._go_to_border(which, border, past), max_age))
+    @precondition(lambda self: self._all_held())
+    @rule(at=AT, which=ANY, border=BORDERS, past=PAST, max_age=st.sampled_from([None, None, 0, 3]))
+    def call_at_a_border(
+        self, at: int, which: int, border: str, past: float, max_age: float | None
+    ) -> None:
+        key = self._go_to_border(which, border, past)
+        self._spawn(Call(self.side(at), key, max_age))
 
-    @precondition(lambda self: self.model.held)
-    @rule(which=ANY, border=BORDERS, past=PAST, end=ENDS)
-    def call_at_a_border_and_finish(self, which: int, border: str, past: float, end: End) -> None:
-        self.call_and_finish(self._go_to_border(which, border, past), None, end)
+    @precondition(lambda self: self._all_held())
+    @rule(at=AT, which=ANY, border=BORDERS, past=PAST, end=ENDS)
+    def call_at_a_border_and_finish(
+        self, at: int, which: int, border: str, past: float, end: End
+    ) -> None:
+        self.call_and_finish(at, self._go_to_border(which, border, past), None, end)
 
     @rule(key=st.sampled_from(KEYS), end=ENDS, size=SIZES)
     def next_ends_at_once(self, key: Key, end: End, size: int) -> None:
@@ -816,13 +943,18 @@ class CacheMachine(RuleBasedStateMachine):
 
     # --- rules: the rest
 
-    @rule(key=st.sampled_from(KEYS))
-    def invalidate(self, key: Key) -> None:
-        expected = self.model.invalidate(key)
-        assert self.cache.invalidate(key) is expected
+    @rule(at=AT, key=st.sampled_from(KEYS))
+    def invalidate(self, at: int, key: Key) -> None:
+        side = self.side(at)
+        expected = side.model.invalidate(key)
+        with self.loop.running():
+            assert side.cache.invalidate(key) is expected
 
     @rule(seconds=st.sampled_from([0.5, 0.5, 1.0, 1.0, 2.0, 5.0, 100.0]))
     def pass_time(self, seconds: float) -> None:
+        self.advance(seconds)
+
+    def advance(self, seconds: float) -> None:
         self.clock.advance(seconds)
 
     @precondition(lambda self: self.loop.ready)
@@ -842,16 +974,23 @@ class CacheMachine(RuleBasedStateMachine):
     def rest(self) -> None:
         self._until_idle()
 
-    @rule(what=ANY)
-    def seldom(self, what: int) -> None:
+    @rule(at=AT, what=ANY)
+    def seldom(self, at: int, what: int) -> None:
         # not 0, which Hypothesis likes best: there would be little else
         if what == 3:
-            self.closers.append(asyncio.Task(self._close(), loop=self.loop))
+            self._begin_to_close(self.side(at))
         elif what in (5, 6):
-            self.model.clear()
-            self.cache.clear()
+            self.clear(self.side(at))
 
-    @precondition(lambda self: self.model.closed)
+    def clear(self, side: Side) -> None:
+        side.model.clear()
+        with self.loop.running():
+            side.cache.clear()
+
+    def _begin_to_close(self, side: Side) -> None:
+        self.closers.append(asyncio.Task(self._close(side), loop=self.loop))
+
+    @precondition(lambda self: any(side.model.closed for side in self.sides))
     @rule(policy=POLICIES)
     def close_and_renew(self, policy: CachePolicy | None) -> None:
         self._end_all()
@@ -863,33 +1002,34 @@ class CacheMachine(RuleBasedStateMachine):
     def all_is_well(self) -> None:
         TOTAL["steps"] += 1
         self.nothing_is_wrong()
-        self.stats_are_those_of_the_model()
-        self.what_is_held_is_what_the_model_holds()
-        self.bounds_are_kept()
+        for side in self.sides:
+            self.stats_are_those_of_the_model(side)
+            self.what_is_held_is_what_the_model_holds(side)
+            self.bounds_are_kept(side)
 
     def nothing_is_wrong(self) -> None:
-        assert not self.complaints
-        assert not self.loop.problems
+        assert not self.complaints, self.complaints
+        assert not self.loop.problems, self.loop.problems
 
-    def stats_are_those_of_the_model(self) -> None:
-        stats, count = self.cache.stats(), self.model.count
+    def stats_are_those_of_the_model(self, side: Side) -> None:
+        stats, count = side.cache.stats(), side.model.count
         for name in ("hits", "stale_hits", "error_hits", "misses", "joined"):
             assert getattr(stats, name) == count[name], name
         for name in ("loads", "refreshes", "failures", "abandoned", "superseded"):
             assert getattr(stats, name) == count[name], name
         assert stats.evictions == count["evictions"]
-        assert stats.entries == len(self.model.held)
-        assert stats.in_flight == len(self.model.live) == len(self.tasks)
+        assert stats.entries == len(side.model.held)
+        assert stats.in_flight == len(side.model.live) == len(side.tasks)
 
-    def what_is_held_is_what_the_model_holds(self) -> None:
+    def what_is_held_is_what_the_model_holds(self, side: Side) -> None:
         for key in KEYS:
-            held = self.model.held.get(key)
-            assert self.cache.held(key) is (held and held.value)
+            held = side.model.held.get(key)
+            assert side.cache.held(key) is (held and held.value)
 
-    def bounds_are_kept(self) -> None:
-        policy = self.model.policy
-        held = [value for key in KEYS if (value := self.cache.held(key)) is not None]
-        assert self.cache.stats().entries <= (0 if policy is None else policy.max_entries)
+    def bounds_are_kept(self, side: Side) -> None:
+        policy = side.model.policy
+        held = [value for key in KEYS if (value := side.cache.held(key)) is not None]
+        assert side.cache.stats().entries <= (0 if policy is None else policy.max_entries)
         if policy is not None and policy.max_bytes is not None:
             assert sum(value.size for value in held) <= policy.max_bytes
 
@@ -906,79 +1046,56 @@ class CacheMachine(RuleBasedStateMachine):
         if self.loop.steps % 2 == 0:
             self._let_all_loads_end()
             assert not self.calls, "a caller waits although no load is left to wait for"
-        self.closers.append(asyncio.Task(self._close(), loop=self.loop))
+        for side in self.sides:
+            self._begin_to_close(side)
         self._until_idle()
         assert all(load.slow for load in self._waiting_loads())
         self._let_all_loads_end()
         assert not self.calls, "a caller hangs"
         assert not self.under_way, "a load's call hangs"
-        assert not self.tasks, "a load is left"
+        assert not any(side.tasks for side in self.sides), "a load is left"
         for closer in self.closers:
             closer.result()
         self.closers.clear()
         self.at_once.clear()
         self.nothing_is_wrong()
-        self.stats_are_those_of_the_model()
-        self._calls_add_up()
+        for side in self.sides:
+            self.stats_are_those_of_the_model(side)
+            self._calls_add_up(side)
 
-    def _calls_add_up(self) -> None:
-        stats = self.cache.stats()
+    def _calls_add_up(self, side: Side) -> None:
+        stats = side.cache.stats()
         values = stats.loads - stats.failures - stats.abandoned - stats.in_flight
         assert values >= 0
         assert stats.in_flight == stats.entries == 0
         assert stats.refreshes <= stats.loads
-        assert "closed" in repr(self.cache)
-        TOTAL.update(self.model.count)
+        assert "closed" in repr(side.cache)
+        TOTAL.update(side.model.count)
 
     def teardown(self) -> None:
         try:
             self._end_all()
-            del self.cache
+            self.sides.clear()
             gc.collect(1)  # errors that nobody retrieved are reported by the collector
             assert not self.loop.problems
         finally:
             self.loop.close()
 
 
-REACHED: Final = (
-    *(
-        "hits",
-        "stale_hits",
-        "error_hits",
-        "misses",
-        "joined",
-        "loads",
-        "refreshes",
-        "failures",
-        "abandoned",
-    ),
-    *(
-        "superseded",
-        "evictions",
-        "of them queued",
-        "of them left by all",
-        "of them stood in for",
-    ),
-    *(
-        "value",
-        "later value",
-        "unwell",
-        "no",
-        "cancelled",
-        "odd",
-        "asked by loads",
-        "slow clean-ups",
-    ),
-)
+# --- running it
+# ------------------------------------------------------------------------------------------
 
 
-def test_the_cache_does_what_the_model_says() -> None:
+def run_histories(
+    machine: type[CacheMachine], reached: Collection[str], batch: int = BATCH
+) -> None:
+    """Run as many steps as ``WOLF_STEPS`` says, or one batch; of enough steps some reach all."""
     TOTAL.clear()
     steps = int(os.environ.get("WOLF_STEPS", "0"))
     while TOTAL["steps"] < (steps or 1):
         # in batches, because Hypothesis remembers all histories of one
         profile = settings(
-            max_examples=BATCH // STEPS,
+            max_examples=batch // STEPS,
             stateful_step_count=STEPS,
             # the same histories at each ordinary run, so that a build does not fail by chance; new
             # ones on demand
@@ -995,8 +1112,8 @@ def test_the_cache_does_what_the_model_says() -> None:
                 HealthCheck.filter_too_much,
             ),
         )
-        run_state_machine_as_test(CacheMachine, settings=profile)
+        run_state_machine_as_test(machine, settings=profile)
         print(f"{TOTAL['steps']:,} steps", flush=True)
     print(*(f"{number:>11,} {name}" for name, number in TOTAL.most_common()), sep="\n")
-    missed = [name for name in REACHED if not TOTAL[name]]
+    missed = [name for name in reached if not TOTAL[name]]
     assert steps < 30_000 or not missed, f"the histories never came to {missed}"

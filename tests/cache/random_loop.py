@@ -10,13 +10,15 @@ import asyncio
 import random
 from asyncio.events import _set_running_loop  # pyright: ignore[reportPrivateUsage] # for makers of loops, says its docstring
 from collections import deque
+from contextlib import contextmanager
 from contextvars import Context, copy_context
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, Unpack
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator
 
-__all__ = ["HandLoop", "RandomLoop"]
+__all__ = ["HandLoop", "RandomLoop", "TimedHandLoop"]
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -26,10 +28,13 @@ class HandLoop(asyncio.BaseEventLoop):
     """A loop that runs one callback at each `step`, so that a test can act between any two.
 
     Callbacks run first in first out. ``on_task`` is called with each task that `create_task`
-    makes, before anybody else can add a callback to it.
+    makes and its context, before anybody else can add a callback to it.
     """
 
-    def __init__(self, on_task: Callable[[asyncio.Task[Any]], None] = lambda task: None) -> None:
+    def __init__(
+        self,
+        on_task: Callable[[asyncio.Task[Any], Context | None], None] = lambda task, context: None,
+    ) -> None:
         super().__init__()
         self.steps = 0
         """Callbacks run so far."""
@@ -47,9 +52,15 @@ class HandLoop(asyncio.BaseEventLoop):
         """Run the next callback; what it raises comes out here."""
         callback = self._queue.popleft()
         self.steps += 1
+        with self.running():
+            callback()
+
+    @contextmanager
+    def running(self) -> Generator[None]:
+        """Let what is done meanwhile find this loop running."""
         _set_running_loop(self)
         try:
-            callback()
+            yield
         finally:
             _set_running_loop(None)
 
@@ -71,11 +82,61 @@ class HandLoop(asyncio.BaseEventLoop):
         task: asyncio.Task[T] = asyncio.Task(
             coro, loop=self, name=None if name is None else str(name), context=context
         )
-        self._on_task(task)
+        self._on_task(task, context)
         return task
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         self.problems.append(context)
+
+
+class TimedHandLoop(HandLoop):
+    """A `HandLoop` that keeps time by a clock of the test's own; what is due runs like the rest."""
+
+    def __init__(
+        self,
+        on_task: Callable[[asyncio.Task[Any], Context | None], None],
+        clock: Callable[[], float],
+    ) -> None:
+        super().__init__(on_task)
+        self._clock = clock
+        self._timers: list[asyncio.TimerHandle] = []
+
+    def time(self) -> float:
+        return self._clock()
+
+    def call_at(
+        self,
+        when: float,
+        callback: Callable[[Unpack[Ts]], object],
+        *args: *Ts,
+        context: Context | None = None,
+    ) -> asyncio.TimerHandle:
+        timer = asyncio.TimerHandle(when, callback, args, self, context)
+        self._timers.append(timer)
+        return timer
+
+    @property
+    def next_due(self) -> float:
+        """When the next timer is due; infinity if there is none."""
+        return min((timer.when() for timer in self._waiting()), default=float("inf"))
+
+    def take_due(self) -> None:
+        """Queue what is due by now, in the order of its times."""
+        waiting = sorted(self._waiting(), key=lambda timer: timer.when())
+        due = [timer for timer in waiting if timer.when() <= self.time()]
+        self._timers = waiting[len(due) :]
+        self._queue.extend(partial(_run_timer, timer) for timer in due)
+
+    def _waiting(self) -> list[asyncio.TimerHandle]:
+        return [timer for timer in self._timers if not timer.cancelled()]
+
+    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
+        pass
+
+
+def _run_timer(timer: asyncio.TimerHandle) -> None:
+    if not timer.cancelled():
+        timer._run()
 
 
 class _AnyOrder(deque[asyncio.Handle]):
