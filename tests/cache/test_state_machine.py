@@ -2,7 +2,8 @@
 
 It runs for seconds by default, and for as many steps as one likes with::
 
-    WOLF_STEPS=1000000 python -m pytest tests/cache/test_state_machine.py -s
+    WOLF_STEPS=1000000 python -m pytest -o timeout=0 -o faulthandler_timeout=0 -s \\
+        tests/cache/test_state_machine.py
 """
 
 from __future__ import annotations

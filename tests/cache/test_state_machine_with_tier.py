@@ -9,7 +9,8 @@ In calm histories nothing goes wrong between caches and server. In the others re
 messages come late or never, links go and come back, time jumps past the end of leases, and the
 server forgets, or comes back as it was before.
 
-    WOLF_STEPS=1000000 python -m pytest tests/cache/test_state_machine_with_tier.py -s
+    WOLF_STEPS=1000000 python -m pytest -o timeout=0 -o faulthandler_timeout=0 -s \\
+        tests/cache/test_state_machine_with_tier.py
 """
 
 from __future__ import annotations
