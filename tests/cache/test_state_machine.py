@@ -1,8 +1,8 @@
-"""`LoadingCache` alone, against the model of its semantics in `machine.py`.
+r"""`LoadingCache` alone, against the model of its semantics in `machine.py`.
 
 It runs for seconds by default, and for as many steps as one likes with::
 
-    WOLF_STEPS=1000000 python -m pytest -o timeout=0 -o faulthandler_timeout=0 -s \\
+    WOLF_STEPS=1000000 python -m pytest -o timeout=0 -o faulthandler_timeout=0 -s \
         tests/cache/test_state_machine.py
 """
 

@@ -1,4 +1,4 @@
-"""Two caches that share a tier, under the rules and the model of `machine.py`.
+r"""Two caches that share a tier, under the rules and the model of `machine.py`.
 
 Each cache keeps to the model of it, given how its loads end and what the tier does to it. What the
 tier may do is told by the requests that were made: whose turn it was, and how old an answer may be.
@@ -9,7 +9,7 @@ In calm histories nothing goes wrong between caches and server. In the others re
 messages come late or never, links go and come back, time jumps past the end of leases, and the
 server forgets, or comes back as it was before.
 
-    WOLF_STEPS=1000000 python -m pytest -o timeout=0 -o faulthandler_timeout=0 -s \\
+    WOLF_STEPS=1000000 python -m pytest -o timeout=0 -o faulthandler_timeout=0 -s \
         tests/cache/test_state_machine_with_tier.py
 """
 
