@@ -245,10 +245,12 @@ def _connector(url: str, settings: Settings) -> Callable[[], Any]:
 
 
 def _check_client(client: Any) -> None:
-    if any(not callable(getattr(client, name, None)) for name in _METHODS):
-        kind = type(client).__name__
+    missing = [name for name in _METHODS if not callable(getattr(client, name, None))]
+    if missing:
         raise WolfConfigError(
-            f"client must be an asyncio client of redis-py or valkey-py, not a {kind}"
+            "client must be an asyncio client of redis-py or valkey-py,"
+            f" not a {type(client).__name__}, which lacks {', '.join(missing)}:"
+            " for a cluster, it must be of redis-py 8.0 or later"
         )
     if client.get_encoder().decode_responses:
         raise WolfConfigError("the client must return bytes: make it with decode_responses=False")
