@@ -296,6 +296,17 @@ async def test_what_nobody_can_know_is_uncertain_and_not_sent_again(
     assert tasks.posts() == 3
 
 
+async def test_a_key_is_the_same_as_a_number_and_as_a_text(tasks: Tasks) -> None:
+    tasks.box.script(tasks.box.users[1], answer(), disconnect())
+    rows = [tasks.row(0) | {"key": 7}, tasks.row(1) | {"key": 8}]
+    assert (await tasks.create(tasks.write(*rows), "--send")).status == 1
+    source = tasks.write(*(row | {"key": str(row["key"])} for row in rows))
+    ended = await tasks.create(source, "--send", "--resume")
+    assert (ended.err, tasks.posts()) == ("2 rows: 1 created before, 1 uncertain\n", 2)
+    await tasks.create(source, "--send", "--resume", "--retry-uncertain", "8")
+    assert tasks.posts() == 3
+
+
 async def test_what_failed_for_certain_is_sent_again_by_resume(tasks: Tasks) -> None:
     tasks.box.script(tasks.box.users[0], answer(), error(422, "并发数异常", 422))
     source = tasks.write(tasks.row(0), tasks.row(1, calls=7))

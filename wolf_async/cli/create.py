@@ -192,9 +192,10 @@ class _Files:
     __slots__ = ("_journal", "_outcomes", "_retried", "_sending", "_stack", "errors", "results")
 
     def __init__(self, options: _Options, rows: list[DraftRow | BadRow]) -> None:
-        self._outcomes: dict[str | int, str] = {}
-        self._sending: set[str | int] = set()
-        self._retried: frozenset[str | int] = frozenset()
+        # by the text of the key: 7 and "7" are one key, whatever wrote the file the next time
+        self._outcomes: dict[str, str] = {}
+        self._sending: set[str] = set()
+        self._retried: frozenset[str] = frozenset()
         journal_path = beside(options.out, "sending")
         was_there = journal_path.exists()
         if was_there and not options.resume:
@@ -227,16 +228,17 @@ class _Files:
 
     def state(self, key: str | int) -> Literal["created", "uncertain", "open"]:
         """Return whether the row was created, may have been, or is to be done."""
-        if self._outcomes.get(key) == "created":
+        name = str(key)
+        if self._outcomes.get(name) == "created":
             return "created"
-        if key in self._retried:
+        if name in self._retried:
             return "open"
-        is_uncertain = key in self._sending or self._outcomes.get(key) == "uncertain"
+        is_uncertain = name in self._sending or self._outcomes.get(name) == "uncertain"
         return "uncertain" if is_uncertain else "open"
 
     def is_noted(self, key: str | int) -> bool:
         """Return whether the results say already that the row is uncertain."""
-        return self._outcomes.get(key) == "uncertain"
+        return self._outcomes.get(str(key)) == "uncertain"
 
     async def begin(self, key: str | int) -> None:
         """Let the disk have the key of a row that is about to be sent."""
@@ -258,8 +260,8 @@ class _Files:
             noted = msgspec.json.decode(line, type=_Noted)
         except (msgspec.DecodeError, UnicodeDecodeError):
             return False
-        if self._outcomes.get(noted.key) != "created":
-            self._outcomes[noted.key] = noted.outcome
+        if self._outcomes.get(str(noted.key)) != "created":
+            self._outcomes[str(noted.key)] = noted.outcome
         return True
 
     def _note_sending(self, line: bytes) -> bool:
@@ -268,9 +270,9 @@ class _Files:
         except (msgspec.DecodeError, UnicodeDecodeError):
             return False
         if noted.is_sending:
-            self._sending.add(noted.key)
+            self._sending.add(str(noted.key))
         else:
-            self._sending.discard(noted.key)
+            self._sending.discard(str(noted.key))
         return True
 
     def _check_journal(self, path: Path, *, was_there: bool) -> None:
@@ -280,12 +282,12 @@ class _Files:
 
     def _uncertain_keys(
         self, named: tuple[str, ...], rows: list[DraftRow | BadRow]
-    ) -> frozenset[str | int]:
-        keys = {str(row.key): row.key for row in rows if isinstance(row, DraftRow)}
+    ) -> frozenset[str]:
+        keys = {str(row.key) for row in rows if isinstance(row, DraftRow)}
         for name in named:
-            if name not in keys or self.state(keys[name]) != "uncertain":
+            if name not in keys or self.state(name) != "uncertain":
                 raise RefusedError(f"--retry-uncertain {name}: no row of that key is uncertain")
-        return frozenset(keys[name] for name in named)
+        return frozenset(named)
 
 
 class _Run:
