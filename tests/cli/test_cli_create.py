@@ -296,6 +296,38 @@ async def test_what_nobody_can_know_is_uncertain_and_not_sent_again(
     assert tasks.posts() == 3
 
 
+@pytest.mark.parametrize("is_noted", [True, False])
+@pytest.mark.parametrize(
+    "steps",
+    [
+        [error(6007, "余额不足")],
+        [answer(), error(422, "并发数异常", 422)],
+        [unauthorized()],
+        [answer(), unauthorized()],
+    ],
+)
+async def test_what_is_uncertain_stays_so_if_trying_again_creates_nothing(
+    steps: list[Any], is_noted: bool, tasks: Tasks
+) -> None:
+    tasks.box.script(tasks.box.users[0], answer(), disconnect())
+    source = tasks.write(tasks.row(0))
+    await tasks.create(source, "--send")
+    if not is_noted:  # as after a kill
+        tasks.results.write_bytes(b"")
+        journal = tasks.shell.folder / "results.sending.jsonl"
+        journal.write_bytes(b'{"key":"k0","is_sending":true}\n')
+    tasks.box.script(tasks.box.users[0], *steps)
+    retry = ("--send", "--resume", "--retry-uncertain", "k0")
+    assert (await tasks.create(source, *retry)).status in (1, 4)
+    sent = tasks.posts()
+    tasks.box.heal()
+    ended = await tasks.create(source, "--send", "--resume")
+    assert (ended.status, ended.err, tasks.posts()) == (1, "1 row: 1 uncertain\n", sent)
+    assert tasks.outcomes()["k0"][-1] == "uncertain"
+    assert (await tasks.create(source, *retry)).status == 0
+    assert tasks.posts() == sent + 1
+
+
 async def test_a_key_is_the_same_as_a_number_and_as_a_text(tasks: Tasks) -> None:
     tasks.box.script(tasks.box.users[1], answer(), disconnect())
     rows = [tasks.row(0) | {"key": 7}, tasks.row(1) | {"key": 8}]

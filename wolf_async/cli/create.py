@@ -236,6 +236,10 @@ class _Files:
         is_uncertain = name in self._sending or self._outcomes.get(name) == "uncertain"
         return "uncertain" if is_uncertain else "open"
 
+    def is_retried(self, key: str | int) -> bool:
+        """Return whether the row was uncertain before this run, and is tried again."""
+        return str(key) in self._retried
+
     def is_noted(self, key: str | int) -> bool:
         """Return whether the results say already that the row is uncertain."""
         return self._outcomes.get(str(key)) == "uncertain"
@@ -253,14 +257,15 @@ class _Files:
 
     async def withdraw(self, key: str | int) -> None:
         """Note that the request for a row is certain to have created nothing."""
-        await self._journal.append(_Sending(key, is_sending=False))
+        if not self.is_retried(key):
+            await self._journal.append(_Sending(key, is_sending=False))
 
     def _note_result(self, line: bytes) -> bool:
         try:
             noted = msgspec.json.decode(line, type=_Noted)
         except (msgspec.DecodeError, UnicodeDecodeError):
             return False
-        if self._outcomes.get(str(noted.key)) != "created":
+        if noted.outcome == "created" or self.state(noted.key) == "open":
             self._outcomes[str(noted.key)] = noted.outcome
         return True
 
@@ -349,8 +354,7 @@ class _Run:
         except (WolfAuthError, WolfEndpointError, WolfConfigError, WolfClosedError):
             raise
         except WolfDraftError as error:
-            self._show(row, error.problems)
-            result = _result(row, "problems", problems=error.problems)
+            result = self._wrong(row, error.problems)
         except WolfError as error:
             result = self._failed(row, "failed", error)
         else:
@@ -391,8 +395,7 @@ class _Run:
         except WolfUncertainError as error:
             result = self._failed(row, "uncertain", error)
         except WolfDraftError as error:
-            self._show(row, error.problems)
-            result = _result(row, "problems", problems=error.problems)
+            result = self._wrong(row, error.problems)
         except WolfError as error:
             # certain to be none: nothing was created
             if isinstance(error, (WolfAuthError, WolfEndpointError)):
@@ -406,7 +409,14 @@ class _Run:
         self, row: DraftRow, outcome: Literal["failed", "uncertain"], error: WolfError
     ) -> _Result:
         self._tell(row, f"{outcome}: {explain(error)}")
+        # what an earlier run may have created is not known any better for that
+        outcome = "uncertain" if self._files.is_retried(row.key) else outcome
         return _result(row, outcome, error=failure_of(error))
+
+    def _wrong(self, row: DraftRow, problems: tuple[DraftProblem, ...]) -> _Result:
+        self._show(row, problems)
+        is_retried = self._files.is_retried(row.key)
+        return _result(row, "uncertain" if is_retried else "problems", problems=problems)
 
     def _show(self, row: DraftRow, problems: tuple[DraftProblem, ...]) -> None:
         for problem in problems:
