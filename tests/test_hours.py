@@ -196,14 +196,14 @@ def cases(draw: st.DrawFn) -> Case:
 
 
 @given(cases())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_a_group_is_open_when_the_model_is(case: Case) -> None:
     for moment in (case.at + number * 61 * MINUTE for number in range(200)):
         assert case._replace(at=moment).ask(case.hours.is_open) is case.is_open(moment), moment
 
 
 @given(cases())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_the_next_opening_is_the_models_first_open_minute(case: Case) -> None:
     found = case.ask(case.hours.next_opening)
     expected = case.first(wanted=True)
@@ -212,7 +212,7 @@ def test_the_next_opening_is_the_models_first_open_minute(case: Case) -> None:
 
 
 @given(cases())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_the_next_closing_is_the_models_first_closed_minute(case: Case) -> None:
     found = case.ask(case.hours.next_closing)
     expected = case.first(wanted=False)

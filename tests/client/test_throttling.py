@@ -599,7 +599,7 @@ async def test_a_run_at_twenty_a_second_on_the_real_clock(client: MakeClient) ->
     scene = Scene(sliding(20))
     async with RawServer(scene.serve) as server:
         wolf = client(server.base_url, retry=RetryPolicy(), cache=None)
-        results = await ask_all(wolf, users(100), 12)
+        results = await ask_all(wolf, users(60), 12)
     assert sum(isinstance(result, WolfError) for result in results.values()) <= 1
     assert scene.refusals <= 12 + 0.08 * len(scene.sent)
 
