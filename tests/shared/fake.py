@@ -88,12 +88,14 @@ class FakeRedis:
             if same or 0 <= since < pause:
                 return [b"error", int(since), int(began), h.get("f", b""), *old]
         began, ends = int(h.get("ls", 0)), int(h.get("le", 0))
-        if "l" in h and ends > now and began <= now:
+        own_again = h.get("l") == token
+        if "l" in h and not own_again and ends > now and began <= now:
             h["w"] = b"1"
             return [b"wait", now - began, ends - now, h["l"]]
         h = self.hashes.setdefault(key, {})
         h |= {"l": token, "ls": _as_bytes(now), "le": _as_bytes(int(now + lease * 1000))}
-        h.pop("w", None)
+        if not own_again:
+            h.pop("w", None)
         self.live(key, 2 * lease)
         return [b"grant", now, *old]
 

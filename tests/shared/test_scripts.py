@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 KEY, CHANNEL, MESSAGE = "account", "channel", b"sender00account"
 TIME = "redis.call('TIME')"
 SECOND = 1_000_000
+NOTHING_HELD = (3000, 10 * SECOND, 10 * SECOND, 0.0, -1, 0, 0, 0, "")
+"""What a lease of three seconds is asked with, where there is no value."""
 TOKENS = st.sampled_from(["t1", "t2"])
 SECONDS = st.sampled_from([0, 1, 2, 5, 10, 40])
 TAKES = st.tuples(
@@ -144,5 +146,32 @@ def test_an_epoch_is_made_once_and_changed_by_a_clear(server: Server) -> None:
         ):
             assert real.run(script, 0, args) == fake.run(script, KEY, args)
         assert real.messages() == fake.published == [b"h", b"csender00e3"]
+    finally:
+        real.close()
+
+
+def test_a_lease_that_is_asked_for_again_is_granted_again(server: Server) -> None:
+    """A client that had no reply may send once more what the server has done already."""
+    real = RealRedis(server)
+    try:
+        replies = [
+            real.run("take", now * SECOND, (token, *NOTHING_HELD))
+            for now, token in ((1, "t1"), (2, "t2"), (3, "t1"), (5, "t2"), (7, "t2"))
+        ]
+        waits = [[b"wait", 1 * SECOND, 2 * SECOND, b"t1"], [b"wait", 2 * SECOND, SECOND, b"t1"]]
+        grants = [[b"grant", now * SECOND] for now in (1, 3, 7)]
+        assert replies == [grants[0], waits[0], grants[1], waits[1], grants[2]]
+        assert real.client.hget(KEY, "w") is None, "nobody has waited for the last one"
+    finally:
+        real.close()
+
+
+def test_who_waits_for_a_lease_is_not_forgotten_when_it_is_granted_again(server: Server) -> None:
+    real = RealRedis(server)
+    try:
+        for token in ("t1", "t2", "t1"):
+            real.run("take", SECOND, (token, *NOTHING_HELD))
+        real.run("put", SECOND, ("t1", b"body", SECOND, 5000, 0.0, CHANNEL, MESSAGE))
+        assert real.messages() == [b"d" + MESSAGE]
     finally:
         real.close()

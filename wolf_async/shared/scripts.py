@@ -80,12 +80,13 @@ if failed then
   end
 end
 local began, ends = num(h[4]) or 0, num(h[5]) or 0
-if h[3] and ends > now and began <= now then
+if h[3] and h[3] ~= token and ends > now and began <= now then
   redis.call('HSET', KEYS[1], 'w', '1')
   return {'wait', now - began, ends - now, h[3]}
 end
 redis.call('HSET', KEYS[1], 'l', token, 'ls', int(now), 'le', int(now + lease * 1000))
-redis.call('HDEL', KEYS[1], 'w')
+-- its own token comes again where a client sends again what it has had no reply to
+if h[3] ~= token then redis.call('HDEL', KEYS[1], 'w') end
 live(2 * lease)
 return with_old({'grant', now})
 """,
