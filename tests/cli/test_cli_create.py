@@ -370,6 +370,9 @@ async def test_results_without_what_was_sent_are_refused(tasks: Tasks) -> None:
     tasks.results.unlink()
     line = one_line(await tasks.create(source, "--send"), 2)
     assert "results.sending.jsonl is there already" in line
+    line = one_line(await tasks.create(source, "--send", "--resume"), 2)
+    assert "results.jsonl is missing, which says what was created" in line
+    assert not tasks.results.exists()
     assert tasks.posts() == 1
 
 

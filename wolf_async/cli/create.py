@@ -197,9 +197,7 @@ class _Files:
         self._sending: set[str] = set()
         self._retried: frozenset[str] = frozenset()
         journal_path = beside(options.out, "sending")
-        was_there = journal_path.exists()
-        if was_there and not options.resume:
-            raise RefusedError(f"{journal_path} is there already: --resume continues it")
+        was_there = _check_both(options, journal_path)
         with ExitStack() as stack:
             self.results = stack.enter_context(
                 LinesFile(
@@ -293,6 +291,17 @@ class _Files:
             if name not in keys or self.state(name) != "uncertain":
                 raise RefusedError(f"--retry-uncertain {name}: no row of that key is uncertain")
         return frozenset(named)
+
+
+def _check_both(options: _Options, journal: Path) -> bool:
+    """Return whether the journal is there; raise `RefusedError` if results are not beside it."""
+    if not journal.exists():
+        return False
+    if not options.resume:
+        raise RefusedError(f"{journal} is there already: --resume continues it")
+    if journal.stat().st_size and not options.out.exists():
+        raise RefusedError(f"{options.out} is missing, which says what was created: put it back")
+    return True
 
 
 class _Run:
