@@ -18,11 +18,11 @@ from wolf_async.account import Account
 from wolf_async.cli.verdict import is_for
 from wolf_async.client import WolfClient
 from wolf_async.policy import RetryPolicy
-from wolf_async.shared import RedisTier
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from wolf_async.shared import RedisTier
 
 __all__ = ["Outcome", "Task"]
 
@@ -50,6 +50,9 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 def _patient_tier() -> RedisTier:
+    # imported where it is asked for, since it needs an extra that the other commands do not
+    from wolf_async.shared import RedisTier  # noqa: PLC0415
+
     url = os.environ["WOLF_SHARED"]
     return RedisTier(url, timeout=_TIMEOUT, connect_timeout=_CONNECT_TIMEOUT, lease=_LEASE)
 
