@@ -239,6 +239,25 @@ async def test_who_joins_while_the_server_is_asked_gets_nothing_older_than_it_wa
     assert [await done(task) for task in (lenient, strict)] == ["new", "new"]
 
 
+async def test_who_joins_while_the_server_is_asked_gets_no_failure_from_before_it() -> None:
+    world = World(CachePolicy(ttl=30, error_ttl=10))
+    await world.both_up()
+    failing = world.a.get()
+    await settle()
+    world.a.loads[-1].set_exception(WolfConnectionError("down"))
+    await error_of(failing)
+    world.network.late = {"take"}
+    lenient = world.b.get()
+    await settle()
+    strict = world.b.get(max_age=0)
+    await settle()
+    world.network.reply_now()
+    await settle()
+    world.b.loads[-1].set_result("new")
+    assert [await done(task) for task in (lenient, strict)] == ["new", "new"]
+    await world.close()
+
+
 # --- invalidations --------------------------------------------------------------------------------
 
 

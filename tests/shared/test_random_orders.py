@@ -1,5 +1,8 @@
 """Two processes on one server in random orders of events, against what may never be seen.
 
+The state machine of ``tests/cache`` knows more of what must happen. Here answers expire with
+jitter, and everything runs on asyncio's own loop.
+
 ``WOLF_HISTORIES=10000`` tries more of them.
 """
 

@@ -322,7 +322,14 @@ class RedisLoads(Generic[K, V]):
     def _raise_shared(
         self, asking: Asking[K], asked: float, since: int, began: int, stored: bytes, *stale: Any
     ) -> None:
-        """Raise what another process's load has met, unless that cannot be decoded."""
+        """Raise what another process's load has met.
+
+        Return if that load began too early for who has joined, or the error cannot be decoded.
+        """
+        sent_at = asked - began / 1e6
+        if sent_at <= asking.load.floor:
+            asking.after = ""  # or it would be told again
+            return
         try:
             error = decode_error(stored)
         except ValueError as broken:
@@ -330,7 +337,7 @@ class RedisLoads(Generic[K, V]):
             self._log(logging.WARNING, "error", "a shared error: %s", str(broken))
             return
         self._adopt(asking, asked, *stale)
-        asking.load.sent_at = asked - began / 1e6
+        asking.load.sent_at = sent_at
         asking.load.failed_at = asked - since / 1e6
         raise error
 
