@@ -25,6 +25,7 @@ from hypothesis.stateful import initialize, precondition, rule
 from machine import (
     ANY,
     AT,
+    ENDS,
     KEYS,
     TOTAL,
     WITH_WINDOWS,
@@ -32,6 +33,7 @@ from machine import (
     Answer,
     CacheMachine,
     Call,
+    End,
     Held,
     Key,
     Load,
@@ -61,6 +63,7 @@ PATIENCE: Final = 60.0
 """Seconds after which nobody waits any more once nothing goes wrong."""
 EXACT: Final = 1e-5
 """Seconds that the server's microseconds may be off by."""
+KEY: Final = st.sampled_from(KEYS)
 SCRIPTS: Final = st.sampled_from(["take", "take", "put", "fail", "void", "clear", "renew"])
 POLICIES: Final = st.integers(0, 9).flatmap(lambda n: WITHOUT_WINDOWS if n == 7 else WITH_WINDOWS)
 
@@ -595,13 +598,113 @@ class TierMachine(CacheMachine):
             TOTAL["flushes"] += 1
             self.server.forget_everything()
         elif what in (5, 6):
-            TOTAL["restarts"] += 1
-            self.server.come_back()
-            for link in self.links:
-                self._cut(link)
+            self._restart()
         elif what == 7:
             for fields in self.server.hashes.values():
                 fields.update({name: b"\xff" for name in ("v", "f") if name in fields})
+
+    # --- rules: several steps that seldom come together by chance
+
+    def _link_of(self, process: Process) -> Link | None:
+        link = process.loads._link  # pyright: ignore[reportPrivateUsage]
+        return link if isinstance(link, Link) and not link.closed else None
+
+    def _call_and_rest(self, process: Process, key: Key, max_age: float | None = None) -> None:
+        self._spawn(Call(process, key, max_age))
+        self._until_idle()
+
+    @rule(key=KEY)
+    def hold_everywhere(self, key: Key) -> None:
+        for at in (0, 1):
+            self.hold(at, key)
+
+    @rule(at=AT, key=KEY, late=st.booleans())
+    def invalidate_and_call(self, at: int, key: Key, late: bool) -> None:
+        if late and not self.calm:
+            self.server.slow.add("void")
+        self.hold(1 - at, key)
+        self.invalidate(at, key)
+        self._call_and_rest(self.processes[at], key)
+        self._live(2 * TICK)
+
+    @rule(at=AT, key=KEY, max_age=st.sampled_from([0, 0.5]), end=ENDS)
+    def join_while_the_server_is_asked(self, at: int, key: Key, max_age: float, end: End) -> None:
+        process = self.processes[at]
+        self.hold(1 - at, key)
+        self.advance(3 * TICK)
+        if not self.calm:
+            self.server.late.add("take")
+        self._call_and_rest(process, key)
+        self._spawn(Call(process, key, max_age))
+        self.server.reply_now()
+        self._until_idle()
+        if self._waiting_loads():
+            self.finish_and_rest(0, end, 4)
+
+    @precondition(lambda self: not self.calm)
+    @rule(at=AT, key=KEY, ends=st.lists(ENDS, min_size=2, max_size=2), asked=st.booleans())
+    def miss_an_invalidation(self, at: int, key: Key, ends: list[End], asked: bool) -> None:
+        process = self.processes[at]
+        link = self._link_of(process)
+        if link is None:
+            return
+        self.hold_everywhere(key)
+        if asked:
+            self.server.late.add("take")
+            self._call_and_rest(process, key)
+        self._cut(link)
+        self._call_and_rest(process, key)
+        self.invalidate(1 - at, key)
+        self._until_idle()
+        self._come_back(link)
+        self._until_idle()
+        self.server.reply_now()
+        for end in ends:
+            self._until_idle()
+            if self._waiting_loads():
+                self.finish_and_rest(0, end, 4)
+            self._call_and_rest(process, key)
+
+    @precondition(lambda self: not self.calm)
+    @rule(at=AT, key=KEY, twice=st.booleans(), own=st.booleans())
+    def invalidate_before_a_clear_is_heard_of(
+        self, at: int, key: Key, twice: bool, own: bool
+    ) -> None:
+        process = self.processes[at]
+        link = self._link_of(process)
+        if link is None or not link.hears:
+            return
+        with self.server.held_from(link):
+            self.clear(process if own else self.processes[1 - at])
+            self._until_idle()
+            self.hold(1 - at, key)
+            if twice:
+                self.server.slow.add("clear")
+                self.clear(process)
+            else:
+                self.invalidate(at, key)
+            self._until_idle()
+        self._until_idle()
+        self._call_and_rest(process, key)
+
+    @precondition(lambda self: not self.calm)
+    @rule(at=AT, key=KEY)
+    def come_back_from_a_snapshot(self, at: int, key: Key) -> None:
+        self.hold(at, key)
+        self.server.remember_now()
+        self.invalidate(at, key)
+        self._until_idle()
+        self._restart()
+        link = self._link_of(self.processes[at])
+        if link is not None:
+            self._come_back(link)
+            self._call_and_rest(self.processes[at], key)
+
+    def _restart(self) -> None:
+        TOTAL["restarts"] += 1
+        self.server.come_back()
+        for link in self.links:
+            self._cut(link)
 
     def _spawn_chore(self, chore: Any) -> None:
         self.chores.append(asyncio.Task(chore, loop=self.loop))
