@@ -246,6 +246,13 @@ def test_rows_between_two_with_quotes_in_wrong_places_are_bad_rows() -> None:
     assert [line for line, _ in bad(rows)] == [3, 4, 5, 6]
 
 
+def test_rows_between_quotes_in_wrong_places_and_one_that_never_closes_are_bad_rows() -> None:
+    data = b'user_id,remark\na1,x\nc3,"he said "hi"\nd4,d4\n"bye""\ne5,"z"\n'
+    rows = read(data)
+    assert accounts(rows) == [Account(A)]
+    assert [line for line, _ in bad(rows)] == [3, 4, 5]
+
+
 def test_a_row_with_a_pair_of_quotes_in_wrong_places_spoils_no_other() -> None:
     data = b'user_id,remark\nc3,"he said "hi""\na1,x\nd4,"1"2 3\nb2,7" x 9"\n'
     rows = read(data)

@@ -212,6 +212,7 @@ class CsvRows:
             f"the quote of line {self._opened_at} never closes: the row reaches to the end of"
             " the file, and nothing in it was asked for"
         )
+        self._is_lost = True
         self._judge(is_certain=self._text_first.match("".join(self._cell)) is not None)
 
     def _begin(self) -> None:
@@ -373,7 +374,8 @@ class CsvRows:
 
     def _let_through(self, row: Row) -> Iterator[Row]:
         """Give the row and those held before it as far as they are certain, and begin the next."""
-        is_odd, has_closed, size = self._quotes % 2 == 1, self._has_closed, self._size
+        is_odd = self._is_lost or self._quotes % 2 == 1
+        has_closed, size = self._has_closed, self._size
         is_certain = self._is_certain
         # short of cells, it may end where a quote was put in
         is_whole = self._is_first or (self._is_whole and len(self._cells) >= self._width)
