@@ -253,6 +253,13 @@ def test_rows_between_quotes_in_wrong_places_and_one_that_never_closes_are_bad_r
     assert [line for line, _ in bad(rows)] == [3, 4, 5]
 
 
+def test_a_row_of_another_width_below_quotes_in_wrong_places_may_end_their_cell() -> None:
+    data = b'user_id,remark\na1,"x"\nc3,""hi""\n9,9\n""\ne5,z\n'
+    rows = read(data)
+    assert accounts(rows) == [Account(A), Account("e5")]
+    assert [line for line, _ in bad(rows)] == [3, 4, 5]
+
+
 def test_a_row_with_a_pair_of_quotes_in_wrong_places_spoils_no_other() -> None:
     data = b'user_id,remark\nc3,"he said "hi""\na1,x\nd4,"1"2 3\nb2,7" x 9"\n'
     rows = read(data)

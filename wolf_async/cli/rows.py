@@ -128,13 +128,15 @@ class CsvRows:
 
     With and without that, rows are held back behind one with text behind a closing quote,
     or one whose quotes span lines and which has not as many cells as the first row:
-    if a row with an odd number of quotes follows, those between are bad rows.
+    if a row with an odd number of quotes or with another number of cells follows,
+    those between are bad rows.
     """
 
     __slots__ = (
         "_cell",
         "_cells",
         "_fault",
+        "_fits",
         "_has_closed",
         "_has_ended",
         "_has_quote",
@@ -358,6 +360,7 @@ class CsvRows:
         """Compare a row of many lines, and the last one, with the first that is not blank."""
         count, has_content = len(self._cells), any(map(str.strip, self._cells))
         self._is_first = not self._width
+        self._fits = count == self._width or not (has_content or self._quotes)
         if not self._width:
             self._width = count if has_content else 0
         elif self._fault is not None or not has_content or count == self._width:
@@ -374,7 +377,7 @@ class CsvRows:
 
     def _let_through(self, row: Row) -> Iterator[Row]:
         """Give the row and those held before it as far as they are certain, and begin the next."""
-        is_odd = self._is_lost or self._quotes % 2 == 1
+        is_odd = self._is_lost or not self._fits or self._quotes % 2 == 1
         has_closed, size = self._has_closed, self._size
         is_certain = self._is_certain
         # short of cells, it may end where a quote was put in
