@@ -172,9 +172,14 @@ class PausableProxy:
         """Let nothing through any more; connections stay, and so do new ones, unanswered."""
         self._open = False
 
-    def open(self) -> None:
-        """Let new connections through; what was sent meanwhile is lost, with its connections."""
+    def open(self, *, silently: bool = False) -> None:
+        """Let new connections through; what was sent meanwhile is lost, with its connections.
+
+        ``silently``, nobody is told that it is lost.
+        """
         self._open = True
+        if silently:
+            return
         for writer in self._writers:
             writer.close()
         self._writers.clear()

@@ -16,8 +16,9 @@ import pytest
 import redis.asyncio
 import valkey.asyncio
 
-from shared.servers import Server, until
-from shared.sharing import Counter, cache_on, share, slow
+from shared.servers import PausableProxy, Server, until
+from shared.sharing import Counter, cache_on, share, slow, until_shared
+from wolf_async.shared import RedisTier
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,6 +34,30 @@ async def test_a_client_of_redis_py_and_one_of_valkey_py_share(server: Server) -
     await share([slow(client=client) for client in handed] + [slow(url=server.url)])
     for client in handed:
         assert await client.ping(), "a client that was handed in is not closed"
+        await client.aclose()
+
+
+async def test_a_client_without_timeouts_is_given_up_by_the_tier_and_used_again(
+    server: Server,
+) -> None:
+    """Lose what was sent without a word, as a firewall does that has forgotten a connection."""
+    load = Counter()
+    async with PausableProxy(server.port) as proxy:
+        client: Any = redis.asyncio.Redis(port=proxy.port, socket_timeout=None)
+        behind = cache_on(load, RedisTier(client=client, namespace="n", timeout=0.1, heartbeat=0.2))
+        beside = cache_on(load, slow(url=server.url))
+        assert await behind.get("a") == await beside.get("a") == "a#1"
+        proxy.close()
+        async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+            for key in "bcd":
+                group.create_task(behind.get(key))
+                for _ in range(10):  # each is sent by itself
+                    await asyncio.sleep(0)
+        assert behind.stats().shared_bypassed == 3
+        proxy.open(silently=True)
+        await until_shared(behind, beside)
+        for cache in (behind, beside):
+            await cache.aclose()
         await client.aclose()
 
 

@@ -216,7 +216,10 @@ class Link:
         pipeline = self._client.pipeline(transaction=False)
         for operation in batch:
             pipeline.execute_command(*operation.command(how))
-        return list(await pipeline.execute(raise_on_error=False))
+        # a client that was handed in may have no limit of its own, and keep a worker for good;
+        # longer than an operation's, since a late reply is still read, to give a lease back
+        async with asyncio.timeout(2 * self._settings.timeout):
+            return list(await pipeline.execute(raise_on_error=False))
 
     # --- whether it works ------------------------------------------------------------------------
 
