@@ -109,6 +109,12 @@ def _cached(decorate: Callable[[Load], Load], fetch: Fetch) -> Fetch:
     return lambda user_id: cached(user_id, None)
 
 
+async def _wall(fetch: Fetch, users: list[str]) -> float:
+    begin = perf_counter()
+    await asyncio.gather(*map(fetch, users))
+    return perf_counter() - begin
+
+
 def storm(effort: Effort) -> list[Figure]:
     """Send many callers for few accounts: nothing held, no connection open, a slow upstream."""
     callers, accounts = effort.count(10_000), effort.count(100)
@@ -116,11 +122,9 @@ def storm(effort: Effort) -> list[Figure]:
     sides: dict[str, Callable[[Fetch], Fetch]] = {FUTURES: _once_each, **shares}
     numbers, requests = count(), list[int]()
 
-    async def wall(fetch: Fetch) -> float:
+    def wall(fetch: Fetch) -> Awaitable[float]:
         users = [f"user-{next(numbers)}" for _ in range(accounts)]
-        begin = perf_counter()
-        await asyncio.gather(*(fetch(users[number % accounts]) for number in range(callers)))
-        return perf_counter() - begin
+        return _wall(fetch, users * (callers // accounts))
 
     with upstream() as base, effort.runner() as runner:
         url = f"{base}/slow"

@@ -21,9 +21,12 @@ from benchmarks.calls import Fetch, cpu_per_call
 from benchmarks.harness import (
     Effort,
     Figure,
+    Samples,
+    Spread,
     Variant,
     awaited,
     beside,
+    beside_all,
     exact,
     interleave,
     looped,
@@ -57,11 +60,24 @@ def shared(effort: Effort) -> list[Figure]:
         return [figure for measure in measures for figure in measure(effort, where)]
 
 
-def _named(name: str, title: str, reach: float | None = None) -> dict[str, Any]:
-    """Return what a figure says of its side: ours has a title, and may have a reach."""
-    if name == TIER:
-        return {"who": name, "title": title, "reach": reach}
-    return {"who": name, "peer": True}
+def _named(name: str, title: str) -> dict[str, Any]:
+    """Return what a figure says of its side: ours has a title, the others are peers."""
+    return {"who": name, "title": title} if name == TIER else {"who": name, "peer": True}
+
+
+def _counted(case: str, unit: str, counts: dict[str, Spread], reach: float) -> list[Figure]:
+    """Make figures of what is counted of each side; ``reach`` is for ours."""
+    title = case[0].upper() + case[1:]
+    return [
+        Figure(
+            case=case,
+            value=value,
+            unit=unit,
+            reach=reach if name == TIER else None,
+            **_named(name, title),
+        )
+        for name, value in counts.items()
+    ]
 
 
 # --- eight processes ------------------------------------------------------------------------------
@@ -130,35 +146,23 @@ def _crowds(effort: Effort, where: Place) -> list[Figure]:
             variants = {name: partial(cold, each, *sizes, name) for name, each in crowds.items()}
             walls = interleave(variants, effort.fewer(8))
             case = f"{_PROCESSES} processes, {callers} callers each for {accounts} accounts, cold"
-            figures += _requests(crowds, case, *sizes)
-            cpu = {name: [crowd.cpu for crowd in each] for name, each in crowds.items()}
-            for what, samples in (("wall time", walls), ("CPU with the server's", cpu)):
-                title = f"{case}: {what}"
-                figures += [
-                    beside(samples, against=ALONE, case=title, **_named(name, title))
-                    for name in crowds
-                    if name != ALONE
-                ]
+            figures += _of_crowds(case, crowds, walls, sizes[1])
     return figures
 
 
-def _requests(
-    crowds: dict[str, list[Crowd]], case: str, callers: int, accounts: int
+def _of_crowds(
+    case: str, crowds: dict[str, list[Crowd]], walls: Samples, accounts: int
 ) -> list[Figure]:
-    figures: list[Figure] = []
-    for name, each in crowds.items():
-        failed = sum(crowd.failed for crowd in each)
-        calls = _PROCESSES * callers * accounts * len(each)
-        figures.append(
-            Figure(
-                case=case,
-                value=spread([crowd.requests for crowd in each]),
-                unit="requests",
-                note=f"{failed} of {calls} calls failed" if failed else "",
-                **_named(name, case, accounts),
-            )
-        )
-    return figures
+    requests = {name: spread([crowd.requests for crowd in each]) for name, each in crowds.items()}
+    failed = {name: exact(sum(crowd.failed for crowd in each)) for name, each in crowds.items()}
+    cpu = {name: [crowd.cpu for crowd in each] for name, each in crowds.items()}
+    wall_time, cpu_time = f"{case}: wall time", f"{case}: CPU with the server's"
+    return [
+        *_counted(case, "requests", requests, accounts),
+        *_counted(f"{case}: errors", "calls", failed, 0),
+        *beside_all(walls, TIER, ALONE, wall_time, title=wall_time),
+        *beside_all(cpu, TIER, ALONE, cpu_time, title=cpu_time),
+    ]
 
 
 # --- one process ----------------------------------------------------------------------------------
@@ -269,14 +273,12 @@ class _Calls:
 def _round_trips(effort: Effort, where: Place) -> list[Figure]:
     """Count the times that the server reads, where calls are made one after the other."""
     users = [f"trip-{number}" for number in range(effort.count(50))]
+    with effort.runner() as runner:
+        trips = {name: runner.run(_trips(name, where, users)) for name in (TIER, *others())}
     figures: list[Figure] = []
-    for name in (TIER, *others()):
-        with effort.runner() as runner:
-            trips = runner.run(_trips(name, where, users))
-        for kind, reach in ((LOAD, 2), (HIT, 1)):
-            more = _named(name, f"Round trips of a {kind}", reach)
-            value = exact(trips[kind])
-            figures.append(Figure(case=f"a {kind}", value=value, unit="round trips", **more))
+    for kind, reach in ((LOAD, 2), (HIT, 1)):
+        counts = {name: exact(each[kind]) for name, each in trips.items()}
+        figures += _counted(f"a {kind}, one at a time", "round trips", counts, reach)
     return figures
 
 
@@ -299,14 +301,11 @@ async def _trips(name: str, where: Place, users: list[str]) -> dict[str, float]:
 
 def _invalidations(effort: Effort, where: Place) -> list[Figure]:
     accounts = effort.count(50)
-    case = "answers from before an invalidation in the middle of a load"
-    figures: list[Figure] = []
+    wrong: dict[str, Spread] = {}
     for name in (TIER, *others()):
         with effort.runner() as runner:
-            value = exact(runner.run(_wrong(name, where, accounts)))
-        more = _named(name, case.capitalize(), 0)
-        figures.append(Figure(case=case, value=value, unit="%", **more))
-    return figures
+            wrong[name] = exact(runner.run(_wrong(name, where, accounts)))
+    return _counted("answers from before an invalidation in the middle of a load", "%", wrong, 0)
 
 
 async def _wrong(name: str, where: Place, accounts: int) -> float:
