@@ -31,11 +31,12 @@ value [200]
 from __future__ import annotations
 
 import logging
-import time
 from asyncio import CancelledError
+from time import perf_counter, time
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast
 
 import msgspec
+from msgspec.structs import replace
 
 from wolf_async.account import Account
 from wolf_async.errors import WolfConfigError
@@ -214,22 +215,6 @@ Listener: TypeAlias = "Callable[[Event], object]"
 """A function that is told of each event; it may have a method ``capture()`` too."""
 
 
-class Stopwatch:
-    """Tell when something began, and how long it has taken since."""
-
-    __slots__ = ("_started", "began_at")
-
-    def __init__(self) -> None:
-        self.began_at = time.time()
-        # the wall clock may be set meanwhile
-        self._started = time.perf_counter()
-
-    @property
-    def seconds(self) -> float:
-        """Seconds since it began."""
-        return time.perf_counter() - self._started
-
-
 class Dispatcher:
     """Give each event to every listener; count those that are rare, and write their log lines."""
 
@@ -275,7 +260,11 @@ class Dispatcher:
         """
         returned: list[object] = []
         for index, listener in enumerate(self.listeners):
-            heard = _own(event, index, captured, load) if captured else event
+            heard = event
+            if index < len(load) and index < len(captured):
+                heard = replace(event, captured=captured[index], load=load[index])
+            elif index < len(captured):  # who has come meanwhile has captured nothing
+                heard = replace(event, captured=captured[index])
             try:
                 returned.append(listener(heard))
             except (Exception, CancelledError) as error:
@@ -344,7 +333,7 @@ class LoadRecord:
         "_dispatcher",
         "_first",
         "_returned",
-        "_stopwatch",
+        "_started",
         "requests",
     )
 
@@ -355,7 +344,7 @@ class LoadRecord:
         self._account = Account(*key)
         self._background = background
         self._captured = dispatcher.capture()
-        self._stopwatch: Stopwatch | None = None
+        self._started = 0.0
         self._first = not background
         """Whether the next one to wait is the caller for whom this was made."""
         self._returned: tuple[object, ...] = ()
@@ -363,16 +352,16 @@ class LoadRecord:
 
     def start(self) -> None:
         """Note that the load begins now."""
-        self._stopwatch = Stopwatch()
+        self._started = perf_counter()
 
     def end(self, error: BaseException | None, *, abandoned: bool) -> None:
         """Tell who listens that the load has ended, in ``error`` or with a value."""
-        assert self._stopwatch is not None
+        seconds = perf_counter() - self._started
         failed = error is not None and not abandoned
         event = LoadEvent(
             account=self._account,
-            began_at=self._stopwatch.began_at,
-            seconds=self._stopwatch.seconds,
+            began_at=time() - seconds,
+            seconds=seconds,
             outcome="abandoned" if abandoned else "failure" if failed else "value",
             error=type(error).__name__ if failed else None,
             background=self._background,
@@ -384,28 +373,20 @@ class LoadRecord:
         """Begin a wait for the load, in the caller's context; call what is returned at its end."""
         joined, self._first = not self._first, False
         captured = self._dispatcher.capture() if joined else self._captured
-        stopwatch = Stopwatch()
+        started = perf_counter()
 
         def end(outcome: WaitOutcome) -> None:
+            seconds = perf_counter() - started
             event = WaitEvent(
                 account=self._account,
-                began_at=stopwatch.began_at,
-                seconds=stopwatch.seconds,
+                began_at=time() - seconds,
+                seconds=seconds,
                 outcome=outcome,
                 joined=joined,
             )
             self._dispatcher.emit(event, captured, self._returned)
 
         return end
-
-
-def _own(event: Event, index: int, captured: tuple[object, ...], load: tuple[object, ...]) -> Event:
-    """Return the event as one listener gets it; who has come meanwhile has captured nothing."""
-    if index >= len(captured):
-        return event
-    if index >= len(load):
-        return msgspec.structs.replace(event, captured=captured[index])
-    return msgspec.structs.replace(event, captured=captured[index], load=load[index])
 
 
 def _check_listeners(listeners: object) -> tuple[Listener, ...]:

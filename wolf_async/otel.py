@@ -129,36 +129,34 @@ class _Recorder:
             explicit_bucket_boundaries_advisory=_BUCKETS,
         )
 
-    def capture(self) -> otel_context.Context:
-        """Return the context of the caller, with the span that it is in."""
-        return otel_context.get_current()
+    capture = staticmethod(otel_context.get_current)
+    """Return the context of the caller, with the span that it is in."""
 
     def __call__(self, event: Event) -> SpanContext | None:
         """Record ``event``; return the context of the span of a load, for those who joined it."""
-        match event:
-            case RequestEvent():
-                self._requests.record(event.seconds, _request_attributes(event))
-                # a creation is no load: it runs in its caller's context
-                if event.method == "POST":
-                    self._trace_request(event, otel_context.get_current())
-            case LoadEvent():
-                self._loads.record(event.seconds, {"outcome": event.outcome})
-                return self._trace_load(event)
-            case WaitEvent(joined=True):
+        # no match statement, which costs as much as all the rest where nothing is recorded
+        if type(event) is WaitEvent:
+            if event.joined:
                 self._trace_wait(event)
-            case _:
-                pass
+        elif type(event) is RequestEvent:
+            ended = _request_attributes(event.base_url, event.method, event.status, event.error)
+            self._requests.record(event.seconds, ended)
+            # a creation is no load: it runs in its caller's context
+            if event.method == "POST":
+                self._trace_request(event, otel_context.get_current())
+        elif type(event) is LoadEvent:
+            self._loads.record(event.seconds, {"outcome": event.outcome})
+            return self._trace_load(event)
         return None
 
     def _trace_load(self, event: LoadEvent) -> SpanContext:
-        caller: otel_context.Context | None = event.captured
+        parent: otel_context.Context | None = event.captured
+        links: list[Link] = []
+        if event.background:
+            links = _links(trace.get_current_span(parent).get_span_context())
+            parent = otel_context.Context()
         span = self._tracer.start_span(
-            "wolf.load",
-            otel_context.Context() if event.background else caller,
-            links=_links(
-                trace.get_current_span(caller).get_span_context() if event.background else None
-            ),
-            start_time=_nanoseconds(event.began_at),
+            "wolf.load", parent, links=links, start_time=int(event.began_at * 1e9)
         )
         if span.is_recording():
             span.set_attributes(self._attributes(event.outcome, event.account))
@@ -169,14 +167,15 @@ class _Recorder:
         return span.get_span_context()
 
     def _trace_request(self, event: RequestEvent, parent: otel_context.Context) -> None:
-        attributes = _request_attributes(event) | self._account_attributes(event.account)
+        ended = _request_attributes(event.base_url, event.method, event.status, event.error)
+        attributes = ended | self._account_attributes(event.account)
         if event.attempt > 1:
             attributes["http.request.resend_count"] = event.attempt - 1
         span = self._tracer.start_span(
             f"{event.method} {attributes['url.template']}",
             parent,
             SpanKind.CLIENT,
-            start_time=_nanoseconds(event.began_at),
+            start_time=int(event.began_at * 1e9),
             attributes=attributes,
         )
         error = attributes.get("error.type")
@@ -187,7 +186,7 @@ class _Recorder:
             "wolf.wait",
             event.captured,
             links=_links(event.load),
-            start_time=_nanoseconds(event.began_at),
+            start_time=int(event.began_at * 1e9),
             attributes=self._attributes(event.outcome, event.account),
         )
         _end(span, event, "failure" if event.outcome == "failure" else None)
@@ -204,21 +203,20 @@ class _Recorder:
         return attributes
 
 
-def _request_attributes(event: RequestEvent) -> _Attributes:
-    attributes = dict(_endpoint_attributes(event.base_url, event.method))
-    if event.status is not None:
-        attributes["http.response.status_code"] = event.status
-    if event.error is not None or (event.status is not None and event.status >= 400):
-        attributes["error.type"] = event.error or str(event.status)
-    return attributes
-
-
-@lru_cache(maxsize=64)
-def _endpoint_attributes(base_url: str, method: str) -> _Attributes:
-    return _server_attributes(base_url) | {
+@lru_cache(maxsize=1024)
+def _request_attributes(
+    base_url: str, method: str, status: int | None, error: str | None
+) -> _Attributes:
+    """Return the attributes of all requests that end so; not to be changed."""
+    attributes = _server_attributes(base_url) | {
         "http.request.method": method,
         "url.template": urlsplit(base_url).path + _TEMPLATES[method],
     }
+    if status is not None:
+        attributes["http.response.status_code"] = status
+    if error is not None or (status is not None and status >= 400):
+        attributes["error.type"] = error or str(status)
+    return attributes
 
 
 def _server_attributes(base_url: str) -> _Attributes:
@@ -231,15 +229,11 @@ def _links(context: SpanContext | None) -> list[Link]:
     return [Link(context)] if context is not None and context.is_valid else []
 
 
-def _nanoseconds(seconds: float) -> int:
-    return round(seconds * 1e9)
-
-
 def _end(span: Span, event: LoadEvent | RequestEvent | WaitEvent, error: str | None) -> None:
     if error is not None:
         span.set_attribute("error.type", error)
         span.set_status(Status(StatusCode.ERROR))
-    span.end(_nanoseconds(event.began_at + event.seconds))
+    span.end(int((event.began_at + event.seconds) * 1e9))
 
 
 # --- the counts of the clients --------------------------------------------------------------------

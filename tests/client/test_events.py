@@ -25,6 +25,7 @@ from wolf_async import (
     WolfServerError,
     events,
 )
+from wolf_async.cache import loading
 from wolf_async.events import (
     BreakerEvent,
     Event,
@@ -407,8 +408,8 @@ async def test_nothing_is_made_where_nobody_listens(
         raise AssertionError("made for nobody")
 
     logging.getLogger("wolf_async").setLevel(logging.INFO)
-    for name in ("RequestEvent", "LoadEvent", "WaitEvent", "EvictionEvent", "Stopwatch"):
-        for module in (events, sender):
+    for name in ("RequestEvent", "LoadEvent", "WaitEvent", "EvictionEvent", "LoadRecord"):
+        for module in (events, loading, sender):
             monkeypatch.setattr(module, name, refuse, raising=False)
     wolf = client(box.base_url, cache=CachePolicy(max_entries=1))
     for user in box.users[:3]:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import traceback
 from contextlib import AsyncExitStack
+from time import perf_counter, time
 from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
@@ -16,7 +17,7 @@ from wolf_async.api.response import RawResponse
 from wolf_async.cache.inflight import current_load, mark_sent
 from wolf_async.cache.loading import check_ended
 from wolf_async.errors import WolfAuthError, WolfError
-from wolf_async.events import CANCELLED, Dispatcher, RequestEvent, Stopwatch
+from wolf_async.events import CANCELLED, Dispatcher, RequestEvent
 from wolf_async.logs import ThrottledLogger, logger
 from wolf_async.upstream.admission import Admission
 from wolf_async.upstream.auth import Credential, Tokens
@@ -184,7 +185,7 @@ class Sender:
         mark_sent(self._settings.clock())
         self.requests += 1
         self.retries += load.attempts > 1
-        stopwatch = Stopwatch() if self._is_heard() else None
+        started = perf_counter()
         status: int | None = None
         failure: str | None = CANCELLED
         # What a request starts besides, in a middleware or a trace of a session that was handed in,
@@ -200,25 +201,20 @@ class Sender:
             raise
         finally:
             current_load.reset(within)
-            if stopwatch is not None:
-                self._report(load, stopwatch, status, failure)
+            if self._dispatcher.listeners or logger.isEnabledFor(logging.DEBUG):
+                self._report(load, perf_counter() - started, status, failure)
         if load.attempts > 1:
             response = msgspec.structs.replace(response, attempts=load.attempts)
         return response
 
-    def _is_heard(self) -> bool:
-        return bool(self._dispatcher.listeners) or logger.isEnabledFor(logging.DEBUG)
-
-    def _report(
-        self, load: _Load, stopwatch: Stopwatch, status: int | None, failure: str | None
-    ) -> None:
+    def _report(self, load: _Load, seconds: float, status: int | None, failure: str | None) -> None:
         """Tell who listens that a request has ended; ``failure`` is the class of its error."""
         event = RequestEvent(
             account=load.account,
             method="GET" if load.post is None else "POST",
             base_url=self._settings.base_url,
-            began_at=stopwatch.began_at,
-            seconds=stopwatch.seconds,
+            began_at=time() - seconds,
+            seconds=seconds,
             attempt=load.attempts,
             status=status,
             error=failure,
@@ -230,7 +226,7 @@ class Sender:
         if logger.isEnabledFor(logging.DEBUG):
             outcome = "cancelled" if failure == CANCELLED else status or failure
             message = "%s attempt %d: %s in %.1f ms"
-            logger.debug(message, load.account, load.attempts, outcome, event.seconds * 1000)
+            logger.debug(message, load.account, load.attempts, outcome, seconds * 1000)
 
     async def _send_one(
         self, transport: Transport, load: _Load, credential: Credential
