@@ -16,9 +16,8 @@ import click
 import msgspec
 from rich.text import Text
 
-from wolf_async.cli.demo_worker import Outcome, Task
 from wolf_async.cli.shared import make_tier
-from wolf_async.cli.verdict import judge
+from wolf_async.cli.verdict import Outcome, Task, judge
 from wolf_async.cli.widgets import console, listing
 
 if TYPE_CHECKING:

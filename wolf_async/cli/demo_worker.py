@@ -15,16 +15,15 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from wolf_async.account import Account
-from wolf_async.cli.verdict import is_for
+from wolf_async.cli.verdict import Outcome, Task, is_for
 from wolf_async.client import WolfClient
 from wolf_async.policy import RetryPolicy
+from wolf_async.shared import RedisTier
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from wolf_async.shared import RedisTier
-
-__all__ = ["Outcome", "Task"]
+__all__ = ["main"]
 
 _TIMEOUT: Final = 2.0
 _CONNECT_TIMEOUT: Final = 5.0
@@ -32,27 +31,7 @@ _LEASE: Final = 10.0
 """Seconds for the tier: whatever else this machine does must not look like a fault."""
 
 
-class Task(msgspec.Struct, frozen=True):
-    """Whom the callers ask for; the environment names token, base URL and server."""
-
-    asked: list[Account]
-
-
-class Outcome(msgspec.Struct, frozen=True):
-    """What came of the callers of one process."""
-
-    answered: int
-    wrong: int
-    """Answers for another account."""
-    began: float
-    ended: float
-    """When they began, and when the last one had its answer, on the machine's clock."""
-
-
 def _patient_tier() -> RedisTier:
-    # imported where it is asked for, since it needs an extra that the other commands do not
-    from wolf_async.shared import RedisTier  # noqa: PLC0415
-
     url = os.environ["WOLF_SHARED"]
     return RedisTier(url, timeout=_TIMEOUT, connect_timeout=_CONNECT_TIMEOUT, lease=_LEASE)
 

@@ -1,18 +1,38 @@
-"""Say whether what ``wolf-async demo`` counted is what it promises."""
+"""Hold what ``wolf-async demo`` counts, and say whether that is what it promises."""
 
 from __future__ import annotations
 
 from collections import Counter
 from typing import TYPE_CHECKING
 
+import msgspec
+
+from wolf_async.account import Account
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from wolf_async.account import Account
     from wolf_async.models import TaskInit
     from wolf_async.testing.sandbox import Call
 
-__all__ = ["is_for", "judge"]
+__all__ = ["Outcome", "Task", "is_for", "judge"]
+
+
+class Task(msgspec.Struct, frozen=True):
+    """Whom the callers ask for; the environment names token, base URL and server."""
+
+    asked: list[Account]
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What came of the callers of one process."""
+
+    answered: int
+    wrong: int
+    """Answers for another account."""
+    began: float
+    ended: float
+    """When they began, and when the last one had its answer, on the machine's clock."""
 
 
 def is_for(account: Account, init: TaskInit) -> bool:
