@@ -31,7 +31,7 @@ PARTS = (
     Part("bulk", "Many cached accounts in one stream.", footprint.bulk),
     Part("shared", "A tier on Valkey, beside others with their locks.", shared.shared),
     Part("dashboard", "The web page: many accounts, many browsers.", dashboard.dashboard),
-    Part("import", "Import time, in fresh interpreters.", footprint.imports),
+    Part("import", "The CPU of an import, in fresh interpreters.", footprint.imports),
 )
 _NAMES = [part.name for part in PARTS]
 _HOME = Path(__file__).parent

@@ -11,14 +11,13 @@ from asyncio import Runner
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from functools import partial
-from statistics import median
 from tempfile import TemporaryDirectory
 from time import thread_time
 from typing import Any
 
 import msgspec
 
-from benchmarks.harness import Effort, Figure, beside_all, exact, interleave, spread
+from benchmarks.harness import Effort, Figure, beside_all, interleave, spread
 from benchmarks.peers import installed
 from benchmarks.subjects import SAMPLE, OfflineClient, decoder, sample, tiny
 from benchmarks.twins import pydantic_envelope
@@ -145,39 +144,31 @@ def bulk(effort: Effort) -> list[Figure]:
         # once: the memory of a million takes a minute to trace
         _, low, high = (runner.run(_peak(client, count)) for count in (_USERS * 2, few, many))
         runner.run(client.aclose())
-    figure = Figure(
-        who="`task_init_many`, peak of extra memory",
-        case=f"{many:,} cached accounts",
-        value=exact(high / low),
-        against=f"itself, {few:,} accounts",
-        cost=high,
-        cost_unit="kB",
-        reach=1.5,
-        title="Peak of extra memory, a million cached accounts in one stream",
-    )
-    return [figure]
+    who, against = "`task_init_many`, peak of extra memory", f"itself, {few:,} accounts"
+    samples = {who: [high] * 2, against: [low] * 2}
+    title = "Peak of extra memory, a million cached accounts in one stream"
+    case = f"{many:,} cached accounts"
+    return beside_all(samples, who, against, case, "kB", reach=1.5, title=title)
 
 
 # --- the import -----------------------------------------------------------------------------------
 
-_NEEDED = "import aiohttp, msgspec, cachetools"
+_NEEDED, _ALL = "import aiohttp, msgspec, cachetools", "import wolf_async"
 _TIMED = f"""
-from time import perf_counter
-begin = perf_counter()
+from time import process_time
+begin = process_time()
 {_NEEDED}
-needed = perf_counter()
-import wolf_async
-print(needed - begin, perf_counter() - needed)
+print(process_time() - begin)
+{_ALL}
+print(process_time() - begin)
 """
 
 
-def _taken(bytecode: str) -> tuple[float, float]:
-    """Return the seconds of its dependencies, and of its own modules."""
+def _taken(bytecode: str) -> list[float]:
+    """Return the CPU seconds of its dependencies, and of all of it."""
     # with bytecode, as a user has it, whatever this environment says of writing it
     env = os.environ | {"PYTHONPYCACHEPREFIX": bytecode, "PYTHONDONTWRITEBYTECODE": ""}
-    command = [sys.executable, "-c", _TIMED]
-    needed, own = subprocess.check_output(command, env=env).split()
-    return float(needed), float(own)
+    return [*map(float, subprocess.check_output([sys.executable, "-c", _TIMED], env=env).split())]
 
 
 def imports(effort: Effort) -> list[Figure]:
@@ -185,12 +176,6 @@ def imports(effort: Effort) -> list[Figure]:
     with TemporaryDirectory() as folder:
         _taken(folder)  # writes the bytecode
         taken = [_taken(folder) for _ in range(effort.fewer(2))]
-    figure = Figure(
-        who="`import wolf_async`",
-        title="`import wolf_async`",
-        value=spread([(needed + own) / needed for needed, own in taken]),
-        against=f"`{_NEEDED}`",
-        cost=median(own for _, own in taken),
-        reach=1.2,
-    )
-    return [figure]
+    needed, whole = zip(*taken, strict=True)
+    who, against = f"`{_ALL}`", f"`{_NEEDED}`"
+    return beside_all({who: whole, against: needed}, who, against, reach=1.2, title=who)

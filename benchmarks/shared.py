@@ -65,9 +65,11 @@ def _named(name: str, title: str) -> dict[str, Any]:
     return {"who": name, "title": title} if name == TIER else {"who": name, "peer": True}
 
 
-def _counted(case: str, unit: str, counts: dict[str, Spread], reach: float) -> list[Figure]:
+def _counted(
+    case: str, unit: str, counts: dict[str, Spread], reach: float, *, titled: bool = True
+) -> list[Figure]:
     """Make figures of what is counted of each side; ``reach`` is for ours."""
-    title = case[0].upper() + case[1:]
+    title = case[0].upper() + case[1:] if titled else ""
     return [
         Figure(
             case=case,
@@ -159,7 +161,7 @@ def _of_crowds(
     wall_time, cpu_time = f"{case}: wall time", f"{case}: CPU with the server's"
     return [
         *_counted(case, "requests", requests, accounts),
-        *_counted(f"{case}: errors", "calls", failed, 0),
+        *_counted(f"{case}: errors", "calls", failed, 0, titled=False),
         *beside_all(walls, TIER, ALONE, wall_time, title=wall_time),
         *beside_all(cpu, TIER, ALONE, cpu_time, title=cpu_time),
     ]
@@ -193,10 +195,10 @@ def _calls(effort: Effort, where: Place) -> list[Figure]:
     """Measure shared hits and cold loads by size: the CPU of this process, and the server's."""
     figures: list[Figure] = []
     for size, at_once in _SIZES.items():
-        place_of_size = where._replace(base=f"{where.base}/bytes/{size}")
-        calls = _Calls(place_of_size, effort.count(at_once))
+        bytes_ = effort.count(size)
+        calls = _Calls(where._replace(base=f"{where.base}/bytes/{bytes_}"), effort.count(at_once))
         with effort.runner() as runner:
-            runner.run(calls.open(envelope_of(size)))
+            runner.run(calls.open(envelope_of(bytes_)))
             loads = interleave(calls.loads(runner), effort.fewer(8))
             hits = interleave(calls.hits(runner), effort.fewer(8))
             runner.run(calls.stack.aclose())
