@@ -146,7 +146,7 @@ def _crowds(effort: Effort, where: Place) -> list[Figure]:
             crowds: dict[str, list[Crowd]] = {ALONE: [], TIER: []}
             crowds |= {name: [] for name in others() if peers}
             variants = {name: partial(cold, each, *sizes, name) for name, each in crowds.items()}
-            walls = interleave(variants, effort.fewer(8))
+            walls = interleave(variants, effort.fewer(10))
             case = f"{_PROCESSES} processes, {callers} callers each for {accounts} accounts, cold"
             figures += _of_crowds(case, crowds, walls, sizes[1])
     return figures
@@ -199,8 +199,8 @@ def _calls(effort: Effort, where: Place) -> list[Figure]:
         calls = _Calls(where._replace(base=f"{where.base}/bytes/{bytes_}"), effort.count(at_once))
         with effort.runner() as runner:
             runner.run(calls.open(envelope_of(bytes_)))
-            loads = interleave(calls.loads(runner), effort.fewer(8))
-            hits = interleave(calls.hits(runner), effort.fewer(8))
+            loads = interleave(calls.loads(runner), effort.fewer(10))
+            hits = interleave(calls.hits(runner), effort.fewer(10))
             runner.run(calls.stack.aclose())
         for kind, against, samples in ((HIT, GET, hits), (LOAD, ALONE, loads)):
             case = f"a {kind} of {size / 1000:,.0f} kB"
