@@ -1156,7 +1156,7 @@ RETRY: Final = (
         "        if not is_transient(error):\n            return False\n",
         "",
         "what the server has refused for good is asked again",
-        survives="where nothing else is given, `may_repeat` has asked the same just before",
+        seen_by="test_retry.py",
     ),
     Mutant(
         "any_retry_after_is_waited_for",

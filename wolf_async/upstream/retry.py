@@ -71,11 +71,11 @@ class Retry:
         self,
         attempt: Callable[[], Awaitable[T]],
         deadline: Deadline,
-        may_repeat: Callable[[Exception], bool] = is_transient,
+        may_repeat: Callable[[Exception], bool] | None = None,
     ) -> T:
         """Return what ``attempt`` returns in the end, or raise the error of its last try.
 
-        ``may_repeat`` tells of a transient error whether the attempt may be made again at all.
+        ``may_repeat`` tells of an error whether the attempt may be made again at all.
         """
         self._budget.earn()
         attempts = 0
@@ -85,7 +85,7 @@ class Retry:
                 return await attempt()
             except Exception as error:
                 pause = self._pause(error, attempts)
-                if attempts >= self._policy.attempts or not may_repeat(error):
+                if attempts >= self._policy.attempts or (may_repeat and not may_repeat(error)):
                     raise
                 if not self._may_help(error, pause, deadline):
                     raise

@@ -22,7 +22,6 @@ from wolf_async.logs import ThrottledLogger, logger
 from wolf_async.upstream.admission import Admission
 from wolf_async.upstream.auth import Credential, Tokens
 from wolf_async.upstream.deadline import Deadline
-from wolf_async.upstream.failures import is_transient
 from wolf_async.upstream.retry import Retry
 from wolf_async.upstream.signals import loop_time
 from wolf_async.upstream.transport import Transport
@@ -122,10 +121,11 @@ class Sender:
         """
         wiring = self._wire()
         load = _Load(account, url, Deadline(wiring.loop, self._settings.timeouts.total), post)
-        may_repeat = is_transient if post is None else post.may_repeat
         try:
             return await self._retry.call(
-                lambda: self._attempt(wiring, load, read), load.deadline, may_repeat
+                lambda: self._attempt(wiring, load, read),
+                load.deadline,
+                None if post is None else post.may_repeat,
             )
         except WolfError as error:
             error.account = account
