@@ -149,7 +149,11 @@ class _Recorder:
             return self._trace_load(event)
         return None
 
-    def _trace_load(self, event: LoadEvent) -> SpanContext:
+    def _trace_load(self, event: LoadEvent) -> SpanContext | None:
+        # asked each time, since a program may set its provider later; what the API gives for a
+        # tracer until then keeps the one to use in there
+        if type(getattr(self._tracer, "_tracer", self._tracer)) is trace.NoOpTracer:
+            return None
         parent: otel_context.Context | None = event.captured
         links: list[Link] = []
         if event.background:

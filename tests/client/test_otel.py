@@ -401,6 +401,17 @@ async def test_a_client_without_an_sdk_works_as_ever(box: Sandbox, client: MakeC
     assert (await wolf.task_init(box.users[0])).caller_line_list
 
 
+async def test_a_provider_that_the_program_sets_later_gets_the_spans_from_then_on(
+    box: Sandbox, client: MakeClient, telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wolf = client(box.base_url)
+    instrument(wolf)
+    await wolf.task_init(box.users[0])
+    monkeypatch.setattr("opentelemetry.trace._TRACER_PROVIDER", telemetry.traces)
+    await wolf.task_init(box.users[1])
+    assert len(telemetry.spans("wolf.load")) == len(telemetry.spans("GET")) == 1
+
+
 async def test_what_cannot_be_instrumented_is_refused(
     box: Sandbox, client: MakeClient, telemetry: Telemetry
 ) -> None:
