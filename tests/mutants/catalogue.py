@@ -186,7 +186,7 @@ IN_FLIGHT: Final = (
     Mutant(
         "cancelled_on_a_closed_loop",
         "cache/inflight.py",
-        " and not self._loop.is_closed():",
+        " and not self.loop.is_closed():",
         ":",
         "closing after a second asyncio.run fails, since the loop of a load is closed",
     ),
@@ -829,7 +829,7 @@ CACHE: Final = (
     Mutant(
         "next_never_begun",
         "cache/loading.py",
-        "                load.reject(error)\n\n    def _supersede",
+        "                self._reject(load, error)\n\n    def _supersede",
         "                pass\n\n    def _supersede",
         "who waits for a next load that cannot be started waits for ever",
         seen_by="cache/test_cache_failing.py",
@@ -878,7 +878,7 @@ CACHE: Final = (
     Mutant(
         "cancelled_before_told",
         "cache/loading.py",
-        "            load.reject(WolfClosedError(_CLOSED_MEANWHILE))",
+        "            self._reject(load, WolfClosedError(_CLOSED_MEANWHILE))",
         "            pass",
         "callers wait for ever after closing",
         seen_by="cache/test_cache_closing.py",
@@ -1062,18 +1062,42 @@ CLIENT: Final = (
     Mutant(
         "strict_call_hits",
         "client.py",
-        "        if max_age is None:\n            entry = self._cache.fresh(",
-        "        if True:\n            entry = self._cache.fresh(",
+        "        if max_age is None:\n            key = (",
+        "        if True:\n            key = (",
         "a caller with max_age gets any fresh answer",
         seen_by="client/test_joining.py",
     ),
     Mutant(
         "clients_strict_calls_may_take_stale_values",
         "client.py",
-        "(found or self._cache.find(key, max_age)).wait(max_age)",
-        "(found or self._cache.find(key, max_age)).wait(None)",
+        "return (await found.wait(max_age)).value.init",
+        "return (await found.wait(None)).value.init",
         "a caller with max_age gets a stale answer when the load fails",
         seen_by="cache/test_state_machine.py",
+    ),
+    Mutant(
+        "joined_although_something_is_held",
+        "cache/loading.py",
+        "            or not load.alone\n",
+        "",
+        "a caller waits for a load although a stale answer is to be served at once",
+        seen_by="client/test_joining.py",
+    ),
+    Mutant(
+        "joined_from_another_thread",
+        "cache/loading.py",
+        "            or self._thread != get_ident()\n",
+        "",
+        "a second loop in another thread gets asyncio's error in place of a clear one",
+        seen_by="client/test_closing.py",
+    ),
+    Mutant(
+        "failed_without_a_name",
+        "cache/loading.py",
+        "        self._name_error(error, load.key)\n",
+        "",
+        "who waited for a client that is closed is not told for which account",
+        seen_by="client/test_closing.py",
     ),
 )
 
