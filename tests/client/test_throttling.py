@@ -302,6 +302,21 @@ def test_the_request_that_goes_first_counts_for_the_pace() -> None:
     assert scene.refusals - 11 <= 0.08 * len(scene.sent)
 
 
+def test_a_client_of_few_requests_is_quick_again_within_a_minute_after_a_429() -> None:
+    """From so few, the rate that the server accepts cannot be told."""
+    scene = Scene(in_turn(OK, OK, refused(10)))
+
+    async def act(wolf: WolfClient) -> None:
+        for name in ("one", "other", "refused at first"):
+            await wolf.task_init(name)
+            await asyncio.sleep(4)
+        await ask_all(wolf, users(300), 12)
+
+    play(scene, act, timeouts=Timeouts(total=120))
+    assert len(scene.sent) == 304
+    assert scene.sent[-1] - scene.sent[2] < 60
+
+
 @pytest.mark.parametrize("end", ["cancelled", "lost", "times out"])
 def test_the_turn_to_go_first_is_given_on_whatever_its_end(end: str) -> None:
     # aiohttp sends it once more by itself

@@ -44,7 +44,7 @@ _QUICK: Final = 0.05
 """Growth of the pace for each accepted request while it has never been found too high."""
 _CAREFUL: Final = 0.004
 """Growth once it has: a limit is met again after some seventy requests, of which one is refused."""
-_SLOWEST: Final = 0.2
+_SLOWEST: Final = 0.5
 """Requests per second that no 429 takes away: the gate holds for less."""
 _QUIET: Final = 60.0
 """Seconds, or time for `_QUIET_REQUESTS`, without a 429 after which the pace is forgotten."""
