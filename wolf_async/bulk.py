@@ -26,7 +26,7 @@ from wolf_async.errors import (
     WolfRateLimitError,
     WolfTimeoutError,
 )
-from wolf_async.upstream.failures import is_answer, is_local
+from wolf_async.upstream.failures import is_answer, is_local, lacks_token
 
 if TYPE_CHECKING:
     from wolf_async.models import TaskInit
@@ -329,7 +329,7 @@ class _Run:
             self._witness = _Job(job.item, max_age=0, is_probe=True)
             found, self._no_api = [*self._no_api, result], []
             return [] if job.is_probe else found
-        if isinstance(error, WolfAuthError) and not _is_the_providers(error):
+        if isinstance(error, WolfAuthError) and not lacks_token(error):
             raise error  # the token is refused, whatever the account
         if isinstance(error, WolfEndpointError) and self._witness is None:
             self._no_api.append(result)
@@ -343,7 +343,7 @@ class _Run:
 
     def _is_its_own(self, error: WolfError) -> bool:
         """Tell whether a failure is the account's own, not the upstream's or this machine's."""
-        if self._patience.is_none or _is_the_providers(error):
+        if self._patience.is_none or lacks_token(error):
             return self._patience.is_none
         return not self._upstream.is_held_up(error)
 
@@ -396,12 +396,7 @@ class _Run:
 
 def _is_no(error: WolfError | None) -> bool:
     """Tell whether the API has answered with a no, which shows that it is up."""
-    return error is not None and is_answer(error) and not _is_the_providers(error)
-
-
-def _is_the_providers(error: WolfError) -> bool:
-    """Tell whether there was no token, in contrast to one that the server refused."""
-    return isinstance(error, WolfAuthError) and not error.http_status
+    return error is not None and is_answer(error)
 
 
 def _ends_unannounced(error: WolfError | None) -> bool:
@@ -412,7 +407,7 @@ def _ends_unannounced(error: WolfError | None) -> bool:
     if error is None:
         return False
     is_late = isinstance(error, (WolfRateLimitError, WolfTimeoutError)) and not error.attempts
-    return is_late or is_local(error) or _is_the_providers(error)
+    return is_late or is_local(error) or lacks_token(error)
 
 
 class _Patience:

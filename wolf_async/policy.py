@@ -75,7 +75,7 @@ class CachePolicy(msgspec.Struct, frozen=True):
             background load refreshes it.
         stale_if_error: for that long past ``ttl`` an answer stands in for a load that failed
             because the upstream is unwell: no connection, a timeout, a 5xx, a 429, an open breaker,
-            no such API, or an answer that cannot be decoded.
+            no such API, no token from its provider, or an answer that cannot be decoded.
         refresh_backoff: pause after a failed refresh in which stale answers are served without
             asking the upstream; doubled at each further failure, up to a minute.
         error_ttl: for that long a failure is remembered where no stale answer stands in; 0

@@ -18,6 +18,7 @@ from wolf_async import (
     CachePolicy,
     Timeouts,
     WolfAPIError,
+    WolfAuthError,
     WolfConnectionError,
     WolfDecodeError,
     WolfEndpointError,
@@ -242,6 +243,28 @@ async def test_an_answer_stays_while_the_gateway_knows_no_api(
     clock.advance(52)
     with pytest.raises(WolfEndpointError):
         await wolf.task_init(user)
+
+
+async def test_an_answer_stays_while_a_refused_token_cannot_be_renewed(
+    box: Sandbox, client: MakeClient
+) -> None:
+    """What the server would say with another token, nobody knows."""
+    tokens = iter([box.token])
+
+    async def provider() -> str:
+        return next(tokens)
+
+    clock = FakeClock()
+    policy = CachePolicy(ttl=1, stale_if_error=100, refresh_backoff=0)
+    wolf = client(box.base_url, cache=policy, clock=clock, token=provider)
+    init = await wolf.task_init(box.users[0])
+    box.always(respond(401))
+    clock.advance(50)
+    assert (await wolf.answer(box.users[0])).is_stale
+    assert await wolf.task_init(box.users[0]) is init
+    clock.advance(52)
+    with pytest.raises(WolfAuthError, match="the token provider failed"):
+        await wolf.task_init(box.users[0])
 
 
 async def test_a_slow_drip_of_a_body_ends_with_the_attempt(

@@ -15,6 +15,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 
 from wolf_async.errors import (
     WolfAPIError,
+    WolfAuthError,
     WolfCircuitOpenError,
     WolfConfigError,
     WolfConnectionError,
@@ -41,6 +42,7 @@ __all__ = [
     "is_outage",
     "is_transient",
     "is_unwell",
+    "lacks_token",
     "map_error",
 ]
 
@@ -74,7 +76,7 @@ def is_transient(error: BaseException) -> bool:
 def is_unwell(error: BaseException) -> bool:
     """Tell whether a failed load means that the upstream is unwell; otherwise it is its answer."""
     if isinstance(error, WolfAPIError) and not isinstance(error, WolfEndpointError):
-        return is_transient(error) or _is_server_error(error)
+        return is_transient(error) or _is_server_error(error) or lacks_token(error)
     return isinstance(error, _UNWELL)
 
 
@@ -85,9 +87,14 @@ def is_answer(error: BaseException | None) -> bool:
     """
     if error is None:
         return True
-    if isinstance(error, (WolfRateLimitError, WolfEndpointError)):
+    if isinstance(error, (WolfRateLimitError, WolfEndpointError)) or lacks_token(error):
         return False
     return isinstance(error, WolfAPIError) and not _is_server_error(error)
+
+
+def lacks_token(error: BaseException) -> bool:
+    """Tell whether the provider gave no token, in contrast to one that the server refused."""
+    return isinstance(error, WolfAuthError) and not error.http_status
 
 
 def is_outage(error: BaseException | None) -> bool:
