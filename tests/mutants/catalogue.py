@@ -678,7 +678,7 @@ CACHE: Final = (
         " or (stale and now <= entry.stand_in_until) else None",
         " else None",
         "peek with stale=True hides what may stand in for an error",
-        seen_by="cache/test_cache_ageing.py",
+        seen_by="client/test_answer.py",
     ),
     Mutant(
         "peek_always_in_need",
