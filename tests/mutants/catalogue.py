@@ -1559,8 +1559,8 @@ ADMISSION: Final = (
     Mutant(
         "a_429_is_an_answer",
         "upstream/failures.py",
-        "    if isinstance(error, (WolfRateLimitError, WolfEndpointError)):\n",
-        "    if isinstance(error, WolfEndpointError):\n",
+        "    if isinstance(error, (WolfRateLimitError, WolfEndpointError)) or ",
+        "    if isinstance(error, WolfEndpointError) or ",
         "a gateway that throttles hides the outage behind it",
         seen_by="client/test_breaker.py",
     ),
