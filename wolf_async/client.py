@@ -228,14 +228,13 @@ class WolfClient:
 
         """
         # what is held or in flight by plain calls first: its ids were checked when it began
-        found: Found | None = None
         if max_age is None:
             key = (user_id, sub_user_id)
             entry = self._cache.fresh(key)
             if entry is not None:
                 return entry.value.init
-            found = self._cache.joinable(key)
-        if found is None:
+            found = self._cache.joinable(key) or self._find(Account(user_id, sub_user_id), None)
+        else:
             found = self._find(Account(user_id, sub_user_id), max_age)
         return (await found.wait(max_age)).value.init
 
