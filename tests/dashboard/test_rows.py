@@ -94,6 +94,17 @@ def test_an_answer_that_is_overdue_by_two_periods_makes_stale_and_then_failing(
     assert watched.state(0.2) == ("failing", "Overdue")
 
 
+def test_an_account_that_fails_for_want_of_an_answer_goes_on_failing_when_the_error_comes(
+    watched: Watched,
+) -> None:
+    watched.rows.hear(answered(init_of(line("a"))))
+    assert watched.state(6.1) == ("failing", "Overdue")
+    watched.rows.hear(failed())
+    assert watched.state() == ("failing", "WolfServerError")
+    watched.rows.hear(answered(init_of(line("a"))))
+    assert watched.state() == ("ok", None)
+
+
 def test_with_long_periods_an_account_fails_after_three_of_them() -> None:
     watched = Watched(every=10.0)
     watched.rows.hear(answered(init_of(line("a"))))

@@ -124,7 +124,8 @@ class AccountRow:
     def fail(self, reason: str, text: str | None, now: float) -> None:
         """Note that the newest question failed."""
         if self._failed_at is None:
-            self._failed_at = now
+            # the trouble began before its error came if the answer was overdue
+            self._failed_at = self._trouble_since(now) or now
         if self._reason is None or reason != "Stale":  # an answer that stands in does not say why
             self._reason, self._text = reason, text and text[:_TEXT]
 
