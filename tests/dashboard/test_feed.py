@@ -114,6 +114,20 @@ def test_who_comes_back_within_the_minute_finds_it_running_and_later_begins_anew
     run(main())
 
 
+def test_who_looks_after_the_feed_had_stopped_sees_the_old_answers_as_stale_at_once() -> None:
+    async def main() -> None:
+        fed = Fed(idle=5)
+        with fed.feed.viewer():
+            await asyncio.sleep(1.5)
+        await asyncio.sleep(100)
+        with fed.feed.viewer():
+            (snapshot,) = fed.published("snapshot", after=-2)
+        assert (snapshot["rows"][0]["state"], snapshot["rows"][0]["reason"]) == ("stale", "Overdue")
+        await fed.aclose()
+
+    run(main())
+
+
 def test_a_change_is_published_within_a_quarter_of_a_second_and_a_tick_once_a_period() -> None:
     async def main() -> None:
         fed = Fed(every=2.0)

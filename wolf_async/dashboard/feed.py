@@ -78,6 +78,7 @@ class Feed:
         self._cancel_timer()
         if self._task is None and not self._log.closed:
             self._rows.begin()
+            self._publish_changes()  # before a snapshot shows old answers as they were
             self._task = asyncio.create_task(self._run())
 
     def _stop(self) -> None:
@@ -120,11 +121,14 @@ class Feed:
         loop = asyncio.get_running_loop()
         next_tick = loop.time()
         while True:
-            if changes := self._rows.changes():
-                self._log.add("changes", changes)
+            self._publish_changes()
             if (points := self._rows.points()) is not None:
                 self._log.add("points", points)
             if loop.time() >= next_tick:
                 self._log.add("tick", self._rows.tick())
                 next_tick = max(next_tick + self._every, loop.time())
             await asyncio.sleep(min(_SOONEST, self._every))
+
+    def _publish_changes(self) -> None:
+        if changes := self._rows.changes():
+            self._log.add("changes", changes)
