@@ -365,8 +365,8 @@ async def test_it_can_be_mounted_and_every_address_in_it_is_relative(
             "/lines/", make_app(wolf, box.accounts, every=0.1, allowed_hosts={"127.0.0.1"})
         )
         async with serve(app) as url:
-            async with http.get(f"{url}/lines") as response:
-                assert response.url.path == "/lines/"
+            async with http.get(f"{url}/lines?q=a%26b&sort=name") as response:
+                assert response.url.path_qs == "/lines/?q=a%26b&sort=name"
                 page = await response.text()
             for address in re.findall(r'(?:href|src)="([^"#]+)"', page):
                 assert await status(http, f"{url}/lines/{address}") == 200

@@ -170,7 +170,10 @@ class _Dashboard:
         await self._feed.aclose()
 
     async def _add_slash(self, request: web.Request) -> web.Response:
-        raise web.HTTPPermanentRedirect(request.path + "/")
+        address = request.rel_url
+        raise web.HTTPPermanentRedirect(
+            address.with_path(address.path + "/").with_query(address.query)
+        )
 
     async def _healthz(self, request: web.Request) -> web.Response:
         if self._rows.all_failed:
