@@ -10,6 +10,7 @@ import gc
 import multiprocessing
 import os
 import warnings
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -59,6 +60,30 @@ async def test_a_client_without_timeouts_is_given_up_by_the_tier_and_used_again(
         for cache in (behind, beside):
             await cache.aclose()
         await client.aclose()
+
+
+async def test_one_timeout_ends_after_a_server_that_died_in_the_middle_of_an_exchange(
+    own_server: Server,
+) -> None:
+    """The exchange and the subscription fail in one turn of the loop then."""
+    tier = RedisTier(own_server.url, namespace="n", timeout=0.5, heartbeat=30.0)
+    cache = cache_on(Counter(), tier)
+    for key in "bcd":
+        await cache.get("a")
+        own_server.stop()
+        call = asyncio.create_task(cache.get(key))
+        for _ in range(10):  # it is sent
+            await asyncio.sleep(0)
+        own_server.kill()
+        await call
+        own_server.start()
+        await until(lambda: repr(tier).endswith(" up>"))
+    own_server.stop()
+    await cache.get("e")
+    assert repr(tier).endswith(" down>")
+    own_server.go_on()
+    await until(lambda: repr(tier).endswith(" up>"))
+    await cache.aclose()
 
 
 async def test_a_unix_socket_is_shared(tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -170,6 +195,25 @@ async def test_closing_ends_every_task_and_connection(server: Server) -> None:
         await cache.aclose()
         await until(lambda: len(client.client_list()) <= before)
     assert len(asyncio.all_tasks()) == 1
+
+
+async def test_closing_twice_at_once_ends_every_connection(server: Server) -> None:
+    """The second may come in the middle of the clean-up of the first."""
+    with server.client() as client:
+        before = len(client.client_list())
+        left: list[int] = []
+        for turns in range(25):
+            cache = cache_on(Counter(), slow(url=server.url))
+            await asyncio.gather(*map(cache.get, "abc"))
+            cache.invalidate("a")
+            closing = asyncio.create_task(cache.aclose())
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            await asyncio.gather(closing, cache.aclose())
+            with suppress(TimeoutError):
+                await until(lambda: len(client.client_list()) <= before, 0.5)
+            left.append(len(client.client_list()) - before)
+    assert left == [0] * 25
 
 
 async def test_what_is_pending_is_sent_before_closing(server: Server) -> None:

@@ -513,6 +513,66 @@ async def test_a_heartbeat_confirms_the_epoch_of_invalidations(world: World) -> 
     assert world.network.ran.count("void") == before, "nothing is sent again"
 
 
+@pytest.mark.parametrize("script", ["void", "clear"])
+async def test_an_invalidation_that_got_lost_alone_is_sent_again_at_the_next_heartbeat(
+    world: World, script: str
+) -> None:
+    """Its connection was dead, or the server full, and the link is up."""
+    await world.both_up()
+    await world.hold(world.a, "old")
+    await done(world.b.get())
+    world.network.slow = {script}
+    if script == "void":
+        world.a.cache.invalidate("a")
+    else:
+        world.a.cache.clear()
+    world.network.lose_exchanges()
+    world.network.slow.clear()
+    loads = world.a.link.owner
+    loads.epoch_is(loads.epoch, loads.epoch)
+    await settle()
+    assert world.b.cache.peek("a") is None
+    assert await world.a.cache.settled()
+
+
+async def test_a_clear_is_sent_again_whose_server_died_before_its_message_came(
+    world: World,
+) -> None:
+    """Also if the server comes back, with nothing, when no value of that time is left."""
+    await world.both_up()
+    world.network.deaf = True
+    world.a.cache.clear()
+    await settle()
+    for process in (world.a, world.b):
+        process.link.cut()
+    world.network.lose_messages()
+    world.network.deaf = False
+    world.network.texts.clear()
+    world.clock.advance(POLICY.ttl + 1)
+    for process in (world.a, world.b):
+        await process.link.connect()
+    await settle()
+    await world.hold(world.a, "v")
+    assert await done(world.b.get()) == "v", "it shares again"
+    assert await world.a.cache.settled()
+
+
+async def test_settled_does_not_wait_for_invalidations_that_were_made_later(
+    world: World,
+) -> None:
+    await world.both_up()
+    world.network.late = {"void"}
+    world.a.cache.invalidate("a")
+    settled = asyncio.create_task(world.a.cache.settled())
+    await settle()
+    world.network.reply_now()
+    world.network.late = {"void"}
+    world.a.cache.invalidate("b")
+    assert await done(settled)
+    world.network.reply_now()
+    await settle()
+
+
 def test_an_invalidation_while_no_loop_runs_is_sent_by_the_next_load() -> None:
     loop = asyncio.new_event_loop()
     run = loop.run_until_complete

@@ -121,7 +121,7 @@ class Link:
         self._names = names
         self._log = log
         self._owns_client = owns_client
-        self._heard = self._answering = self._closed = False
+        self._heard = self._answering = self._closed = self._ending = False
         self._refusals = 0
         """Refusals in a row, for the length of the pause after the next one."""
         self._recoveries = 0
@@ -247,24 +247,22 @@ class Link:
         if self._answering:
             self._answering = False
             self._tell_changed()
-        if self._heard and self._probing is None:
+        # done, not cleared by itself: a probe that is cancelled before it begins clears nothing
+        if self._heard and (self._probing is None or self._probing.done()):
             self._probing = self.spawn(self._probe(pause))
 
     async def _probe(self, pause: float) -> None:
         """Ask the server until it answers."""
-        try:
-            while True:
-                await asyncio.sleep(pause)
-                try:
-                    await self._forget_idle()
-                    async with asyncio.timeout(self._settings.timeout):
-                        await self._client.ping()
-                    break
-                except Exception:
-                    _heed_cancellation()
-                    pause = min(_MAX_PROBE, max(_PROBE, pause * 2))
-        finally:
-            self._probing = None
+        while True:
+            await asyncio.sleep(pause)
+            try:
+                await self._forget_idle()
+                async with asyncio.timeout(self._settings.timeout):
+                    await self._client.ping()
+                break
+            except Exception:
+                _heed_cancellation()
+                pause = min(_MAX_PROBE, max(_PROBE, pause * 2))
         self._answering = True
         self._recoveries += 1
         self._tell_changed()
@@ -415,8 +413,10 @@ class Link:
         tasks = [*self._workers, self._keeper]
         if self._probing is not None:
             tasks.append(self._probing)
-        for task in tasks:
+        # once: the second time would interrupt the clean-up, and leave connections open
+        for task in () if self._ending else tasks:
             task.cancel()
+        self._ending = True
         self._heard = self._answering = False
         return tasks
 

@@ -501,21 +501,27 @@ class RedisLoads(Generic[K, V]):
         self._note_settled()
 
     def _note_settled(self) -> None:
-        if not self._pending and self._settled is not None:
+        if self._settled is not None:
             self._settled.set()
 
     async def settled(self) -> bool:
-        """Wait until the server has all invalidations of this cache, for ``timeout`` at most."""
+        """Wait until the server has all invalidations made so far, for ``timeout`` at most."""
         if not self._pending or self._closed:
             return not self._pending
+        # not those made meanwhile; but too many of these become one of all accounts
+        awaited = {b"", *self._pending}
         await self._enter().ready()
         self._send_pending()
-        assert self._settled is not None
-        self._settled.clear()
         with suppress(TimeoutError):
             async with asyncio.timeout(self._settings.timeout):
-                await self._settled.wait()
-        return not self._pending
+                await self._have_all(awaited)
+        return awaited.isdisjoint(self._pending)
+
+    async def _have_all(self, awaited: set[bytes]) -> None:
+        assert self._settled is not None
+        while not awaited.isdisjoint(self._pending):
+            self._settled.clear()
+            await self._settled.wait()
 
     def hear(self, message: bytes) -> None:
         """Take a message: somebody's load has ended, or an invalidation."""
@@ -595,15 +601,19 @@ class RedisLoads(Generic[K, V]):
         await self._cache.distrust()
         if self._own_unnamed > self._clock():
             self._own[b""] = self._own_unnamed
-        # a server restored from a snapshot may have forgotten them
+        # a server restored from a snapshot may have forgotten them; and of what is pending,
+        # the message that says that it was done may be among those missed
         now = self._clock()
-        self._pending.update((wire, None) for wire, until in self._own.items() if until >= now)
+        own = (wire for wire, until in self._own.items() if until >= now)
+        self._pending = dict.fromkeys([*self._pending, *own])
 
     def epoch_is(self, epoch: str, asked: str) -> None:
         """Compare the epoch that was read when ``asked`` was known.
 
-        If it is another one, a clear was missed.
+        If it is another one, a clear was missed. This comes with each heartbeat, so what the server
+        has refused, or a dead connection has lost, is sent again too.
         """
+        self._send_pending()
         knew, self._knows_epoch = self._knows_epoch, True
         if asked != self.epoch:
             return
