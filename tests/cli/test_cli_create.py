@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import signal
 import sys
@@ -315,7 +316,7 @@ async def test_what_is_uncertain_stays_so_if_trying_again_creates_nothing(
     if not is_noted:  # as after a kill
         tasks.results.write_bytes(b"")
         journal = tasks.shell.folder / "results.sending.jsonl"
-        journal.write_bytes(b'{"key":"k0","is_sending":true}\n')
+        journal.write_bytes(b'{"key":"k0","state":"sending"}\n')
     tasks.box.script(tasks.box.users[0], *steps)
     retry = ("--send", "--resume", "--retry-uncertain", "k0")
     assert (await tasks.create(source, *retry)).status in (1, 4)
@@ -364,7 +365,7 @@ async def test_results_without_what_was_sent_are_refused(tasks: Tasks) -> None:
     journal = tasks.shell.folder / "results.sending.jsonl"
     journal.rename(tasks.shell.folder / "elsewhere")
     line = one_line(await tasks.create(source, "--send", "--resume"), 2)
-    assert "results.sending.jsonl is missing" in line
+    assert "results.sending.jsonl is missing or empty" in line
     (tasks.shell.folder / "elsewhere").rename(journal)
     assert (await tasks.create(source, "--send", "--resume")).status == 0
     tasks.results.unlink()
@@ -374,6 +375,35 @@ async def test_results_without_what_was_sent_are_refused(tasks: Tasks) -> None:
     assert "results.jsonl is missing, which says what was created" in line
     assert not tasks.results.exists()
     assert tasks.posts() == 1
+
+
+@pytest.mark.parametrize("is_emptied", [False, True])
+async def test_a_row_whose_result_was_lost_is_uncertain_and_not_sent_again(
+    is_emptied: bool, tasks: Tasks
+) -> None:
+    tasks.box.script(tasks.box.users[0], answer(), error(422, "并发数异常", 422))
+    source = tasks.write(tasks.row(0), tasks.row(1))
+    await tasks.create(source, "--send")
+    assert (await tasks.create(source, "--send", "--resume")).status == 0
+    assert len(tasks.box.tasks) == 2
+    # cut off within the last line, which says that k0 was created after it had failed
+    tasks.results.write_bytes(b"" if is_emptied else tasks.results.read_bytes()[:-20])
+    ended = await tasks.create(source, "--send", "--resume")
+    assert ended.status == 1
+    assert tasks.outcomes()["k0"][-1] == "uncertain"
+    assert len(tasks.box.tasks) == 2
+    assert (await tasks.create(source, "--send", "--resume", "--retry-uncertain", "k0")).out == ""
+    assert len(tasks.box.tasks) == 3
+
+
+async def test_an_empty_journal_beside_results_of_sent_rows_is_refused(tasks: Tasks) -> None:
+    source = tasks.write(tasks.row(0), tasks.row(1))
+    assert (await tasks.create(source, "--send")).status == 0
+    journal = tasks.shell.folder / "results.sending.jsonl"
+    journal.write_bytes(b"")
+    line = one_line(await tasks.create(source, "--send", "--resume"), 2)
+    assert "results.sending.jsonl is missing or empty" in line
+    assert journal.exists()
 
 
 # --- what ends it --------------------------------------------------------------------------------
@@ -452,3 +482,31 @@ async def test_a_disk_that_is_full_before_a_row_is_sent_sends_nothing(tasks: Tas
     assert "results.sending.jsonl: File too large" in line
     assert tasks.posts() == 0
     assert (tasks.shell.folder / "results.sending.jsonl").read_bytes() == b""
+
+
+async def test_a_disk_that_is_full_while_rows_are_out_is_one_line_and_leaves_them_uncertain(
+    tasks: Tasks, caplog: pytest.LogCaptureFixture
+) -> None:
+    resource = pytest.importorskip("resource")
+    gates = [asyncio.Event(), asyncio.Event()]
+    for user, gate in zip(tasks.box.users, gates, strict=False):
+        tasks.box.script(user, answer(), hold(gate))
+    source = tasks.write(tasks.row(0), tasks.row(1), tasks.row(2))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # enough for the journal, and not for a result
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+    try:
+        creating = asyncio.create_task(tasks.create(source, "--send", "--concurrency", "2"))
+        await tasks.box.wait_for_calls(4, timeout=60)
+        gates[0].set()
+        # the run is being stopped when the second result comes
+        asyncio.get_running_loop().call_later(0.3, gates[1].set)
+        line = one_line(await creating, 1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    gc.collect()
+    assert "results.jsonl: File too large" in line
+    assert caplog.records == []
+    assert (await tasks.create(source, "--send", "--resume")).status == 1
+    assert tasks.outcomes() == {"k0": ["uncertain"], "k1": ["uncertain"], "k2": ["created"]}
+    assert tasks.posts() == 3

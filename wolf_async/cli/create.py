@@ -78,11 +78,15 @@ class _Noted(msgspec.Struct):
     outcome: Literal["checked", "created", "problems", "failed", "uncertain"]
 
 
-class _Sending(msgspec.Struct):
-    """Be a line of the journal: a request for that key is about to be sent, or has ended."""
+class _Sent(msgspec.Struct):
+    """Be a line of the journal: what is known of the task with that key.
+
+    ``sending`` is noted before its request is sent, the others when that has ended; ``nothing``
+    is certain not to have created it.
+    """
 
     key: str | int
-    is_sending: bool
+    state: Literal["sending", "created", "uncertain", "nothing"]
 
 
 class _Options(NamedTuple):
@@ -186,15 +190,17 @@ class _Files:
 
     The journal is synced before a request is sent, and the results before the journal says that
     it has ended: whatever a crash leaves of the two, a row that was sent is never taken for one
-    that was not.
+    that was not. A row that was created by the journal, and has no such result, is uncertain: its
+    result was lost.
     """
 
-    __slots__ = ("_journal", "_outcomes", "_retried", "_sending", "_stack", "errors", "results")
+    __slots__ = ("_journal", "_outcomes", "_retried", "_sent", "_stack", "errors", "results")
 
     def __init__(self, options: _Options, rows: list[DraftRow | BadRow]) -> None:
         # by the text of the key: 7 and "7" are one key, whatever wrote the file the next time
         self._outcomes: dict[str, str] = {}
-        self._sending: set[str] = set()
+        # keys whose tasks were created, or may have been, by the journal
+        self._sent: set[str] = set()
         self._retried: frozenset[str] = frozenset()
         journal_path = beside(options.out, "sending")
         was_there = _check_both(options, journal_path)
@@ -209,7 +215,7 @@ class _Files:
                 )
             )
             self._journal = stack.enter_context(
-                LinesFile(journal_path, note=self._note_sending, start=_START, resume=True)
+                LinesFile(journal_path, note=self._note_sent, start=_START, resume=True)
             )
             self._check_journal(journal_path, was_there=was_there)
             others = [self.results.stat, self._journal.stat]
@@ -231,7 +237,8 @@ class _Files:
             return "created"
         if name in self._retried:
             return "open"
-        is_uncertain = name in self._sending or self._outcomes.get(name) == "uncertain"
+        # what was created by the journal alone has lost its result
+        is_uncertain = name in self._sent or self._outcomes.get(name) == "uncertain"
         return "uncertain" if is_uncertain else "open"
 
     def is_retried(self, key: str | int) -> bool:
@@ -244,19 +251,21 @@ class _Files:
 
     async def begin(self, key: str | int) -> None:
         """Let the disk have the key of a row that is about to be sent."""
-        await self._journal.append(_Sending(key, is_sending=True))
+        await self._journal.append(_Sent(key, "sending"))
         await self._journal.sync()
 
     async def end(self, result: _Result) -> None:
         """Note what came of a row that was sent."""
         await self.results.append(result)
         await self.results.sync()
-        await self._journal.append(_Sending(result.key, is_sending=False))
+        outcome = result.outcome
+        state = outcome if outcome in ("created", "uncertain") else "nothing"
+        await self._journal.append(_Sent(result.key, state))
 
     async def withdraw(self, key: str | int) -> None:
         """Note that the request for a row is certain to have created nothing."""
         if not self.is_retried(key):
-            await self._journal.append(_Sending(key, is_sending=False))
+            await self._journal.append(_Sent(key, "nothing"))
 
     def _note_result(self, line: bytes) -> bool:
         try:
@@ -267,21 +276,22 @@ class _Files:
             self._outcomes[str(noted.key)] = noted.outcome
         return True
 
-    def _note_sending(self, line: bytes) -> bool:
+    def _note_sent(self, line: bytes) -> bool:
         try:
-            noted = msgspec.json.decode(line, type=_Sending)
+            noted = msgspec.json.decode(line, type=_Sent)
         except (msgspec.DecodeError, UnicodeDecodeError):
             return False
-        if noted.is_sending:
-            self._sending.add(str(noted.key))
+        if noted.state == "nothing":
+            self._sent.discard(str(noted.key))
         else:
-            self._sending.discard(str(noted.key))
+            self._sent.add(str(noted.key))
         return True
 
     def _check_journal(self, path: Path, *, was_there: bool) -> None:
-        if not was_there and {"created", "uncertain"} & set(self._outcomes.values()):
-            path.unlink()
-            raise RefusedError(f"{path} is missing, which says what was sent: put it back")
+        if not self._sent and {"created", "uncertain"} & set(self._outcomes.values()):
+            if not was_there:
+                path.unlink()
+            raise RefusedError(f"{path} is missing or empty, which says what was sent: put it back")
 
     def _uncertain_keys(
         self, named: tuple[str, ...], rows: list[DraftRow | BadRow]
@@ -393,6 +403,8 @@ class _Run:
             await asyncio.shield(sending)
         except asyncio.CancelledError:
             await asyncio.wait([sending])
+            # the run ends with what stopped it: what goes wrong after that is not told
+            sending.exception()
             raise
 
     async def _send(self, wolf: WolfClient, row: DraftRow, draft: TaskDraft) -> None:
