@@ -80,6 +80,52 @@ def test_the_two_commands_stand_word_for_word() -> None:
         assert f"```sh\n{command}\n```" in text
 
 
+def measured(title: str) -> str:
+    """Give that row of the benchmarks' table."""
+    table = (README.parent / "benchmarks" / "README.md").read_text("utf-8")
+    (row,) = [row for row in table.splitlines() if row.startswith(f"| {title} |")]
+    return row
+
+
+def number_in(row: str, pattern: str) -> float:
+    found = re.search(pattern, row)
+    assert found is not None, (pattern, row)
+    return float(found[1].replace(",", ""))
+
+
+@pytest.mark.parametrize(
+    ("title", "begins"),
+    [
+        ("A hit, awaited", "a hit takes"),
+        ("Waiting, 1,000 callers on one load", "Of 1,000 callers who share one load each takes"),
+        ("A miss over HTTP, 50 at once", "A miss takes"),
+    ],
+)
+def test_the_figures_are_those_that_the_benchmarks_last_measured(title: str, begins: str) -> None:
+    row, text = measured(title), README.read_text("utf-8")
+    stated = re.search(rf"{begins} ([\d.]+) µs, ([\d.]+) times [^()]+ \(([^)]+)\)", text)
+    assert stated is not None
+    microseconds = number_in(row, r"\| ([\d.]+) [nµ]s") * (0.001 if " ns |" in row else 1)
+    assert float(stated[1]) == pytest.approx(microseconds, rel=0.25)
+    assert float(stated[2]) == pytest.approx(number_in(row, r"\| ([\d.]+) ×"), rel=0.1)
+    others = re.findall(r"([a-z][a-z -]+) ([\d.]+)", stated[3])
+    assert others
+    for name, times in others:
+        assert float(times) == pytest.approx(number_in(row, rf"{name} ([\d.,]+) ×"), rel=0.25)
+
+
+def test_the_figures_at_the_top_and_in_chinese_are_the_measured_ones_too() -> None:
+    text = README.read_text("utf-8")
+    miss = number_in(measured("A miss over HTTP, 50 at once"), r"\| ([\d.]+) ×")
+    for words in (r"a request ([\d.]+) times the CPU of raw", r"直接使用 aiohttp 的 ([\d.]+) 倍"):
+        assert number_in(text, words) == pytest.approx(miss, rel=0.1)
+    hit = number_in(measured("A hit, awaited"), r"\| ([\d.]+) ns")
+    assert hit == pytest.approx(500, rel=0.25)  # nanoseconds, which is half a microsecond
+    row = measured("8 processes, 100 callers each for 50 accounts, cold")
+    ours, others = (number_in(row, rf"{words} ([\d]+) requests") for words in (r"\|", "tier"))
+    assert f"made {ours:.0f} requests in place of {others:.0f}" in text
+
+
 @pytest.mark.parametrize("number", range(len(SCRIPTS)))
 async def test_each_script_of_the_readme_runs_and_says_something(number: int, box: Sandbox) -> None:
     process = await asyncio.create_subprocess_exec(
