@@ -282,7 +282,9 @@ async def test_a_remark_that_has_lost_its_opening_quote_is_asked_for_by_no_line(
     assert [call.account for call in box.calls] == [Account(first), Account(last)]
     failures = [line["error"] for line in shell.failures()]
     assert [failure["line"] for failure in failures] == [3, 4, 5]
-    assert "the quotes of line 5 do not fit: put the one that is missing" in failures[0]["message"]
+    assert (
+        "the quotes of line 5 do not fit: add the quote that is missing" in failures[0]["message"]
+    )
 
 
 @pytest.mark.parametrize(
@@ -331,7 +333,8 @@ async def test_quotes_that_belong_to_a_text_cost_no_more_than_they_must(
     }
     why = "a quote in a cell that is not in quotes"
     assert [line["error"]["line"] for line in shell.failures()] == [3, 4, 6]
-    assert all(why in line["error"]["message"] for line in shell.failures())
+    messages = [line["error"]["message"] for line in shell.failures()]
+    assert all(why in each and 'as in "screen 5"""' in each for each in messages)
 
 
 def test_a_file_without_quotes_loses_no_more_to_one_than_a_row_can_hold() -> None:

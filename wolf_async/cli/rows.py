@@ -21,6 +21,10 @@ SHOWN: Final = 200
 """Characters of a bad row that are repeated."""
 
 _OF_EXCEL: Final = re.compile(r'="[^"]*"')
+_REMEDY: Final = (
+    "add the quote that is missing; or write a quote that belongs to the text as two, in a cell in"
+    ' quotes, as in "screen 5"""; or keep only the columns of accounts'
+)
 _UNDECODABLE: Final = "it is no text in the encoding of the file: say --encoding, or save as UTF-8"
 
 
@@ -117,19 +121,8 @@ class CsvRows:
     one that spans lines and then closes before other text: most likely its end is missing, and
     from there on it would be wrong what is inside quotes and what is outside.
 
-    With ``looks_ahead`` each row is held back until ``max_row`` bytes behind it are read, which is
-    as far as a row can reach. If a quote is found meanwhile that does not fit, a quote above it
-    may be missing, and what look like rows may be the inside of a cell. So the rows held are bad
-    rows, back to the last cell in quotes that begins or ends with text: with a quote missing
-    above, that cell would not fit. A quote does not fit if it ends a cell that it did not begin,
-    never closes, has text behind it, or makes a row over lines of another number of cells than the
-    first row. One between the characters of a cell, as in ``5" wide``, spoils its own row alone.
-    The first row is never held back: nothing stands above it.
-
-    With and without that, rows are held back behind one with text behind a closing quote,
-    or one whose quotes span lines and which has not as many cells as the first row:
-    if a row with an odd number of quotes or with another number of cells follows,
-    those between are bad rows.
+    Each row is judged by its quotes, and then passes through `_HeldRows`, which may make it a bad
+    row for what stands below it.
     """
 
     __slots__ = (
@@ -141,15 +134,12 @@ class CsvRows:
         "_has_ended",
         "_has_quote",
         "_held",
-        "_held_size",
         "_is_blank",
         "_is_certain",
         "_is_first",
         "_is_lost",
-        "_is_unsettled",
         "_is_whole",
         "_line",
-        "_looks_ahead",
         "_max_row",
         "_opened_at",
         "_quoted",
@@ -180,10 +170,7 @@ class CsvRows:
         self._is_lost = False
         self._fault: str | None = None
         self._stray_quote: int | None = None
-        self._looks_ahead = looks_ahead
-        self._is_unsettled = False
-        self._held: deque[tuple[Row, int]] = deque()
-        self._held_size = 0
+        self._held = _HeldRows(max_row, looks_ahead=looks_ahead)
         self._width = 0
         self._read: Callable[[str, int], int] = self._plain
         self._begin()
@@ -196,7 +183,7 @@ class CsvRows:
             self._note(text[at:behind])
             at = behind
             if self._has_ended and not self._is_lost:
-                yield from self._let_through(self._take())
+                yield from self._end_row()
 
     def end(self) -> Iterator[Row]:
         """Give the last row, if no line end closed it, and those that are held."""
@@ -206,8 +193,8 @@ class CsvRows:
             if self._read == self._behind_quote:
                 self._close()
             self._end_cell()
-            yield from self._let_through(self._take())
-        yield from self._release()
+            yield from self._end_row()
+        yield from self._held.release()
 
     def _never_closes(self) -> None:
         self._fault = (
@@ -323,14 +310,14 @@ class CsvRows:
         if self._is_whole:
             self._judge(is_certain=True)
         if self._quoted is not None and text.strip():
-            self._fault = f"text behind a closing quote: {text.strip()[:SHOWN]!r}"
+            self._fault = f"text behind a closing quote: {text.strip()[:SHOWN]!r}: {_REMEDY}"
             self._has_closed = True
             self._is_lost = self._opened_at < self._line
             self._judge(is_certain=False)
         is_stray = self._has_quote and not _OF_EXCEL.fullmatch(text.strip())
         if is_stray and text.count('"') % 2:
             self._fault = self._fault or (
-                f"a quote in a cell that is not in quotes: {text.strip()[:SHOWN]!r}"
+                f"a quote in a cell that is not in quotes: {text.strip()[:SHOWN]!r}: {_REMEDY}"
             )
             if text.rstrip().endswith('"'):
                 self._judge(is_certain=False)
@@ -349,12 +336,29 @@ class CsvRows:
         if self._is_certain is None:
             self._is_certain = is_certain
 
-    def _take(self) -> Row:
-        size = self._size - self._has_ended
+    def _end_row(self) -> Iterator[Row]:
+        """Begin the next row; return those that are certain or bad now that this one has ended."""
+        size = self._size
         self._check_width()
+        row, judgement = self._row(), self._judgement()
+        self._begin()
+        return self._held.add(row, size, judgement)
+
+    def _row(self) -> Row:
+        size = self._size - self._has_ended
         fault = self._fault or _fault(self._text, size, self._max_row, self._cells)
         cells = [] if fault else self._cells
         return Row(self._start, cells, self._text[:SHOWN].rstrip("\n"), fault, self._stray_quote)
+
+    def _judgement(self) -> _Judgement:
+        # short of cells, it may end where a quote was put in
+        is_full = self._is_whole and len(self._cells) >= self._width
+        return _Judgement(
+            above_is_certain=self._is_certain,
+            is_odd=self._is_lost or not self._fits or self._quotes % 2 == 1,
+            leaves_doubt=self._has_closed,
+            is_whole=self._is_first or is_full,
+        )
 
     def _check_width(self) -> None:
         """Compare a row of many lines, and the last one, with the first that is not blank."""
@@ -375,49 +379,86 @@ class CsvRows:
                 " cut off; end it with a line break if it is not"
             )
 
-    def _let_through(self, row: Row) -> Iterator[Row]:
-        """Give the row and those held before it as far as they are certain, and begin the next."""
-        is_odd = self._is_lost or not self._fits or self._quotes % 2 == 1
-        has_closed, size = self._has_closed, self._size
-        is_certain = self._is_certain
-        # short of cells, it may end where a quote was put in
-        is_whole = self._is_first or (self._is_whole and len(self._cells) >= self._width)
-        self._begin()
-        if is_certain is False or (is_odd and self._is_unsettled):
-            yield from self._doubt(row.line)
-        elif is_certain and not self._is_unsettled:
-            yield from self._release()
-        self._is_unsettled = self._is_unsettled or has_closed
-        self._held.append((row, size))
-        self._held_size += size
-        if is_whole and not self._is_unsettled:
-            yield from self._release()
+
+class _Judgement(NamedTuple):
+    """Say what the quotes and the cells of a row tell about the rows around it."""
+
+    above_is_certain: bool | None
+    """Whether the rows above are rows, and not the inside of a cell; ``None`` if it is unknown."""
+    is_odd: bool
+    """Whether its quotes are odd in number, or its cells are not as many as in the first row."""
+    leaves_doubt: bool
+    """Whether the rows below it may be the inside of a cell."""
+    is_whole: bool
+    """Whether it is certain to be a row, whatever stands below it."""
+
+
+class _HeldRows:
+    """Hold rows back until what stands below them tells whether they are rows.
+
+    If a quote is missing or too many, what look like rows may be the inside of a cell. So if a row
+    comes whose quotes do not fit, all rows that are held become bad rows. Rows are held
+
+    - with ``looks_ahead``: each one, until ``max_row`` bytes have come behind it, which is as far
+      as a cell can reach. The first row is not held: nothing stands above it.
+    - with and without: those behind a row that leaves a doubt, which is one with text behind a
+      closing quote, or one over several lines of another number of cells than the first row. Here
+      an odd row is enough to make them bad rows.
+
+    Quotes do not fit if one ends a cell that it did not begin, never closes, has text behind it, or
+    makes a row over several lines of another number of cells than the first row. A quote between
+    the characters of a cell, as in ``5" wide``, makes its own row a bad one and no other.
+
+    A cell in quotes that begins or ends with text lets go of all rows held: with a quote missing
+    above it, its own quotes would not fit.
+    """
+
+    __slots__ = ("_is_in_doubt", "_looks_ahead", "_max_row", "_rows", "_size")
+
+    def __init__(self, max_row: int, *, looks_ahead: bool) -> None:
+        self._max_row = max_row
+        self._looks_ahead = looks_ahead
+        self._is_in_doubt = False
+        self._rows: deque[tuple[Row, int]] = deque()
+        self._size = 0
+
+    def add(self, row: Row, size: int, judgement: _Judgement) -> Iterator[Row]:
+        """Give the rows held that this one decides on, and hold it, if need be."""
+        if judgement.above_is_certain is False or (judgement.is_odd and self._is_in_doubt):
+            yield from self._spoil(row.line)
+        elif judgement.above_is_certain and not self._is_in_doubt:
+            yield from self.release()
+        self._is_in_doubt = self._is_in_doubt or judgement.leaves_doubt
+        self._rows.append((row, size))
+        self._size += size
+        if judgement.is_whole and not self._is_in_doubt:
+            yield from self.release()
         yield from self._let_go()
 
+    def release(self) -> Iterator[Row]:
+        """Give all rows held, as they are."""
+        while self._rows:
+            yield self._rows.popleft()[0]
+        self._size = 0
+
     def _let_go(self) -> Iterator[Row]:
-        """Give the rows from which no row reaches down to here."""
-        while self._held_size > self._max_row:
-            self._is_unsettled = False
-            row, size = self._held.popleft()
-            self._held_size -= size
+        """Give the rows that nothing below can make bad ones any more."""
+        while self._size > self._max_row:
+            self._is_in_doubt = False
+            row, size = self._rows.popleft()
+            self._size -= size
             yield row
-        if not self._looks_ahead and not self._is_unsettled:
-            yield from self._release()
+        if not self._looks_ahead and not self._is_in_doubt:
+            yield from self.release()
 
-    def _release(self) -> Iterator[Row]:
-        while self._held:
-            yield self._held.popleft()[0]
-        self._held_size = 0
-
-    def _doubt(self, line: int) -> Iterator[Row]:
-        """Give the rows held as bad ones, for what was found in the row of ``line``."""
+    def _spoil(self, line: int) -> Iterator[Row]:
+        """Give all rows held as bad ones, for the quotes of the row of that line."""
         fault = (
-            f"it may be the inside of a cell, since the quotes of line {line} do not fit: put the"
-            " one that is missing above it back, or take the one away that is too many"
+            f"it may be the inside of a cell, since the quotes of line {line} do not fit: {_REMEDY}"
         )
-        for row in self._release():
+        for row in self.release():
             yield row if row.fault else row._replace(cells=[], fault=fault)
-        self._is_unsettled = False
+        self._is_in_doubt = False
 
 
 def size_of(text: str) -> int:
