@@ -11,6 +11,7 @@ import sys
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import pytest
 from aiohttp import ClientSession
@@ -78,6 +79,12 @@ def test_the_two_commands_stand_word_for_word() -> None:
         'python3 -m venv .venv && .venv/bin/pip install -q -e ".[test]" && .venv/bin/pytest -q',
     ):
         assert f"```sh\n{command}\n```" in text
+
+
+def test_the_addresses_to_install_from_name_a_host_without_which_older_pips_refuse_them() -> None:
+    addresses = re.findall(r"@ git\+([^\s\"]+)", README.read_text("utf-8"))
+    assert len(addresses) == 2
+    assert all(urlsplit(address).netloc for address in addresses), addresses
 
 
 def measured(title: str) -> str:
