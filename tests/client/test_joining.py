@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import threading
 import weakref
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -249,6 +250,37 @@ async def test_an_error_is_freed_without_the_garbage_collector() -> None:
         assert [reference() for reference in references] == [None] * 3
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize("ids", [([],), ({}, "sub"), ("user", ["sub"])], ids=repr)
+async def test_an_id_that_cannot_be_hashed_is_refused_like_any_other_that_is_no_text(
+    ids: Any,
+) -> None:
+    """A caller learns which of the ids is wrong, and nothing is loaded."""
+    client = GatedClient()
+    for call in (client.task_init, client.answer, client.raw_task_init):
+        with pytest.raises(WolfConfigError, match=r"user_id must be a str, not (list|dict)"):
+            await call(*ids)
+    assert not client.gates
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:This process.*multi-threaded:DeprecationWarning")
+async def test_a_process_that_was_forked_does_not_join_a_load_of_the_one_it_came_from() -> None:
+    """As a worker that multiprocessing starts from within a coroutine, with a global client."""
+    client = GatedClient()
+    callers = await crowd(client)
+    child = os.fork()
+    if not child:
+        try:
+            asyncio.run(refused(client))
+        except BaseException:
+            os._exit(1)
+        os._exit(0)
+    _, status = await asyncio.to_thread(os.waitpid, child, 0)
+    client.gates[0].set_result(BODY)
+    await asyncio.gather(*callers)
+    assert status == 0
 
 
 def test_a_load_of_a_loop_that_is_open_is_not_joined_from_another(new_loop: NewLoop) -> None:

@@ -23,6 +23,7 @@ is fresh and at most that old, or the next load's.
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 from threading import get_ident
 from types import NoneType
@@ -51,6 +52,10 @@ MAX_BACKOFF: Final = 60.0
 """Seconds that the pause after failed refreshes is doubled up to."""
 DISTRUSTED: Final = 1000
 """Entries that are distrusted in one turn of the loop."""
+_PROCESS: Final = [os.getpid()]
+"""The id of this process, which is asked for once: each time is a system call."""
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=lambda: _PROCESS.__setitem__(0, os.getpid()))
 _CLOSED_MEANWHILE: Final = "closed while a call waited for its answer"
 
 
@@ -187,7 +192,7 @@ class LoadingCache(Generic[K, V]):
         self._name_error = name_error
         self._marks_sent = marks_sent
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread = 0
+        self._thread = self._process = 0
         self._closed = False
         self._store: EntryStore[K, V] = EntryStore(
             policy.max_entries if policy else 0,
@@ -248,13 +253,17 @@ class LoadingCache(Generic[K, V]):
 
         ``None`` where there is more to decide, or to check of the key: `find` does that.
         """
-        load = self._current.get(key)
+        try:
+            load = self._current.get(key)
+        except TypeError:  # `find` refuses a key that cannot be hashed
+            return None
         if (
             load is None
             or not load.alone
             or current_load.get() is not None
             # not by `asyncio.get_running_loop`: on Python 3.11 that is a system call
             or self._thread != get_ident()
+            or self._process != _PROCESS[0]
             or not load.loop.is_running()
         ):
             return None
@@ -560,7 +569,7 @@ class LoadingCache(Generic[K, V]):
             self._queued.clear()
             self._running.clear()
             self._loop = loop
-            self._thread = get_ident()
+            self._thread, self._process = get_ident(), _PROCESS[0]
 
     def _refuse_circle(self, key: K, parent: InFlightLoad[Any, Any]) -> None:
         """Refuse a loader that asks for the key it is loading: it would wait for itself."""
