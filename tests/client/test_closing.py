@@ -274,6 +274,45 @@ def test_a_run_that_leaves_a_call_in_flight_harms_no_later_one(
     gc.collect()
 
 
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # what the closed loop has left
+def test_calls_that_a_closed_loop_has_left_make_no_room_for_more_on_the_next(
+    served: Served, new_loop: NewLoop, asyncio_errors: list[str]
+) -> None:
+    """They are dropped at any later time, by the garbage collector."""
+    box = served.box
+    box.always(hold(asyncio.Event()))
+    wolf = WolfClient(TOKEN, base_url=box.base_url, max_concurrency=2)
+
+    async def ask() -> list[asyncio.Task[Any]]:
+        calls = [asyncio.ensure_future(wolf.task_init(user)) for user in box.users[:6]]
+        for _ in range(20):
+            await asyncio.sleep(0)
+        return [*calls, *(asyncio.all_tasks() - {asyncio.current_task()})]
+
+    def ask_on_a_loop_that_is_closed() -> list[asyncio.Task[Any]]:
+        loop = new_loop()
+        left = loop.run_until_complete(ask())
+        for task in left:  # nothing but this test is to blame for them
+            task._log_destroy_pending = False  # type: ignore[attr-defined]
+        loop.close()
+        return left
+
+    left = ask_on_a_loop_that_is_closed()
+    assert wolf.stats().requests == 2
+
+    async def ask_again() -> None:
+        await ask()
+        left.clear()
+        gc.collect()
+        asyncio_errors.clear()  # aiohttp's, of the session that the closed loop has left
+        await ask()
+
+    run(ask_again(), new_loop)
+    assert wolf.stats().requests == 4
+    run(wolf.aclose(), new_loop)
+    gc.collect()
+
+
 def test_a_token_of_a_provider_is_kept_from_loop_to_loop(served: Served, new_loop: NewLoop) -> None:
     calls = 0
 

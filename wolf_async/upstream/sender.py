@@ -165,6 +165,9 @@ class Sender:
             response = await self._request(wiring.transport, load, credential)
             answer = read_redacted(credential.token, response, read)
         except BaseException as error:
+            if wiring.loop.is_closed():
+                # dropped with its loop, whose places are gone: what its clean-up meets says nothing
+                raise GeneratorExit from error
             self.admission.release(load, error)
             if isinstance(error, WolfError):
                 # they hold what the server sent; and the load may wait for long with its last error
