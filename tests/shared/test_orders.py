@@ -9,17 +9,19 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from client import virtual_time
 
-from shared.fake import LEASE, FakeNetwork, Process, Refused
+from shared.fake import LEASE, FakeNetwork, FakeTier, Process, Refused, TextCodec
+from wolf_async.cache import LoadingCache
 from wolf_async.cache.inflight import Served
-from wolf_async.errors import WolfClosedError, WolfConnectionError, WolfError
+from wolf_async.errors import WolfClosedError, WolfConfigError, WolfConnectionError, WolfError
 from wolf_async.policy import CachePolicy
 from wolf_async.shared.turns import SharedTurns
 from wolf_async.testing import FakeClock
 from wolf_async.turns import LocalTurns
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
 POLICY = CachePolicy(ttl=30)
 TURNS = 30
@@ -817,6 +819,66 @@ async def test_who_waits_loads_at_once_when_the_server_goes_away(world: World) -
     assert await done(there) == "mine"
     world.a.loads[0].set_result("v")
     assert await done(here) == "v"
+
+
+class Caches:
+    """Two caches of one process; each one's loader asks the other one."""
+
+    def __init__(self, network: FakeNetwork) -> None:
+        self.one = self._cache(network, lambda key: self.two.get(key.replace("one", "two")))
+        self.two = self._cache(network, lambda key: self.one.get(key.replace("two", "one")))
+
+    def _cache(
+        self, network: FakeNetwork, ask: Callable[[str], Coroutine[Any, Any, str]]
+    ) -> LoadingCache[str, str]:
+        async def load(key: str) -> str:
+            await asyncio.sleep(0.1)
+            return await ask(key)
+
+        clock = asyncio.get_running_loop().time
+        tier: Any = FakeTier(network)
+        return LoadingCache(load, clock=clock, shared=tier, codec=TextCodec())
+
+
+def test_a_circle_of_loads_through_two_processes_ends_and_says_what_it_is() -> None:
+    async def main() -> None:
+        network = FakeNetwork(asyncio.get_running_loop().time)
+        first, second = Caches(network), Caches(network)
+        async with asyncio.timeout(20 * LEASE):
+            errors = await asyncio.gather(
+                first.one.get("one"), second.two.get("two"), return_exceptions=True
+            )
+        assert [type(error) for error in errors] == [WolfConfigError] * 2
+        assert "wait for itself" in str(errors[0])
+        for cache in (first.one, first.two, second.one, second.two):
+            await cache.aclose()
+
+    virtual_time.run(main())
+
+
+def test_a_load_that_holds_up_no_other_waits_for_as_long_as_it_takes() -> None:
+    async def main() -> None:
+        network = FakeNetwork(asyncio.get_running_loop().time)
+        loads: list[str] = []
+
+        async def load(key: str) -> str:
+            loads.append(key)
+            await asyncio.sleep(50 * LEASE)
+            return "v"
+
+        clock = asyncio.get_running_loop().time
+        tiers: list[Any] = [FakeTier(network) for _ in range(2)]
+        policy = CachePolicy(ttl=1000)
+        caches: list[LoadingCache[str, str]] = [
+            LoadingCache(load, policy=policy, clock=clock, shared=tier, codec=TextCodec())
+            for tier in tiers
+        ]
+        assert await asyncio.gather(*(cache.get("a") for cache in caches)) == ["v", "v"]
+        assert loads == ["a"]
+        for cache in caches:
+            await cache.aclose()
+
+    virtual_time.run(main())
 
 
 async def test_a_value_that_cannot_be_decoded_is_replaced(world: World) -> None:

@@ -276,6 +276,11 @@ class InFlightLoad(Generic[K, V]):
             seen.update(new)
             queue.extend(new)
 
+    @property
+    def holds_up_loads(self) -> bool:
+        """Whether another load, which is under way, waits for this one, directly or not."""
+        return any(load.under_way for load in self.ancestry() if load is not self)
+
     def is_for(self, owner: LoadOwner, key: object) -> bool:
         """Tell whether ``owner`` made this load for ``key``."""
         return self._owner is owner and self.key == key

@@ -48,6 +48,11 @@ class InFlight(Protocol):
     failed_at: float | None
     """When it failed, if that was earlier and elsewhere."""
 
+    @property
+    def holds_up_loads(self) -> bool:
+        """Whether another load, which is under way, waits for this one."""
+        ...
+
 
 class SharingCache(Protocol[K_contra, V_contra]):
     """What a tier needs of the cache that it serves."""

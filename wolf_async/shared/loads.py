@@ -51,6 +51,8 @@ _KEPT: Final = 1000
 """Own invalidations that are remembered one by one."""
 _POLL: Final = 1.0
 """Seconds after which whoever waits looks by himself, in case a message was lost."""
+_CIRCLE: Final = 10
+"""Leases for which a load waits while other loads wait for it."""
 _SENDER: Final = 8
 _COUNTS: Final = tuple(name for name in CacheStats.__struct_fields__ if name.startswith("shared_"))
 _OWN_LIMITS: Final = frozenset(
@@ -88,10 +90,23 @@ class Lease(msgspec.Struct, frozen=True):
 class Asking(Generic[K]):
     """A load in flight that asks the tier."""
 
-    __slots__ = ("after", "gaps", "key", "lease", "load", "marks_sent", "trusting", "wire", "woken")
+    __slots__ = (
+        "after",
+        "began",
+        "gaps",
+        "key",
+        "lease",
+        "load",
+        "marks_sent",
+        "trusting",
+        "wire",
+        "woken",
+    )
 
-    def __init__(self, load: InFlight, key: K, wire: bytes) -> None:
+    def __init__(self, load: InFlight, key: K, wire: bytes, began: float) -> None:
         self.load = load
+        self.began = began
+        """When it began, on the cache's clock."""
         self.marks_sent = load.sent_at is None
         """Whether the loader tells when it sends its request."""
         self.key = key
@@ -174,7 +189,7 @@ class RedisLoads(Generic[K, V]):
         """Bring the value of ``key`` from the tier, or load it for all."""
         load = cast("InFlight | None", current_load.get())
         assert load is not None, "only the cache calls this, in the task of a load"
-        asking = Asking(load, key, encode_key(key))
+        asking = Asking(load, key, encode_key(key), self._clock())
         load.sent_at = None
         if not await self._may_share(asking.wire):
             return await self._load_alone(asking)
@@ -252,9 +267,20 @@ class RedisLoads(Generic[K, V]):
                 self._raise_shared(asking, asked, *reply)
             elif kind == b"grant":
                 return await self._load_for_all(asking, asked, *reply)
+            elif self._may_be_a_circle(asking, asked):
+                break
             else:
                 await self._wait(asking, asked, *reply)
         return await self._load_alone(asking)
+
+    def _may_be_a_circle(self, asking: Asking[K], asked: float) -> bool:
+        """Tell whether this may be a circle of loads, some of them in other processes.
+
+        Each would wait for the next one for ever, with a lease that is renewed. A load without the
+        tier finds the way back to itself in this process, and the cache refuses that.
+        """
+        lasts = asked - asking.began > _CIRCLE * self._settings.lease
+        return lasts and asking.load.holds_up_loads
 
     async def _take(self, asking: Asking[K], asked: float) -> Any:
         asking.lease = self.new_lease(self.epoch, asking.wire)
