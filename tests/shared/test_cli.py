@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from cli.shell import environment, one_line, service, wolf_async
+from cli.shell import environment, one_line, service, start, wolf_async
 
-from wolf_async.testing import Sandbox
+from wolf_async.testing import Sandbox, answer, hold
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -65,6 +67,44 @@ async def test_what_one_command_asked_for_serves_the_next(
         assert (alone.status, again.status) == (0, 0), alone
         assert len(box.calls) == 1
         assert alone.out[:50] == again.out[:50]
+
+
+async def test_two_machines_that_create_for_one_account_never_promise_more_than_is_free(
+    server: Server, tmp_path: Path
+) -> None:
+    gate = asyncio.Event()
+    begin = datetime.now(timezone(timedelta(hours=8))) + timedelta(hours=1)
+    async with Sandbox(accounts=1) as box:
+        user, data = box.users[0], box.data_for(box.users[0])
+        for line in data["caller_line_list"]:
+            line |= {"residue": 0, "line_concurrency": 1, "available_at": "2099-01-01 00:00:00"}
+        data["caller_line_list"][0]["residue"] = 1
+        box.set_data(user, data)
+        draft = {
+            "name": "a task",
+            "script": data["outbound_group_v2"][0]["id"],
+            "calls": 1,
+            "start": f"{begin:%Y-%m-%d %H:%M:%S}",
+            "stop": f"{begin + timedelta(hours=200):%Y-%m-%d %H:%M:%S}",
+        }
+        source = tmp_path / "drafts.jsonl"
+        source.write_text(json.dumps({"key": "k", "user_id": user, "draft": draft}))
+        env = service(box, WOLF_SHARED=server.url)
+
+        def args(name: str) -> tuple[str, ...]:
+            out = str(tmp_path / f"{name}.jsonl")
+            return ("create", str(source), "--out", out, "--send", "--shared")
+
+        # the first one checks outside of its turn and in it, and then its request is out
+        box.script(user, answer(), answer(), hold(gate))
+        async with await start(*args("first"), env=env) as first:
+            await box.wait_for_calls(3, timeout=60)
+            async with await start(*args("second"), env=env) as second:
+                await box.wait_for_calls(4, timeout=60)
+                gate.set()
+                assert (await first.ended()).err == "1 row: 1 created\n"
+                assert (await second.ended()).err == "1 row: 1 problems\n"
+        assert sum(call.method == "POST" for call in box.calls) == len(box.tasks) == 1
 
 
 async def test_without_a_server_the_option_says_what_it_needs() -> None:

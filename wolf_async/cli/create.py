@@ -134,6 +134,9 @@ def create(*, drafts: str, reading: AccountsOptions, service: Service, **options
     sent, so that a row is never sent twice, whatever ends the run. Keep the two together. Rows that
     are no draft are listed in results.errors.jsonl.
 
+    Runs that create for the same accounts at once, on one machine or several, need --shared: else
+    each of them may use what is free for itself.
+
     There is no patience here as in fetch, since tasks have times of their own: while the service is
     away, rows become failed after their attempts, and nobody sends them hours later unseen. With
     --resume they are tried again, as are those with problems.
@@ -148,7 +151,7 @@ def create(*, drafts: str, reading: AccountsOptions, service: Service, **options
     client = service.open_client(max_concurrency=chosen.concurrency)
     tally: Counter[str] = Counter()
     with _Files(chosen, rows) as files:
-        run = _Run(client, files, chosen, tally)
+        run = _Run(client, files, chosen, tally, checks_again=service.shared)
         try:
             asyncio.run(run.run(rows))
         except KeyboardInterrupt:
@@ -317,15 +320,23 @@ def _check_both(options: _Options, journal: Path) -> bool:
 class _Run:
     """Be one run: each row is checked and, with ``--send``, created, and its result noted."""
 
-    __slots__ = ("_client", "_files", "_locks", "_options", "_tally")
+    __slots__ = ("_checks_again", "_client", "_files", "_locks", "_options", "_tally")
 
     def __init__(
-        self, client: WolfClient, files: _Files, options: _Options, tally: Counter[str]
+        self,
+        client: WolfClient,
+        files: _Files,
+        options: _Options,
+        tally: Counter[str],
+        *,
+        checks_again: bool,
     ) -> None:
         self._client = client
         self._files = files
         self._options = options
         self._tally = tally
+        # another machine may create for the account between our check and our turn
+        self._checks_again = checks_again
         # a draft is made for what is free now: after the creation before, and not beside it
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
@@ -410,8 +421,8 @@ class _Run:
     async def _send(self, wolf: WolfClient, row: DraftRow, draft: TaskDraft) -> None:
         await self._files.begin(row.key)
         try:
-            # checked just now, against an answer that was asked for after the creation before
-            created = await wolf.create_task(*row.account, draft=draft, check=False)
+            # checked just now, against an answer that was asked for after our creation before
+            created = await wolf.create_task(*row.account, draft=draft, check=self._checks_again)
             result = _result(row, "created", uuid=created.uuid, data=created.data)
         except WolfUncertainError as error:
             result = self._failed(row, "uncertain", error)
