@@ -86,6 +86,23 @@ async def test_one_timeout_ends_after_a_server_that_died_in_the_middle_of_an_exc
     await cache.aclose()
 
 
+async def test_a_server_that_refuses_what_is_needed_is_asked_more_and_more_rarely(
+    own_server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Heartbeats, which only read, go on, and say nothing of what is refused."""
+    monkeypatch.setattr("wolf_async.shared.link._REFUSED", 0.05)
+    with own_server.client() as client:
+        rights = "~wolf1:* resetchannels &wolf1:* +@all -hset"
+        client.execute_command("ACL", "SETUSER", "half", "on", ">p", *rights.split())
+    url = f"redis://half:p@127.0.0.1:{own_server.port}/0"
+    cache = cache_on(Counter(), RedisTier(url, namespace="n", timeout=2.0, heartbeat=0.02))
+    for number in range(100):
+        await cache.get(f"{number}")
+        await asyncio.sleep(0.02)
+    assert own_server.calls("hmget") < 10, "each time the pause is twice as long"
+    await cache.aclose()
+
+
 async def test_a_unix_socket_is_shared(tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("unix")
     server = Server(folder, "--unixsocket", str(folder / "s")).start()

@@ -209,7 +209,7 @@ class Link:
         except asyncio.CancelledError:
             _answer(batch, [LinkError("closed")] * len(batch))
             raise
-        self._note_refusals(replies)
+        self._note_refusals(batch, replies)
         _answer(batch, replies)
 
     async def _pipeline(self, how: str, batch: list[Operation]) -> list[Any]:
@@ -223,7 +223,7 @@ class Link:
 
     # --- whether it works ------------------------------------------------------------------------
 
-    def _note_refusals(self, replies: list[Any]) -> None:
+    def _note_refusals(self, batch: list[Operation], replies: list[Any]) -> None:
         refused = [r for r in replies if isinstance(r, Exception) and not isinstance(r, LinkError)]
         # a full server still reads, so that hits stay shared; it refuses the rest one by one
         told = [error for error in refused if not _is_full(error)]
@@ -232,7 +232,8 @@ class Link:
         if told:
             self._refusals += 1
             self._down(self._refused_pause())
-        elif not refused:
+        elif not refused and any(operation.script is not HELLO for operation in batch):
+            # a heartbeat only reads, and says nothing of what was refused
             self._refusals = 0
 
     def _refused_pause(self) -> float:
