@@ -47,6 +47,7 @@ def dashboard(effort: Effort) -> list[Figure]:
             cost=memory[-1] / 1e6,
             cost_unit="MB",
             reach=1.1,
+            title="Dashboard: memory after the last round",
         ),
     ]
 
