@@ -98,6 +98,8 @@ async def test_one_row_of_another_encoding_decides_for_the_whole_file(
         b"\xef\xbb\xbfuser_id\na1,\xd3\xc3\n",
         b"\xff\xfeu\x00s\x00x",
         b"\xff\xfe\x00\xd8a\x00",
+        "user_id\na1\n".encode("utf-16-le"),
+        "user_id\na1\n".encode("utf-16-be"),
         b"a1\n" * 50_000 + b"\xff",
         b"PK\x03\x04\x14\x00user_id\na1\n",
     ],
@@ -118,6 +120,8 @@ async def test_an_encoding_that_is_given_holds(box: Sandbox, shell: Shell) -> No
     ended = await shell.fetch(source, "--encoding", "big5", "--user-column", "帳號")
     assert ended == (0, "", "1 account: 1 answered\n")
     assert [call.account for call in box.calls] == [Account(user)]
+    unmarked = shell.write_bytes("b.csv", f"user_id\n{user}\n".encode("utf-16-le"))
+    assert (await shell.fetch(unmarked, "--encoding", "utf-16-le", "--overwrite")).status == 0
     line = one_line(await shell.fetch(source, "--encoding", "ascii", "--overwrite"), 2)
     assert "is no text in ASCII: name its encoding with --encoding" in line
 
@@ -469,7 +473,9 @@ REFUSED: list[tuple[str, str]] = [
     ('["a1","b2"]\n', "looks like JSON Lines: say --format jsonl"),
     ('"a1"x,b2\nc3,d4\n', "the first row names the columns, and is a bad one"),
     ('rema"rk\na1\nb2\n', "the first row names the columns, and is a bad one"),
-    ('user_id,"sub_user_id\na1,"\nb2,x\n', "as if a quote were missing or too many"),
+    ('user_id,"sub_user_id\na1,"\nb2,x\n', "or add the quote that is missing"),
+    ("user_id|备注\na1|x\n", "separate them by commas, semicolons or tabs"),
+    ("user_id，备注\na1，x\n", "separate them by commas, semicolons or tabs"),
 ]
 
 

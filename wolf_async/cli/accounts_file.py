@@ -431,8 +431,9 @@ def _named_columns(line: int, cells: Sequence[str], names: ColumnNames) -> _Colu
     for cell in cells:
         if not names.count([cell]) and names.count(_FOREIGN.split(cell)):
             raise ValueError(
-                f"line {line} names the columns, and one of its cells holds several names, as if a"
-                f" quote were missing or too many: {cell[:SHOWN]!r}"
+                f"line {line} names the columns, and one of its cells holds several names:"
+                f" {cell[:SHOWN]!r}: separate them by commas, semicolons or tabs, or add the quote"
+                " that is missing"
             )
     user, sub_user = names.find(cells)
     if user is None:

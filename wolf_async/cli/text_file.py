@@ -108,9 +108,7 @@ class TextFile:
     def _begin(self, encoding: str | None, size: int, spool: bool) -> None:
         self._waits = not is_regular(self._fd)
         head = _read_head(self._fd, size)
-        for magic, kind in _NO_TEXT.items():
-            if head.startswith(magic):
-                raise RefusedError(f"{self.name} is {kind}: save it as CSV (UTF-8), or unpack it")
+        _check_head(head, self.name, encoding)
         if self._waits and (spool or (encoding is None and not head[:CHUNK].isascii())):
             self._spool(head)
         elif not self._waits:
@@ -226,6 +224,18 @@ def _check_encoding(encoding: str) -> None:
         raise RefusedError(
             f"--encoding {encoding} is none: utf-8, utf-16, gb18030, big5 are examples"
         ) from None
+
+
+def _check_head(head: bytes, name: str, encoding: str | None) -> None:
+    """Raise `RefusedError` for what begins like no text, or in an encoding that is not told."""
+    for magic, kind in _NO_TEXT.items():
+        if head.startswith(magic):
+            raise RefusedError(f"{name} is {kind}: save it as CSV (UTF-8), or unpack it")
+    if encoding is None and b"\0" in head[:4] and not head.startswith(tuple(_BOMS)):
+        raise RefusedError(
+            f"{name} begins like UTF-16 without its mark: name its encoding with --encoding, such"
+            " as utf-16-le"
+        )
 
 
 def _candidates(head: bytes) -> list[str]:
