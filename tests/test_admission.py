@@ -154,3 +154,15 @@ async def test_a_healthy_client_asks_neither_gate_nor_breaker_nor_pace(
     asked.clear()
     await request(admission)
     assert bool(asked) == asks
+
+
+async def test_the_pace_that_a_429_of_another_process_taught_is_kept_for_a_while(
+    admission: Admission,
+) -> None:
+    """Each process would have to be refused itself, had it to learn that anew."""
+    for _ in range(1000):
+        await request(admission)
+    admission.hold(0)
+    for _ in range(3):
+        await request(admission)
+        assert "requests per second" in admission.describe()

@@ -195,7 +195,7 @@ class Throttle:
             self._note(GateEvent(is_closed=False, seconds=0.0))
             # only now, since answers to requests that were under way have come meanwhile
             accepted = sum(at > self._learn_since for at in self.accepted) - 1
-            self.pacer.learn(accepted / (self._began - self._learn_since))
+            self.pacer.learn(accepted / (self._began - self._learn_since), self._began)
             self._signal.wake()
 
     def _backoff(self) -> float:
@@ -331,10 +331,14 @@ class Pacer:
             self._growth = _CAREFUL
             self._set(max(self._pace * _CUT, _SLOWEST))
 
-    def learn(self, rate: float) -> None:
-        """Learn a first pace when the gate opens, from the ``rate`` of accepted requests."""
+    def learn(self, rate: float, refused_at: float) -> None:
+        """Learn a first pace when the gate opens, from the ``rate`` of accepted requests.
+
+        The 429 at ``refused_at`` may be another process's, of which `refused` was not told.
+        """
         had_none = self.is_idle
         if rate and math.isinf(self._pace):
+            self._refused_at = refused_at
             self._set(max(rate * _CUT, _SLOWEST))
         if had_none:  # or the request that went first has taken its turn
             self._take_turn()
