@@ -893,6 +893,21 @@ async def test_a_value_that_cannot_be_decoded_is_replaced(world: World) -> None:
         await world.b.cache.distrust()
 
 
+async def test_a_value_whose_jitter_is_none_is_replaced() -> None:
+    world = World(CachePolicy(ttl=30, stale_if_error=60))
+    await world.hold(world.a, "v")
+    for age in (0, 31):  # fresh, and stale
+        world.clock.advance(age)
+        for fields in world.network.hashes.values():
+            fields["r"] = b"rubbish"
+        task = world.b.get()
+        await settle()
+        world.b.loads[-1].set_result("new")
+        assert await done(task) == "new"
+        world.b.cache.forget_all()
+    await world.close()
+
+
 async def test_a_failure_that_cannot_be_decoded_is_replaced() -> None:
     world = World(CachePolicy(ttl=30, error_ttl=30))
     task = world.a.get()
@@ -916,6 +931,8 @@ async def test_messages_that_are_none_are_passed_over(world: World) -> None:
         b"q",
         b"i",
         b"ixxxxxxxx",
+        b"ixxxxxxxx\x80",  # a map, which is no key
+        b"xxxxxxxxx\x80",
         b"dxxxxxxxx\xff",
         b"txxxxxxxxsoon",
         b"c\xff" * 9,

@@ -102,7 +102,7 @@ def encode_key(key: Hashable) -> bytes:
 def decode_key(encoded: bytes) -> Any:
     """Return the key that `encode_key` was given.
 
-    Raises `msgspec.MsgspecError` for other bytes.
+    Raises `msgspec.MsgspecError` or `ValueError` for other bytes.
     """
     return _as_key(msgspec.msgpack.decode(encoded))
 
@@ -110,6 +110,8 @@ def decode_key(encoded: bytes) -> Any:
 def _as_key(value: object) -> object:
     if isinstance(value, list):
         return tuple(map(_as_key, cast("list[object]", value)))
+    if isinstance(value, dict):
+        raise ValueError("a map is no key")  # noqa: TRY004 - of bytes, not of a type
     return value
 
 

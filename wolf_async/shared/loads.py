@@ -330,16 +330,18 @@ class RedisLoads(Generic[K, V]):
         sent_at = asked - age / 1e6
         if sent_at <= asking.load.floor or asking.gaps != self._gaps:
             return None
-        value = self._decode(asking, stored, sent_at)
-        if value is None:
-            return None
-        self._count("shared_hits")
-        asking.load.sent_at = sent_at
-        return Loaded(value[0], sent_at, jitter=float(jitter))
+        found = self._decode(asking, stored, sent_at, jitter)
+        if found is not None:
+            self._count("shared_hits")
+            asking.load.sent_at = sent_at
+        return found
 
-    def _decode(self, asking: Asking[K], stored: bytes, sent_at: float) -> tuple[V] | None:
+    def _decode(
+        self, asking: Asking[K], stored: bytes, sent_at: float, jitter: bytes
+    ) -> Loaded[V] | None:
         try:
-            return (self._codec.decode(asking.key, decode_body(stored), sent_at),)
+            value = self._codec.decode(asking.key, decode_body(stored), sent_at)
+            return Loaded(value, sent_at, jitter=float(jitter))
         except Exception as error:  # whatever stands there: it is loaded anew
             asking.trusting = False
             self._log(logging.WARNING, "value", "a shared value cannot be decoded: %s", str(error))
@@ -379,11 +381,11 @@ class RedisLoads(Generic[K, V]):
         if age < 0 or asking.gaps != self._gaps:
             return
         sent_at = asked - age / 1e6
-        value = self._decode(asking, stored, sent_at)
-        if value is None:
+        stale = self._decode(asking, stored, sent_at, jitter)
+        if stale is None:
             return
         try:
-            self._cache.adopt(asking.load, asking.key, value[0], sent_at, float(jitter))
+            self._cache.adopt(asking.load, asking.key, stale.value, sent_at, float(jitter))
         except Exception as error:  # of sizeof, which is not ours: the load goes on without it
             self._log(logging.WARNING, "adopt", "a stale value cannot be held: %s", str(error))
 
