@@ -425,6 +425,21 @@ async def test_a_refused_token_or_a_wrong_base_url_stops_it(
     assert {each[-1] for each in tasks.outcomes().values()} == {"created"}
 
 
+async def test_rows_of_one_account_in_a_row_keep_no_other_account_waiting(tasks: Tasks) -> None:
+    gate = asyncio.Event()
+    tasks.box.script(tasks.box.users[0], answer(), hold(gate))
+    source = tasks.write(*(tasks.row(0, f"a{number}") for number in range(5)), tasks.row(1))
+    creating = asyncio.create_task(tasks.create(source, "--send", "--concurrency", "2"))
+    try:
+        # the check and the request of the first row, and those of the last one
+        await tasks.box.wait_for_calls(4, timeout=60)
+        assert [task.account.user_id for task in tasks.box.tasks] == [tasks.box.users[1]]
+    finally:
+        gate.set()
+        ended = await creating
+    assert ended.err == "6 rows: 6 created\n"
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="needs signals")
 async def test_a_kill_between_sending_and_noting_leaves_the_row_uncertain(tasks: Tasks) -> None:
     gate = asyncio.Event()

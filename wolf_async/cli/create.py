@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, defaultdict
 from contextlib import ExitStack
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Self
 
@@ -320,7 +321,7 @@ def _check_both(options: _Options, journal: Path) -> bool:
 class _Run:
     """Be one run: each row is checked and, with ``--send``, created, and its result noted."""
 
-    __slots__ = ("_checks_again", "_client", "_files", "_locks", "_options", "_tally")
+    __slots__ = ("_checks_again", "_client", "_files", "_options", "_tally")
 
     def __init__(
         self,
@@ -337,16 +338,15 @@ class _Run:
         self._tally = tally
         # another machine may create for the account between our check and our turn
         self._checks_again = checks_again
-        # a draft is made for what is free now: after the creation before, and not beside it
-        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def run(self, rows: list[DraftRow | BadRow]) -> None:
         """Do all rows; raise what ends the run before its end."""
-        feed = iter(rows)
+        groups = _by_account(rows)
+        feed = iter(groups)
         async with self._client as wolf:
             workers = [
                 asyncio.create_task(self._work(wolf, feed))
-                for _ in range(min(self._options.concurrency, len(rows)))
+                for _ in range(min(self._options.concurrency, len(groups)))
             ]
             try:
                 await asyncio.gather(*workers)
@@ -355,13 +355,13 @@ class _Run:
                     worker.cancel()
                 await asyncio.gather(*workers, return_exceptions=True)
 
-    async def _work(self, wolf: WolfClient, feed: Iterator[DraftRow | BadRow]) -> None:
-        for row in feed:
+    async def _work(self, wolf: WolfClient, feed: Iterator[list[DraftRow | BadRow]]) -> None:
+        # a draft is made for what is free now: after the creation before, and not beside it
+        for row in chain.from_iterable(feed):
             if isinstance(row, BadRow):
                 await self._list_bad(row)
             else:
-                async with self._locks[row.account.user_id]:
-                    await self._do(wolf, row)
+                await self._do(wolf, row)
 
     async def _list_bad(self, row: BadRow) -> None:
         await self._files.errors.append(Result(None, None, error=failure_of_row(row)))
@@ -457,6 +457,14 @@ class _Run:
     def _tell(self, row: DraftRow, text: str) -> None:
         if not self._options.quiet:
             click.echo(" ".join(plain(f"{row.key}: {text}").split()))
+
+
+def _by_account(rows: list[DraftRow | BadRow]) -> list[list[DraftRow | BadRow]]:
+    """Return the rows of each main account, and the bad ones, in the order of the file."""
+    groups: defaultdict[str | None, list[DraftRow | BadRow]] = defaultdict(list)
+    for row in rows:
+        groups[None if isinstance(row, BadRow) else row.account.user_id].append(row)
+    return list(groups.values())
 
 
 def _result(
