@@ -86,6 +86,15 @@ async def refused(client: GatedClient) -> None:
         await client.task_init("user", "sub")
 
 
+async def serve_one(client: GatedClient) -> None:
+    """Have one call end well, of which nothing is left."""
+    caller = client.ask()
+    await settle()
+    client.gates[0].set_result(BODY)
+    await caller
+    client.clear()
+
+
 async def test_all_who_join_get_the_same_answer_and_are_counted() -> None:
     client = GatedClient()
     callers = await crowd(client, 50)
@@ -299,6 +308,27 @@ def test_a_load_of_a_loop_that_is_open_is_not_joined_from_another(new_loop: NewL
         assert [caller.result().max_recycle_limit for caller in callers] == [3] * 6
     finally:
         first.close()
+
+
+def test_a_load_of_a_loop_that_went_on_in_another_thread_is_not_joined_from_the_first_one(
+    new_loop: NewLoop,
+) -> None:
+    """As where a program begins on a loop, and then lets it run behind."""
+    client = GatedClient()
+    behind = new_loop()
+    behind.run_until_complete(serve_one(client))
+    thread = threading.Thread(target=behind.run_forever)
+    thread.start()
+    try:
+        callers = asyncio.run_coroutine_threadsafe(crowd(client), behind).result(10)
+        run(refused(client), new_loop)
+        behind.call_soon_threadsafe(client.gates[1].set_result, BODY)
+        ended = asyncio.run_coroutine_threadsafe(asyncio.wait(callers), behind)
+        assert len(ended.result(10)[0]) == 3
+    finally:
+        behind.call_soon_threadsafe(behind.stop)
+        thread.join()
+        behind.close()
 
 
 def test_a_load_that_another_loop_has_asked_for_ends_when_its_own_callers_have_left(

@@ -569,7 +569,6 @@ class LoadingCache(Generic[K, V]):
             self._queued.clear()
             self._running.clear()
             self._loop = loop
-            self._thread, self._process = get_ident(), _PROCESS[0]
 
     def _refuse_circle(self, key: K, parent: InFlightLoad[Any, Any]) -> None:
         """Refuse a loader that asks for the key it is loading: it would wait for itself."""
@@ -612,6 +611,8 @@ class LoadingCache(Generic[K, V]):
         return load
 
     def _start(self, load: InFlightLoad[K, V]) -> None:
+        # here, not where a loop is entered: one may go on in another thread
+        self._thread, self._process = get_ident(), _PROCESS[0]
         load.alone = load.key not in self._store
         self._current[load.key] = load
         self._running[load] = None
