@@ -795,6 +795,23 @@ async def test_a_grant_whose_caller_has_left_is_given_back(world: World) -> None
     assert await done(task) == "v"
 
 
+async def test_a_grant_whose_reply_got_lost_is_given_back(world: World) -> None:
+    """As by a loop that stood still for too long."""
+    await world.both_up()
+    world.network.late = {"take"}
+    task = world.a.get()
+    await settle()
+    world.network.lose_exchanges()
+    world.network.late.clear()
+    await settle()
+    other = world.b.get()
+    await settle()
+    assert len(world.b.loads) == 1, "it waits for nobody"
+    for process, call in ((world.a, task), (world.b, other)):
+        process.loads[-1].set_result("v")
+        assert await done(call) == "v"
+
+
 async def test_a_dead_holder_costs_a_lease_and_its_late_store_is_refused(world: World) -> None:
     await world.both_up()
     here = world.a.get()

@@ -293,15 +293,19 @@ class RedisLoads(Generic[K, V]):
     async def take(self, lease: Lease, *what: Any) -> Any:
         """Ask for a value or ``lease``.
 
-        Raises `LinkError`; a lease that comes too late is given back.
+        Raises `LinkError`; a lease that comes too late, or gets lost, is given back.
         """
         reply = self.submit(TAKE, lease.name, lease.token, *what)
         try:
             return await self._enter().reply(reply)
         except (LinkError, asyncio.CancelledError):
             # it may be granted all the same, and nobody would use it
-            reply.add_done_callback(lambda late: self.give_back(lease) if _is_grant(late) else None)
+            reply.add_done_callback(lambda late: self._give_back_late(lease, late))
             raise
+
+    def _give_back_late(self, lease: Lease, reply: asyncio.Future[Any]) -> None:
+        if not reply.cancelled() and _may_be_grant(reply):
+            self.give_back(lease)
 
     def _what_will_do(self, asking: Asking[K], asked: float) -> tuple[Any, ...]:
         policy, trusting = self._policy, asking.trusting
@@ -716,8 +720,12 @@ def _has_failed(reply: asyncio.Future[Any]) -> bool:
     return reply.done() and (reply.cancelled() or reply.exception() is not None)
 
 
-def _is_grant(reply: asyncio.Future[Any]) -> bool:
-    return not reply.cancelled() and not reply.exception() and reply.result()[0] == b"grant"
+def _may_be_grant(reply: asyncio.Future[Any]) -> bool:
+    error = reply.exception()
+    if error is None:
+        return bool(reply.result()[0] == b"grant")
+    # a reply that got lost, as in a loop that stood still, may have been one
+    return not (isinstance(error, LinkError) and error.refused)
 
 
 def _is_own(error: Exception) -> bool:
