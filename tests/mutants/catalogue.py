@@ -1084,11 +1084,11 @@ CLIENT: Final = (
         seen_by="client/test_joining.py",
     ),
     Mutant(
-        "joined_from_another_thread",
+        "joined_from_another_loop",
         "cache/loading.py",
-        "            or self._thread != get_ident()\n",
+        "            or asyncio.get_running_loop() is not self._loop\n",
         "",
-        "a second loop in another thread gets asyncio's error in place of a clear one",
+        "a second loop gets asyncio's error in place of a clear one",
         seen_by="client/test_closing.py",
     ),
     Mutant(

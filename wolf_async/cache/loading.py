@@ -23,9 +23,7 @@ is fresh and at most that old, or the next load's.
 from __future__ import annotations
 
 import asyncio
-import os
 import random
-from threading import get_ident
 from types import NoneType
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
@@ -52,10 +50,6 @@ MAX_BACKOFF: Final = 60.0
 """Seconds that the pause after failed refreshes is doubled up to."""
 DISTRUSTED: Final = 1000
 """Entries that are distrusted in one turn of the loop."""
-_PROCESS: Final = [os.getpid()]
-"""The id of this process, which is asked for once: each time is a system call."""
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=lambda: _PROCESS.__setitem__(0, os.getpid()))
 _CLOSED_MEANWHILE: Final = "closed while a call waited for its answer"
 
 
@@ -192,7 +186,6 @@ class LoadingCache(Generic[K, V]):
         self._name_error = name_error
         self._marks_sent = marks_sent
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread = self._process = 0
         self._closed = False
         self._store: EntryStore[K, V] = EntryStore(
             policy.max_entries if policy else 0,
@@ -261,10 +254,7 @@ class LoadingCache(Generic[K, V]):
             load is None
             or not load.alone
             or current_load.get() is not None
-            # not by `asyncio.get_running_loop`: on Python 3.11 that is a system call
-            or self._thread != get_ident()
-            or self._process != _PROCESS[0]
-            or not load.loop.is_running()
+            or asyncio.get_running_loop() is not self._loop
         ):
             return None
         self._joined += 1
@@ -611,8 +601,6 @@ class LoadingCache(Generic[K, V]):
         return load
 
     def _start(self, load: InFlightLoad[K, V]) -> None:
-        # here, not where a loop is entered: one may go on in another thread
-        self._thread, self._process = get_ident(), _PROCESS[0]
         load.alone = load.key not in self._store
         self._current[load.key] = load
         self._running[load] = None
