@@ -176,8 +176,7 @@ class LoadingCache(Generic[K, V]):
         codec: Codec[K, V] | None = None,
     ) -> None:
         _check_policy(policy, sizeof)
-        if (shared is None) != (codec is None):
-            raise WolfConfigError("shared and codec are given together, or neither of them")
+        _check_tier(shared, codec)
         self._policy = policy
         self._sizeof = sizeof
         self._clock = clock
@@ -700,6 +699,11 @@ def _check_policy(policy: object, sizeof: object) -> None:
     check_type("policy", policy, CachePolicy, NoneType)
     if cast("CachePolicy", policy).max_bytes is not None and sizeof is None:
         raise WolfConfigError("max_bytes needs sizeof, which tells the bytes of a value")
+
+
+def _check_tier(shared: object, codec: object) -> None:
+    if (shared is None) != (codec is None):
+        raise WolfConfigError("shared and codec are given together, or neither of them")
 
 
 def check_ended(loop: asyncio.AbstractEventLoop | None) -> None:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Generator, Hashable, Iterable
 
     from wolf_async.logs import ThrottledLogger
+    from wolf_async.policy import CachePolicy
     from wolf_async.shared.settings import Settings
 
 __all__ = ["Lease", "RedisLoads"]
@@ -139,15 +140,10 @@ class RedisLoads(Generic[K, V]):
         log: ThrottledLogger,
         connect: Callable[[LinkOwner, Names], LinkLike],
     ) -> None:
-        policy = cache.policy
-        if policy is None:
-            raise WolfConfigError("a shared tier keeps values: it needs a policy, not None")
         self.epoch = secrets.token_hex(8)
         """The namespace's epoch, as far as it is known; one's own as long as none was heard of."""
-        self._cache = cache
-        self._load = load
-        self._codec = codec
-        self._policy = policy
+        self._cache, self._load, self._codec = cache, load, codec
+        self._policy = policy = _policy_of(cache)
         self._is_unwell = is_unwell
         self._on_pause = on_pause
         self._clock = cache.clock
@@ -157,27 +153,18 @@ class RedisLoads(Generic[K, V]):
         self._connect = connect
         self._link: LinkLike | None = None
         self._sender = b""
-        self._own_epoch = ""
-        """What this process has last cleared everything by."""
+        self._own_epoch = ""  # what this process has last cleared everything by
         self._knows_epoch = self._closed = False
         self._waiting: dict[bytes, set[asyncio.Event]] = {}
+        # until when an own invalidation matters, by account, oldest first; "" stands for all
         self._own: dict[bytes, float] = {}
-        """Until when an own invalidation matters, by account, oldest first.
-
-        The empty name stands for all accounts.
-        """
-        self._own_unnamed = -math.inf
-        """The same of those that are no longer remembered one by one."""
+        self._own_unnamed = -math.inf  # the same of those no longer remembered one by one
+        # those that the server does not have yet, and the replies that are awaited
         self._pending: dict[bytes, asyncio.Future[Any] | None] = {}
-        """Those that the server does not have yet, and the replies that are awaited."""
-        self._unsent = False
-        """Whether there are some that were made while no event loop ran."""
-        self._sent: set[bytes] = set()
-        """Accounts whose invalidations were sent since the epoch was last confirmed."""
-        self._sent_before: set[bytes] = set()
-        """The same for the time between the two confirmations before."""
-        self._gaps = 0
-        """How often messages may have been missed."""
+        self._unsent = False  # whether some were made while no event loop ran
+        self._sent: set[bytes] = set()  # sent since the epoch was last confirmed
+        self._sent_before: set[bytes] = set()  # sent between the two confirmations before
+        self._gaps = 0  # how often messages may have been missed
         self._settled: asyncio.Event | None = None
         self._counts = dict.fromkeys(_COUNTS, 0)
         self._window = policy.ttl + max(policy.stale_while_revalidate, policy.stale_if_error)
@@ -710,6 +697,12 @@ class RedisLoads(Generic[K, V]):
 
 def _micro(seconds: float) -> int:
     return int(min(seconds * 1e6, _FOREVER))
+
+
+def _policy_of(cache: SharingCache[Any, Any]) -> CachePolicy:
+    if cache.policy is None:
+        raise WolfConfigError("a shared tier keeps values: it needs a policy, not None")
+    return cache.policy
 
 
 def _milli(seconds: float) -> int:

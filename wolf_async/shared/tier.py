@@ -25,6 +25,7 @@ __all__ = ["RedisTier"]
 K = TypeVar("K", bound="Hashable")
 V = TypeVar("V")
 
+_NO_REDIS: Final = 'a shared tier needs the package redis: pip install "wolf-async[redis]"'
 _SCHEMES: Final = ("redis", "rediss", "unix")
 _METHODS: Final = ("pipeline", "pubsub", "ping", "get_encoder", "aclose")
 
@@ -216,9 +217,7 @@ def _connector(url: str, settings: Settings) -> Callable[[], Any]:
         from redis.backoff import NoBackoff  # noqa: PLC0415
         from redis.exceptions import RedisError  # noqa: PLC0415
     except ImportError as error:
-        raise WolfConfigError(
-            'a shared tier needs the package redis: pip install "wolf-async[redis]"'
-        ) from error
+        raise WolfConfigError(_NO_REDIS) from error
 
     def connect() -> Any:
         return cast("Any", Redis).from_url(
@@ -238,9 +237,8 @@ def _connector(url: str, settings: Settings) -> Callable[[], Any]:
         # neither its text nor its cause, which may hold the password
         raise WolfConfigError(f"{where} is no url of a server: {type(error).__name__}") from None
     except (TypeError, RedisError) as error:
-        raise WolfConfigError(
-            f"{where} has a setting that redis-py does not take: {error}"
-        ) from None
+        message = f"{where} has a setting that redis-py does not take: {error}"
+        raise WolfConfigError(message) from None
     return connect
 
 
