@@ -82,7 +82,8 @@ def test_the_two_commands_stand_word_for_word() -> None:
 
 
 def test_the_addresses_to_install_from_name_a_host_without_which_older_pips_refuse_them() -> None:
-    addresses = re.findall(r"@ git\+([^\s\"]+)", README.read_text("utf-8"))
+    found = re.finditer(r"@ git\+([^\s\"]+)", README.read_text("utf-8"))
+    addresses = [match[1] for match in found]
     assert len(addresses) == 2
     assert all(urlsplit(address).netloc for address in addresses), addresses
 
