@@ -11,7 +11,8 @@ A listener may also have a method ``capture()``. It is called in the caller's ow
 call begins or joins a load, and what it returns comes back as ``captured`` in the events of that
 load and of that call: a load runs in an empty context, and could not find its caller by itself.
 What a listener returns for a `LoadEvent` comes back as ``load`` in its events of the calls that
-waited for that load.
+waited for that load. And it may have a method ``is_idle()``: while all listeners return true there,
+it is as if nobody listened.
 
 >>> import asyncio
 >>> from wolf_async import WolfClient
@@ -212,7 +213,7 @@ Event: TypeAlias = (
 )
 """What a listener is told: any of these."""
 Listener: TypeAlias = "Callable[[Event], object]"
-"""A function that is told of each event; it may have a method ``capture()`` too."""
+"""A function that is told of each event; it may have the methods ``capture`` and ``is_idle``."""
 
 
 class Dispatcher:
@@ -224,7 +225,7 @@ class Dispatcher:
         self, listeners: Iterable[Listener] = (), log: ThrottledLogger | None = None
     ) -> None:
         self.listeners = _check_listeners(listeners)
-        """Who is told: if there is nobody, only the events for `note` need to be made."""
+        """Who is told."""
         self.repaired = 0
         """Answers that were decoded after quirks in them had been put right."""
         self.throttled = 0
@@ -237,6 +238,18 @@ class Dispatcher:
     def add(self, listener: Listener) -> None:
         """Tell one more listener, of what begins from now on."""
         self.listeners += _check_listeners([listener])
+
+    def is_heard(self) -> bool:
+        """Tell whether somebody listens now; else only the events for `note` need to be made."""
+        return any(not self._is_idle(listener) for listener in self.listeners)
+
+    def _is_idle(self, listener: Listener) -> bool:
+        is_idle = getattr(listener, "is_idle", None)
+        try:
+            return is_idle is not None and bool(is_idle())
+        except (Exception, CancelledError) as error:
+            self._log_broken(listener, error)
+            return False
 
     def capture(self) -> tuple[object, ...]:
         """Return what each listener captures of the running context."""
@@ -280,7 +293,7 @@ class Dispatcher:
 
     def evicted(self, key: Any) -> None:
         """Tell who listens that the answer of ``key`` was dropped to make room."""
-        if self.listeners:
+        if self.is_heard():
             self.emit(EvictionEvent(account=Account(*key)))
 
     def note(self, event: RepairEvent | GateEvent | BreakerEvent) -> None:
@@ -395,8 +408,8 @@ def _check_listeners(listeners: object) -> tuple[Listener, ...]:
     except TypeError:
         raise WolfConfigError(f"listeners must be a list of functions, not {listeners!r}") from None
     for listener in checked:
-        capture = getattr(listener, "capture", None)
-        if not callable(listener) or not (capture is None or callable(capture)):
+        methods = [getattr(listener, name, None) for name in ("capture", "is_idle")]
+        if not callable(listener) or not all(each is None or callable(each) for each in methods):
             raise WolfConfigError(
                 f"a listener must be a function that takes an event, not {listener!r}"
             )

@@ -132,6 +132,20 @@ class _Recorder:
     capture = staticmethod(otel_context.get_current)
     """Return the context of the caller, with the span that it is in."""
 
+    def is_idle(self) -> bool:
+        """Tell whether the program has set up no SDK, so that nothing is recorded.
+
+        Asked each time, since it may do so later. What the API gives until then keeps in there what
+        to use; where that is no longer so, events are made as if something were recorded.
+        """
+        # as with a tracer: it is a proxy until there is a provider
+        histogram = getattr(self._requests, "_real_instrument", self._requests)
+        is_measured = histogram is not None and type(histogram) is not metrics.NoOpHistogram
+        return not (is_measured or self._is_traced())
+
+    def _is_traced(self) -> bool:
+        return type(getattr(self._tracer, "_tracer", self._tracer)) is not trace.NoOpTracer
+
     def __call__(self, event: Event) -> SpanContext | None:
         """Record ``event``; return the context of the span of a load, for those who joined it."""
         # no match statement, which costs as much as all the rest where nothing is recorded
@@ -150,9 +164,7 @@ class _Recorder:
         return None
 
     def _trace_load(self, event: LoadEvent) -> SpanContext | None:
-        # asked each time, since a program may set its provider later; what the API gives for a
-        # tracer until then keeps the one to use in there
-        if type(getattr(self._tracer, "_tracer", self._tracer)) is trace.NoOpTracer:
+        if not self._is_traced():
             return None
         parent: otel_context.Context | None = event.captured
         links: list[Link] = []

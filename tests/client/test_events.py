@@ -195,6 +195,56 @@ async def test_the_quirks_of_one_answer_are_numbered_and_one_repair_is_counted(
     assert wolf.stats().repaired == 1
 
 
+async def test_nothing_is_told_while_all_who_listen_are_idle(
+    box: Sandbox, client: MakeClient
+) -> None:
+    class Sleeper:
+        def __init__(self) -> None:
+            self.heard: list[Event] = []
+            self.is_asleep = True
+
+        def __call__(self, event: Event) -> None:
+            self.heard.append(event)
+
+        def is_idle(self) -> bool:
+            return self.is_asleep
+
+    one, other = Sleeper(), Sleeper()
+    wolf = client(box.base_url, cache=None, listeners=[one, other])
+    gate = asyncio.Event()
+    box.script(box.users[1], hold(gate))
+    await wolf.task_init(box.users[0])
+    begun_asleep = asyncio.create_task(wolf.task_init(box.users[1]))
+    await box.wait_for_calls(2)
+    assert one.heard == []
+    other.is_asleep = False
+    gate.set()
+    await begun_asleep
+    assert [type(event) for event in one.heard] == [RequestEvent]
+    await wolf.task_init(box.users[2])
+    assert [type(event) for event in one.heard[1:]] == [RequestEvent, LoadEvent, WaitEvent]
+    assert other.heard == one.heard
+
+
+async def test_a_listener_that_cannot_tell_whether_it_is_idle_is_told(
+    box: Sandbox, client: MakeClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Confused:
+        def __init__(self) -> None:
+            self.heard: list[Event] = []
+
+        def __call__(self, event: Event) -> None:
+            self.heard.append(event)
+
+        def is_idle(self) -> bool:
+            raise RuntimeError("who knows")
+
+    confused = Confused()
+    await client(box.base_url, listeners=[confused]).task_init(box.users[0])
+    assert [type(event) for event in confused.heard] == [RequestEvent, LoadEvent, WaitEvent]
+    assert caplog.text.count("a listener has raised an error") == 1
+
+
 async def test_a_listener_that_raises_costs_no_answer(
     box: Sandbox, client: MakeClient, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import fastapi
 import httpx
 import pytest
+from opentelemetry.metrics._internal import _ProxyMeterProvider
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
@@ -26,9 +27,11 @@ from wolf_async import (
     WolfClient,
     WolfConfigError,
     WolfServerError,
+    events,
 )
 from wolf_async.otel import instrument
 from wolf_async.testing import FakeClock, Sandbox, hold, respond
+from wolf_async.upstream import sender
 
 from .conftest import AT_ONCE, ONCE, TOKEN
 
@@ -410,6 +413,33 @@ async def test_a_provider_that_the_program_sets_later_gets_the_spans_from_then_o
     monkeypatch.setattr("opentelemetry.trace._TRACER_PROVIDER", telemetry.traces)
     await wolf.task_init(box.users[1])
     assert len(telemetry.spans("wolf.load")) == len(telemetry.spans("GET")) == 1
+
+
+async def test_a_provider_that_the_program_sets_later_gets_the_measurements_from_then_on(
+    box: Sandbox, client: MakeClient, telemetry: Telemetry
+) -> None:
+    # as the API's own one for those who have set none yet, which cannot be set twice
+    proxy = _ProxyMeterProvider()
+    wolf = client(box.base_url)
+    instrument(wolf, meter_provider=proxy)
+    await wolf.task_init(box.users[0])
+    proxy.on_set_meter_provider(telemetry.metrics)
+    await wolf.task_init(box.users[1])
+    assert telemetry.points("wolf.load.duration") == {"value": 1}
+    assert telemetry.points("http.client.request.duration") == {None: 1}
+
+
+async def test_without_an_sdk_no_event_is_made(
+    box: Sandbox, client: MakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*args: object, **fields: object) -> None:
+        pytest.fail("an event is made that nobody hears")
+
+    wolf = client(box.base_url)
+    instrument(wolf)
+    for module, name in ((events, "LoadEvent"), (events, "WaitEvent"), (sender, "RequestEvent")):
+        monkeypatch.setattr(module, name, refuse)
+    assert await wolf.task_init(box.users[0])
 
 
 async def test_what_cannot_be_instrumented_is_refused(

@@ -595,7 +595,7 @@ class LoadingCache(Generic[K, V]):
     def _new_load(self, key: K, *, background: bool = False) -> InFlightLoad[K, V]:
         assert self._loop is not None
         load: InFlightLoad[K, V] = InFlightLoad(self, self._loop, key, background=background)
-        if self._dispatcher is not None and self._dispatcher.listeners:
+        if self._dispatcher is not None and self._dispatcher.is_heard():
             load.record = LoadRecord(self._dispatcher, key, background=background)
         return load
 

@@ -204,7 +204,7 @@ class Sender:
             raise
         finally:
             current_load.reset(within)
-            if self._dispatcher.listeners or logger.isEnabledFor(logging.DEBUG):
+            if self._dispatcher.is_heard() or logger.isEnabledFor(logging.DEBUG):
                 self._report(load, perf_counter() - started, status, failure)
         if load.attempts > 1:
             response = msgspec.structs.replace(response, attempts=load.attempts)
@@ -212,6 +212,14 @@ class Sender:
 
     def _report(self, load: _Load, seconds: float, status: int | None, failure: str | None) -> None:
         """Tell who listens that a request has ended; ``failure`` is the class of its error."""
+        if self._dispatcher.is_heard():
+            self._emit(load, seconds, status, failure)
+        if logger.isEnabledFor(logging.DEBUG):
+            outcome = "cancelled" if failure == CANCELLED else status or failure
+            message = "%s attempt %d: %s in %.1f ms"
+            logger.debug(message, load.account, load.attempts, outcome, seconds * 1000)
+
+    def _emit(self, load: _Load, seconds: float, status: int | None, failure: str | None) -> None:
         event = RequestEvent(
             account=load.account,
             method="GET" if load.post is None else "POST",
@@ -226,10 +234,6 @@ class Sender:
         if in_flight is not None and in_flight.record is not None:
             in_flight.record.requests.append(event)
         self._dispatcher.emit(event)
-        if logger.isEnabledFor(logging.DEBUG):
-            outcome = "cancelled" if failure == CANCELLED else status or failure
-            message = "%s attempt %d: %s in %.1f ms"
-            logger.debug(message, load.account, load.attempts, outcome, seconds * 1000)
 
     async def _send_one(
         self, transport: Transport, load: _Load, credential: Credential
