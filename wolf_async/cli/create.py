@@ -411,12 +411,14 @@ class _Run:
         """Send, and note what came of it even if the run is stopped meanwhile."""
         sending = asyncio.create_task(self._send(wolf, row, draft))
         try:
-            await asyncio.shield(sending)
+            # no shield, which logs on Python 3.14 what goes wrong after the run is stopped
+            await asyncio.wait([sending])
         except asyncio.CancelledError:
             await asyncio.wait([sending])
             # the run ends with what stopped it: what goes wrong after that is not told
             sending.exception()
             raise
+        sending.result()
 
     async def _send(self, wolf: WolfClient, row: DraftRow, draft: TaskDraft) -> None:
         await self._files.begin(row.key)
