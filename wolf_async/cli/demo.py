@@ -13,7 +13,7 @@ from rich.text import Text
 
 from wolf_async.cli.demo_processes import Fleet, Round, shared_server, show_rounds
 from wolf_async.cli.report import Report
-from wolf_async.cli.verdict import is_for, judge
+from wolf_async.cli.verdict import answers, count_wrong, judge
 from wolf_async.cli.widgets import console, listing
 from wolf_async.client import WolfClient
 from wolf_async.errors import WolfError
@@ -60,16 +60,11 @@ class Crowd(msgspec.Struct, frozen=True):
 
     def answered(self) -> list[tuple[Account, TaskInit]]:
         """Return who got an answer, and which."""
-        pairs = zip(self.asked, self.outcomes, strict=True)
-        return [
-            (account, outcome)
-            for account, outcome in pairs
-            if not isinstance(outcome, BaseException)
-        ]
+        return answers(self.asked, self.outcomes)
 
     def wrong(self) -> int:
         """Count the answers that are not for the account that was asked for."""
-        return sum(not is_for(account, init) for account, init in self.answered())
+        return count_wrong(self.answered())
 
     def verdict(self) -> tuple[bool, str]:
         """Return whether all is as it should be, and the counts in one line."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from wolf_async.account import Account
-from wolf_async.cli.verdict import Outcome, Task, is_for
+from wolf_async.cli.verdict import Outcome, Task, answers, count_wrong
 from wolf_async.client import WolfClient
 from wolf_async.policy import RetryPolicy
 from wolf_async.shared import RedisTier
@@ -44,13 +44,8 @@ async def _ask(asked: Sequence[Account], *, shared: bool) -> Outcome:
             *(wolf.task_init(*account) for account in asked), return_exceptions=True
         )
         ended = time.time()
-    answers = [
-        (account, init)
-        for account, init in zip(asked, outcomes, strict=True)
-        if not isinstance(init, BaseException)
-    ]
-    wrong = sum(not is_for(account, init) for account, init in answers)
-    return Outcome(len(answers), wrong, began, ended)
+    answered = answers(asked, outcomes)
+    return Outcome(len(answered), count_wrong(answered), began, ended)
 
 
 def main() -> None:

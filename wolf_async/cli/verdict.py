@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from wolf_async.models import TaskInit
     from wolf_async.testing.sandbox import Call
 
-__all__ = ["Outcome", "Task", "is_for", "judge"]
+__all__ = ["Outcome", "Task", "answers", "count_wrong", "is_for", "judge"]
 
 
 class Task(msgspec.Struct, frozen=True):
@@ -33,6 +33,19 @@ class Outcome(msgspec.Struct, frozen=True):
     began: float
     ended: float
     """When they began, and when the last one had its answer, on the machine's clock."""
+
+
+def answers(
+    asked: Sequence[Account], outcomes: Sequence[TaskInit | BaseException]
+) -> list[tuple[Account, TaskInit]]:
+    """Return who got an answer, and which."""
+    pairs = zip(asked, outcomes, strict=True)
+    return [(account, init) for account, init in pairs if not isinstance(init, BaseException)]
+
+
+def count_wrong(answered: Sequence[tuple[Account, TaskInit]]) -> int:
+    """Count the answers that are not for the account that was asked for."""
+    return sum(not is_for(account, init) for account, init in answered)
 
 
 def is_for(account: Account, init: TaskInit) -> bool:
