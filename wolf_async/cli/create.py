@@ -27,6 +27,7 @@ from wolf_async.cli.results_file import (
 )
 from wolf_async.cli.service import NoAccessError, Service, explain, service_options
 from wolf_async.cli.text_file import RefusedError
+from wolf_async.cli.threads import to_the_end
 from wolf_async.cli.widgets import plain
 from wolf_async.errors import (
     DraftProblem,
@@ -390,7 +391,8 @@ class _Run:
         else:
             self._show(row, problems)
             if self._options.send:
-                await self._send_to_the_end(wolf, row, draft)
+                # what came of it is noted even if the run is stopped meanwhile
+                await to_the_end(self._send(wolf, row, draft))
                 return
             result = _result(row, "checked", problems=problems or msgspec.UNSET)
         await self._files.results.append(result)
@@ -406,19 +408,6 @@ class _Run:
         if any(problem.severity == "error" for problem in problems):
             raise WolfDraftError("the draft has problems", problems=problems)
         return draft, problems
-
-    async def _send_to_the_end(self, wolf: WolfClient, row: DraftRow, draft: TaskDraft) -> None:
-        """Send, and note what came of it even if the run is stopped meanwhile."""
-        sending = asyncio.create_task(self._send(wolf, row, draft))
-        try:
-            # no shield, which logs on Python 3.14 what goes wrong after the run is stopped
-            await asyncio.wait([sending])
-        except asyncio.CancelledError:
-            await asyncio.wait([sending])
-            # the run ends with what stopped it: what goes wrong after that is not told
-            sending.exception()
-            raise
-        sending.result()
 
     async def _send(self, wolf: WolfClient, row: DraftRow, draft: TaskDraft) -> None:
         await self._files.begin(row.key)

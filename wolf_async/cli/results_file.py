@@ -18,7 +18,7 @@ import click
 import msgspec
 
 from wolf_async.cli.text_file import is_regular
-from wolf_async.cli.threads import in_thread
+from wolf_async.cli.threads import in_thread, to_the_end
 from wolf_async.errors import WolfAPIError, WolfError
 
 if TYPE_CHECKING:
@@ -250,12 +250,7 @@ class LinesFile:
         if self.is_regular:
             self._write(data)
             return
-        writing = asyncio.ensure_future(in_thread(lambda: self._write(data)))
-        try:
-            await asyncio.shield(writing)
-        except asyncio.CancelledError:
-            await asyncio.wait([writing], timeout=_LAST_WRITE)
-            raise
+        await to_the_end(in_thread(lambda: self._write(data)), _LAST_WRITE)
 
     async def sync(self) -> None:
         """Let the disk have what was written, if anything was."""

@@ -1,16 +1,16 @@
-"""Wait for a call that blocks, without keeping the loop or the end of the process waiting."""
+"""Wait for a call that blocks, or for work that must not be broken off."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import threading
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
-__all__ = ["in_thread"]
+__all__ = ["in_thread", "to_the_end"]
 
 T = TypeVar("T")
 
@@ -43,3 +43,25 @@ async def in_thread(call: Callable[[], T]) -> T:
 
     threading.Thread(target=run, daemon=True).start()
     return await done
+
+
+async def to_the_end(work: Coroutine[Any, Any, T], timeout: float | None = None) -> T:
+    """Return what ``work`` does, which goes on if this is cancelled meanwhile.
+
+    Then wait for its end, but no longer than ``timeout`` seconds, and do not tell what goes wrong
+    after that: the run ends with what stopped it.
+    """
+    task = asyncio.ensure_future(work)
+    try:
+        # no shield, which logs on Python 3.14 what goes wrong after the cancellation
+        await asyncio.wait([task])
+    except asyncio.CancelledError:
+        task.add_done_callback(_retrieve)
+        await asyncio.wait([task], timeout=timeout)
+        raise
+    return task.result()
+
+
+def _retrieve(task: asyncio.Future[Any]) -> None:
+    if not task.cancelled():
+        task.exception()

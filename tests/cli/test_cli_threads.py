@@ -1,0 +1,67 @@
+"""Work that must not be broken off goes on to its end, whatever stops the run meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+
+import pytest
+
+from wolf_async.cli.threads import to_the_end
+
+
+async def test_work_goes_on_after_the_cancellation_and_its_failure_is_told_nobody(
+    asyncio_errors: list[str],
+) -> None:
+    gate, ended = asyncio.Event(), asyncio.Event()
+
+    async def work() -> None:
+        await gate.wait()
+        ended.set()
+        raise OSError("the disk is full")
+
+    waiting = asyncio.create_task(to_the_end(work()))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.sleep(0)
+    assert not waiting.done(), "it waits for the end of the work"
+    gate.set()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert ended.is_set()
+    gc.collect()
+    assert asyncio_errors == []
+
+
+async def test_who_may_not_wait_for_long_leaves_the_work_behind_and_hears_nothing_of_it(
+    asyncio_errors: list[str],
+) -> None:
+    gate, ended = asyncio.Event(), asyncio.Event()
+
+    async def work() -> None:
+        await gate.wait()
+        ended.set()
+        raise BrokenPipeError
+
+    waiting = asyncio.create_task(to_the_end(work(), timeout=0))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert not ended.is_set()
+    gate.set()
+    await ended.wait()
+    await asyncio.sleep(0)
+    gc.collect()
+    assert asyncio_errors == []
+
+
+async def test_what_the_work_returns_or_raises_is_its_callers() -> None:
+    async def work(error: Exception | None) -> int:
+        if error is not None:
+            raise error
+        return 7
+
+    assert await to_the_end(work(None)) == 7
+    with pytest.raises(BrokenPipeError):
+        await to_the_end(work(BrokenPipeError()))
