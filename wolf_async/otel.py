@@ -129,8 +129,9 @@ class _Recorder:
             explicit_bucket_boundaries_advisory=_BUCKETS,
         )
 
-    capture = staticmethod(otel_context.get_current)
-    """Return the context of the caller, with the span that it is in."""
+    def capture(self) -> otel_context.Context:
+        """Return the context of the caller, with the span that it is in."""
+        return otel_context.get_current()
 
     def is_idle(self) -> bool:
         """Tell whether the program has set up no SDK, so that nothing is recorded.
@@ -148,19 +149,19 @@ class _Recorder:
 
     def __call__(self, event: Event) -> SpanContext | None:
         """Record ``event``; return the context of the span of a load, for those who joined it."""
-        # no match statement, which costs as much as all the rest where nothing is recorded
-        if type(event) is WaitEvent:
-            if event.joined:
+        match event:
+            case RequestEvent():
+                self._requests.record(event.seconds, _attributes_of(event))
+                # a creation is no load: it runs in its caller's context
+                if event.method == "POST":
+                    self._trace_request(event, otel_context.get_current())
+            case LoadEvent():
+                self._loads.record(event.seconds, {"outcome": event.outcome})
+                return self._trace_load(event)
+            case WaitEvent(joined=True):
                 self._trace_wait(event)
-        elif type(event) is RequestEvent:
-            ended = _request_attributes(event.base_url, event.method, event.status, event.error)
-            self._requests.record(event.seconds, ended)
-            # a creation is no load: it runs in its caller's context
-            if event.method == "POST":
-                self._trace_request(event, otel_context.get_current())
-        elif type(event) is LoadEvent:
-            self._loads.record(event.seconds, {"outcome": event.outcome})
-            return self._trace_load(event)
+            case _:
+                pass
         return None
 
     def _trace_load(self, event: LoadEvent) -> SpanContext | None:
@@ -172,7 +173,7 @@ class _Recorder:
             links = _links(trace.get_current_span(parent).get_span_context())
             parent = otel_context.Context()
         span = self._tracer.start_span(
-            "wolf.load", parent, links=links, start_time=int(event.began_at * 1e9)
+            "wolf.load", parent, links=links, start_time=_nanoseconds(event.began_at)
         )
         if span.is_recording():
             span.set_attributes(self._attributes(event.outcome, event.account))
@@ -183,15 +184,14 @@ class _Recorder:
         return span.get_span_context()
 
     def _trace_request(self, event: RequestEvent, parent: otel_context.Context) -> None:
-        ended = _request_attributes(event.base_url, event.method, event.status, event.error)
-        attributes = ended | self._account_attributes(event.account)
+        attributes = _attributes_of(event) | self._account_attributes(event.account)
         if event.attempt > 1:
             attributes["http.request.resend_count"] = event.attempt - 1
         span = self._tracer.start_span(
             f"{event.method} {attributes['url.template']}",
             parent,
             SpanKind.CLIENT,
-            start_time=int(event.began_at * 1e9),
+            start_time=_nanoseconds(event.began_at),
             attributes=attributes,
         )
         error = attributes.get("error.type")
@@ -202,7 +202,7 @@ class _Recorder:
             "wolf.wait",
             event.captured,
             links=_links(event.load),
-            start_time=int(event.began_at * 1e9),
+            start_time=_nanoseconds(event.began_at),
             attributes=self._attributes(event.outcome, event.account),
         )
         _end(span, event, "failure" if event.outcome == "failure" else None)
@@ -217,6 +217,10 @@ class _Recorder:
         if account.sub_user_id is not None:
             attributes["wolf.sub_user_id"] = account.sub_user_id
         return attributes
+
+
+def _attributes_of(event: RequestEvent) -> _Attributes:
+    return _request_attributes(event.base_url, event.method, event.status, event.error)
 
 
 @lru_cache(maxsize=1024)
@@ -245,11 +249,15 @@ def _links(context: SpanContext | None) -> list[Link]:
     return [Link(context)] if context is not None and context.is_valid else []
 
 
+def _nanoseconds(seconds: float) -> int:
+    return int(seconds * 1e9)
+
+
 def _end(span: Span, event: LoadEvent | RequestEvent | WaitEvent, error: str | None) -> None:
     if error is not None:
         span.set_attribute("error.type", error)
         span.set_status(Status(StatusCode.ERROR))
-    span.end(int((event.began_at + event.seconds) * 1e9))
+    span.end(_nanoseconds(event.began_at + event.seconds))
 
 
 # --- the counts of the clients --------------------------------------------------------------------
