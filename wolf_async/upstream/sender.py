@@ -204,14 +204,16 @@ class Sender:
             raise
         finally:
             current_load.reset(within)
-            if self._dispatcher.is_heard() or logger.isEnabledFor(logging.DEBUG):
-                self._report(load, perf_counter() - started, status, failure)
+            self._report(load, perf_counter() - started, status, failure)
         if load.attempts > 1:
             response = msgspec.structs.replace(response, attempts=load.attempts)
         return response
 
     def _report(self, load: _Load, seconds: float, status: int | None, failure: str | None) -> None:
-        """Tell who listens that a request has ended; ``failure`` is the class of its error."""
+        """Tell who listens, and the log, that a request has ended.
+
+        ``failure`` is the class of its error.
+        """
         if self._dispatcher.is_heard():
             self._emit(load, seconds, status, failure)
         if logger.isEnabledFor(logging.DEBUG):
