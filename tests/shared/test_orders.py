@@ -86,6 +86,23 @@ class World:
         process.loads[-1].set_result(value)
         assert await done(task) == value
 
+    async def invalidate_unheard(self) -> None:
+        """Let B invalidate the account while A's link is away."""
+        self.a.link.cut()
+        self.b.cache.invalidate("a")
+        await settle()
+        await self.a.link.connect()
+
+    async def answer_over_a_gap(self) -> asyncio.Task[Any]:
+        """Let A ask, and hear the server's reply after it has missed an invalidation."""
+        self.network.late = {"take"}
+        task = self.a.get()
+        await settle()
+        await self.invalidate_unheard()
+        self.network.reply_now()
+        await settle()
+        return task
+
     async def close(self) -> None:
         await self.a.cache.aclose()
         await self.b.cache.aclose()
@@ -401,10 +418,7 @@ async def test_what_could_not_be_stored_over_a_gap_is_served_and_not_kept(world:
     await world.both_up()
     task = world.a.get()
     await settle()
-    world.a.link.cut()
-    world.b.cache.invalidate("a")
-    await settle()
-    await world.a.link.connect()
+    await world.invalidate_unheard()
     world.a.link.fail()
     world.a.loads[-1].set_result("old")
     assert await done(task) == "old"
@@ -416,15 +430,7 @@ async def test_a_shared_value_whose_reply_comes_after_a_gap_is_asked_for_again(
 ) -> None:
     await world.both_up()
     await world.hold(world.b, "old")
-    world.network.late = {"take"}
-    task = world.a.get()
-    await settle()
-    world.a.link.cut()
-    world.b.cache.invalidate("a")
-    await settle()
-    await world.a.link.connect()
-    world.network.reply_now()
-    await settle()
+    task = await world.answer_over_a_gap()
     world.a.loads[-1].set_result("new")
     assert await done(task) == "new"
 
@@ -434,15 +440,7 @@ async def test_a_stale_value_whose_reply_comes_after_a_gap_does_not_stand_in() -
     await world.both_up()
     await world.hold(world.b, "old")
     world.clock.advance(31)
-    world.network.late = {"take"}
-    task = world.a.get()
-    await settle()
-    world.a.link.cut()
-    world.b.cache.invalidate("a")
-    await settle()
-    await world.a.link.connect()
-    world.network.reply_now()
-    await settle()
+    task = await world.answer_over_a_gap()
     world.a.loads[-1].set_exception(WolfConnectionError("down"))
     assert isinstance(await error_of(task), WolfConnectionError)
     await world.close()
