@@ -695,14 +695,14 @@ class RedisLoads(Generic[K, V]):
         return f"<RedisLoads: {self._link}, {self.stats()}>"
 
 
-def _micro(seconds: float) -> int:
-    return int(min(seconds * 1e6, _FOREVER))
-
-
 def _policy_of(cache: SharingCache[Any, Any]) -> CachePolicy:
     if cache.policy is None:
         raise WolfConfigError("a shared tier keeps values: it needs a policy, not None")
     return cache.policy
+
+
+def _micro(seconds: float) -> int:
+    return int(min(seconds * 1e6, _FOREVER))
 
 
 def _milli(seconds: float) -> int:
