@@ -13,9 +13,7 @@ import msgspec
 
 from wolf_async.account import Account
 from wolf_async.answer import Answer, AnswerLoader, AnswerReader, CachedAnswer, Key
-from wolf_async.api.request import (
-    check_ids,
-)
+from wolf_async.api.request import check_ids
 from wolf_async.api.response import RawResponse
 from wolf_async.bulk import AccountLike, AccountResult, Accounts, check_accounts, results
 from wolf_async.cache import LoadingCache
@@ -46,10 +44,8 @@ from wolf_async.watch import AccountUpdate, Sleep, check_watched, watch, watch_m
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterable
 
-    from wolf_async.cache.inflight import InFlightLoad, Served
+    from wolf_async.cache.inflight import Served
     from wolf_async.shared import RedisTier
-
-    Found = Served[CachedAnswer] | InFlightLoad[Key, CachedAnswer]
 
 __all__ = ["ClientStats", "WolfClient"]
 
@@ -233,19 +229,14 @@ class WolfClient:
             entry = self._cache.fresh(key)
             if entry is not None:
                 return entry.value.init
-            found = self._cache.joinable(key) or self._find(Account(user_id, sub_user_id), None)
+            found = self._cache.joinable(key) or self._cache.find(check_ids(*key))
         else:
-            found = self._find(Account(user_id, sub_user_id), max_age)
+            found = self._cache.find(check_ids(user_id, sub_user_id), max_age)
         return (await found.wait(max_age)).value.init
 
-    def _find(self, account: Account, max_age: float | None) -> Found:
-        """Return what serves a call about the account, to be waited for at once."""
-        key = check_ids(*account)
-        try:
-            return self._cache.find(key, max_age)
-        except WolfError as error:
-            _name_account(error, key)
-            raise
+    async def _ask(self, account: Account, max_age: float | None) -> Served[CachedAnswer]:
+        """Return the answer of an account, as `task_init` does, with what is known of its age."""
+        return await self._cache.find(check_ids(*account), max_age).wait(max_age)
 
     async def answer(
         self, user_id: str, sub_user_id: str | None = None, *, max_age: float | None = None
@@ -255,8 +246,7 @@ class WolfClient:
         ``user_id``, ``sub_user_id`` and ``max_age`` are as in `task_init`. It never costs a request
         more, and raises as `task_init` does. `Answer` has an example.
         """
-        found = self._find(Account(user_id, sub_user_id), max_age)
-        return self._as_answer(await found.wait(max_age))
+        return self._as_answer(await self._ask(Account(user_id, sub_user_id), max_age))
 
     def _as_answer(self, served: Served[CachedAnswer]) -> Answer:
         age = max(0.0, self._settings.clock() - served.sent_at)
@@ -268,12 +258,7 @@ class WolfClient:
         ``user_id`` and ``sub_user_id`` are as in `task_init`. Raises as that does, but a response
         that is no refusal is returned even if it cannot be decoded.
         """
-        key = check_ids(user_id, sub_user_id)
-        try:
-            return await self._raw.get(key, max_age=0)
-        except WolfError as error:
-            _name_account(error, key)
-            raise
+        return await self._raw.get(check_ids(user_id, sub_user_id), max_age=0)
 
     def peek(
         self,
@@ -367,7 +352,7 @@ class WolfClient:
 
         async def ask(account: Account, max_age: float | None) -> tuple[TaskInit, bool]:
             began = self._settings.clock()
-            served = await self._find(account, max_age).wait(max_age)
+            served = await self._ask(account, max_age)
             return served.value.init, served.sent_at >= began
 
         return results(
@@ -398,7 +383,7 @@ class WolfClient:
         check_seconds("every", every, above=True, finite=True)
 
         async def ask(max_age: float) -> tuple[TaskInit, float]:
-            served = await self._find(account, max_age).wait(max_age)
+            served = await self._ask(account, max_age)
             return served.value.init, served.sent_at
 
         return watch(
@@ -562,6 +547,6 @@ class WolfClient:
 
 
 def _name_account(error: BaseException, key: Key) -> None:
-    """Name the account in an error of the cache, which knows of none."""
+    """Name the account in an error of a cache, which knows of none."""
     if isinstance(error, WolfError) and error.account is None:
         error.account = Account(*key)

@@ -31,7 +31,7 @@ from wolf_async.cache.inflight import InFlightLoad, Served, current_load, own_co
 from wolf_async.cache.stats import CacheStats
 from wolf_async.cache.store import LONG_AGO, Entry, EntryStore
 from wolf_async.clock import system_clock
-from wolf_async.errors import WolfClosedError, WolfConfigError, WolfConnectionError
+from wolf_async.errors import WolfClosedError, WolfConfigError, WolfConnectionError, WolfError
 from wolf_async.events import LoadRecord
 from wolf_async.policy import CachePolicy, check_count, check_seconds, check_type
 
@@ -127,8 +127,8 @@ class LoadingCache(Generic[K, V]):
         dispatcher: is told of loads, waits and evictions; keys are then the ids of accounts.
         is_shut: ``is_shut()`` tells that no load can succeed now: callers without ``max_age`` get
             a stale value that may stand in at once, and no load begins for them.
-        name_error: ``name_error(error, key)`` may note in the error of a load whose it is, before
-            those who wait get copies of it.
+        name_error: ``name_error(error, key)`` may note in an error whose it is; in that of a load
+            before those who wait get copies of it.
         marks_sent: whether the loader calls `mark_sent` when it sends its request; else a load
             counts as sent when it begins.
         shared: a tier in which other processes' caches take part, as `wolf_async.shared.RedisTier`.
@@ -265,6 +265,13 @@ class LoadingCache(Generic[K, V]):
         It begins the load that is needed. ``key`` and ``max_age`` are as in `get`, and so is what
         is raised.
         """
+        try:
+            return self._find(key, max_age)
+        except WolfError as error:
+            self._name_error(error, key)
+            raise
+
+    def _find(self, key: K, max_age: float | None) -> Served[V] | InFlightLoad[K, V]:
         if max_age is not None:
             check_seconds("max_age", max_age)
         if self._closed:
