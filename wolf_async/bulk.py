@@ -26,12 +26,23 @@ from wolf_async.errors import (
     WolfRateLimitError,
     WolfTimeoutError,
 )
+from wolf_async.policy import check_count, check_seconds
 from wolf_async.upstream.failures import is_answer, is_local, lacks_token
 
 if TYPE_CHECKING:
+    from wolf_async.answer import CachedAnswer
+    from wolf_async.cache.inflight import Served
     from wolf_async.models import TaskInit
 
-__all__ = ["AccountLike", "AccountResult", "Accounts", "Upstream", "as_account", "results"]
+__all__ = [
+    "AccountLike",
+    "AccountResult",
+    "Accounts",
+    "Upstream",
+    "as_account",
+    "check_run",
+    "results",
+]
 
 AccountLike: TypeAlias = Account | tuple[str, str | None] | str
 """An account, a pair of ids, or the id of a main account."""
@@ -75,8 +86,8 @@ class AccountResult(NamedTuple):
     error: WolfError | None
 
 
-Ask: TypeAlias = Callable[[Account, float | None], Awaitable[tuple["TaskInit", bool]]]
-"""Gives the answer of an account, of a ``max_age``, and whether a request was sent for it."""
+Ask: TypeAlias = Callable[[Account, float | None], Awaitable["Served[CachedAnswer]"]]
+"""Gives the answer of an account, of a ``max_age``."""
 
 
 class Upstream(Protocol):
@@ -145,6 +156,7 @@ async def results(
     max_age: float | None,
     patience: float,
     upstream: Upstream,
+    clock: Callable[[], float],
 ) -> AsyncGenerator[AccountResult, None]:
     """Yield what ``ask`` gives for each of ``accounts``, as it completes.
 
@@ -154,9 +166,9 @@ async def results(
     other work.
 
     An error of the source, and what ends the run, is raised after the results of what was under
-    way. `WolfClosedError` ends the run.
+    way. `WolfClosedError` ends the run. ``clock`` is that of the answers' ages.
     """
-    run = _Run(accounts, ask, max_age, _Patience(patience, upstream), upstream)
+    run = _Run(accounts, ask, max_age, _Patience(patience, upstream), upstream, clock=clock)
     ready: asyncio.Queue[AccountResult | _End] = asyncio.Queue()
     room = asyncio.Semaphore(concurrency)
     left = min(concurrency, len(accounts)) if isinstance(accounts, Sized) else concurrency
@@ -217,12 +229,15 @@ class _Run:
         max_age: float | None,
         patience: _Patience,
         upstream: Upstream,
+        *,
+        clock: Callable[[], float],
     ) -> None:
         self._source = _Feed(accounts)
         self._ask = ask
         self._max_age = max_age
         self._patience = patience
         self._upstream = upstream
+        self._clock = clock
         self._held_back: deque[_Job] = deque()
         self._no_api: list[AccountResult] = []
         """Failures that are results only if some other account succeeds."""
@@ -310,11 +325,13 @@ class _Run:
         return found
 
     async def _ask_for(self, job: _Job) -> tuple[AccountResult, bool]:
+        """Return what comes of an account, and whether a request was sent for it and answered."""
         account = Account(cast("str", job.item))
+        began = self._clock()
         try:
             account = as_account(job.item)
-            init, is_new = await self._ask(account, job.max_age)
-            return AccountResult(account, init, None), is_new
+            served = await self._ask(account, job.max_age)
+            return AccountResult(account, served.value.init, None), served.sent_at >= began
         except WolfClosedError:
             raise
         except WolfError as error:
@@ -512,8 +529,13 @@ def _aiter(accounts: Accounts) -> AsyncGenerator[AccountLike, None]:
     return one_by_one()
 
 
-def check_accounts(accounts: object) -> None:
-    """Raise `WolfConfigError` for what is no collection of accounts, a single one above all."""
+def check_run(accounts: object, concurrency: object, max_age: object, patience: object) -> None:
+    """Raise `WolfConfigError` for what makes no sense: a single account in place of many, say."""
+    if concurrency is not None:
+        check_count("concurrency", concurrency)
+    if max_age is not None:
+        check_seconds("max_age", max_age)
+    check_seconds("patience", patience)
     if isinstance(accounts, (str, bytes, Account)) or not isinstance(
         accounts, (Iterable, AsyncIterable)
     ):

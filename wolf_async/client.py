@@ -15,7 +15,7 @@ from wolf_async.account import Account
 from wolf_async.answer import Answer, AnswerLoader, AnswerReader, CachedAnswer, Key
 from wolf_async.api.request import check_ids
 from wolf_async.api.response import RawResponse
-from wolf_async.bulk import AccountLike, AccountResult, Accounts, check_accounts, results
+from wolf_async.bulk import AccountLike, AccountResult, Accounts, check_run, results
 from wolf_async.cache import LoadingCache
 from wolf_async.clock import system_clock
 from wolf_async.create import CreatedTask, TaskCreator
@@ -28,7 +28,6 @@ from wolf_async.policy import (
     CachePolicy,
     RetryPolicy,
     Timeouts,
-    check_count,
     check_seconds,
     check_type,
 )
@@ -342,26 +341,15 @@ class WolfClient:
         closed. All else is in the results. `AccountResult` has an example.
 
         """
-        check_accounts(accounts)
-        if concurrency is not None:
-            check_count("concurrency", concurrency)
-        if max_age is not None:
-            check_seconds("max_age", max_age)
-
-        check_seconds("patience", patience)
-
-        async def ask(account: Account, max_age: float | None) -> tuple[TaskInit, bool]:
-            began = self._settings.clock()
-            served = await self._ask(account, max_age)
-            return served.value.init, served.sent_at >= began
-
+        check_run(accounts, concurrency, max_age, patience)
         return results(
             accounts,
-            ask,
+            self._ask,
             concurrency=concurrency or self._share(),
             max_age=max_age,
             patience=patience,
             upstream=self._sender.admission,
+            clock=self._settings.clock,
         )
 
     def watch(
@@ -381,13 +369,13 @@ class WolfClient:
         """
         account = Account(*check_ids(user_id, sub_user_id))
         check_seconds("every", every, above=True, finite=True)
-
-        async def ask(max_age: float) -> tuple[TaskInit, float]:
-            served = await self._ask(account, max_age)
-            return served.value.init, served.sent_at
-
         return watch(
-            ask, every=every, clock=self._settings.clock, sleep=self._sleep, outlives=self._outlives
+            account,
+            self._ask,
+            every=every,
+            clock=self._settings.clock,
+            sleep=self._sleep,
+            outlives=self._outlives,
         )
 
     async def create_task(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple
 
 from wolf_async.account import Account
 from wolf_async.bulk import as_account
@@ -19,11 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 
     from wolf_async.answer import Answer
-    from wolf_async.bulk import AccountLike
+    from wolf_async.bulk import AccountLike, Ask
+    from wolf_async.models import TaskInit
 
 __all__ = ["AccountUpdate", "Sleep", "check_watched", "watch", "watch_many"]
-
-V = TypeVar("V")
 
 
 class AccountUpdate(NamedTuple):
@@ -90,38 +89,39 @@ class Sleep:
 
 
 async def watch(
-    ask: Callable[[float], Awaitable[tuple[V, float]]],
+    account: Account,
+    ask: Ask,
     *,
     every: float,
     clock: Callable[[], float],
     sleep: Callable[[float], Awaitable[None]],
     outlives: Callable[[Exception, float], bool],
-) -> AsyncGenerator[V, None]:
-    """Yield the first value of ``ask``, then each that differs.
+) -> AsyncGenerator[TaskInit, None]:
+    """Yield the first answer that ``ask`` gives for the account, then each that differs.
 
-    ``ask(max_age)`` gives a value and when it was sent. ``outlives(error, age)`` tells whether a
-    value of that age stays good enough although asking for a newer one failed.
+    ``outlives(error, age)`` tells whether an answer of that age stays good enough although asking
+    for a newer one failed.
     """
-    value, sent_at = await ask(every)
-    yield value
-    # counted from when the value was sent, not from when this watcher got it: all watchers of an
+    served = await ask(account, every)
+    yield served.value.init
+    # counted from when the answer was sent, not from when this watcher got it: all watchers of an
     # account wake at the same time, and the first one's request serves them all
-    pause = sent_at + every - clock()
+    pause = served.sent_at + every - clock()
     while True:
         await sleep(max(0.0, pause))
+        old = served.value.init
         try:
-            newer, sent_at = await ask(every / 2)
+            served = await ask(account, every / 2)
         except Exception as error:
-            if not outlives(error, clock() - sent_at):
+            if not outlives(error, clock() - served.sent_at):
                 raise
             pause = every
             continue
+        new = served.value.init
         # an equal one is another object where the cache no longer held the older one
-        differs = newer is not value and newer != value
-        value = newer
-        if differs:
-            yield value
-        pause = sent_at + every - clock()
+        if new is not old and new != old:
+            yield new
+        pause = served.sent_at + every - clock()
 
 
 async def watch_many(

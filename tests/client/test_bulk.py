@@ -21,7 +21,9 @@ from wolf_async import (
     WolfError,
     WolfNotFoundError,
 )
+from wolf_async.answer import CachedAnswer
 from wolf_async.bulk import results
+from wolf_async.cache.inflight import Served
 from wolf_async.testing import hold
 
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from .conftest import MakeClient
 
 INIT = TaskInit()
+ANSWER = Served(CachedAnswer(INIT, digest=b"", body_size=0, fetched_at=0.0), sent_at=0.0)
 
 
 class Calm:
@@ -57,15 +60,21 @@ class Calm:
         return False
 
 
-async def ask_at_once(account: Account, max_age: float | None) -> tuple[TaskInit, bool]:
-    return INIT, True
+async def ask_at_once(account: Account, max_age: float | None) -> Served[CachedAnswer]:
+    return ANSWER
 
 
 def stream(
     accounts: Accounts, concurrency: int, ask: Ask = ask_at_once
 ) -> AsyncGenerator[AccountResult, None]:
     return results(
-        accounts, ask, concurrency=concurrency, max_age=None, patience=60, upstream=Calm()
+        accounts,
+        ask,
+        concurrency=concurrency,
+        max_age=None,
+        patience=60,
+        upstream=Calm(),
+        clock=lambda: 0.0,
     )
 
 
@@ -253,9 +262,9 @@ async def test_a_source_that_cancels_who_reads_it_ends_the_stream(kind: str) -> 
             fail.set()
             yield "c"
 
-    async def ask(account: Account, max_age: float | None) -> tuple[TaskInit, bool]:
+    async def ask(account: Account, max_age: float | None) -> Served[CachedAnswer]:
         await gate.wait()
-        return INIT, True
+        return ANSWER
 
     async def collect() -> None:
         async for result in stream(timed() if kind == "timeout" else grouped(), 3, ask):
