@@ -391,8 +391,8 @@ async def test_a_new_connection_may_be_refused_before_the_request_is_read(
 
 async def unread(wolf: WolfClient) -> None:
     """Wait until something lies in the client's kept connection that nobody asked for."""
-    assert wolf._sender._wiring is not None
-    connector: Any = wolf._sender._wiring.transport._session.connector
+    assert wolf._sender._transport is not None
+    connector: Any = wolf._sender._transport._session.connector
     async with asyncio.timeout(5):
         while not any(  # noqa: ASYNC110 (nothing tells of it)
             protocol.should_close for kept in connector._conns.values() for protocol, _ in kept

@@ -103,8 +103,8 @@ async def test_closing_that_is_cancelled_leaves_nothing_open(
     wolf = client(box.base_url)
     call = asyncio.ensure_future(wolf.task_init(box.users[0]))
     await box.wait_for_calls(1)
-    assert wolf._sender._wiring is not None
-    session = wolf._sender._wiring.transport._session
+    assert wolf._sender._transport is not None
+    session = wolf._sender._transport._session
     closing = asyncio.ensure_future(wolf.aclose())
     await asyncio.sleep(0)  # it waits for the load to end
     closing.cancel()

@@ -66,16 +66,6 @@ class _Load(msgspec.Struct):
     """Whether the token was renewed for it, which is worth a try once."""
 
 
-class _Wiring:
-    """What belongs to one event loop, beside the places of the admission."""
-
-    __slots__ = ("loop", "transport")
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, transport: Transport) -> None:
-        self.loop = loop
-        self.transport = transport
-
-
 class Sender:
     """Send the requests of one client, each load until there is an answer or a final error.
 
@@ -102,7 +92,7 @@ class Sender:
             dispatcher=dispatcher,
         )
         self._retry = Retry(settings.retry, log, sleep=self.admission.pause)
-        self._wiring: _Wiring | None = None
+        self._transport: Transport | None = None
 
     async def send(
         self,
@@ -119,11 +109,11 @@ class Sender:
 
         Raise any `WolfError` with its ``account`` and ``attempts``: this is the one way up for all.
         """
-        wiring = self._wire()
-        load = _Load(account, url, Deadline(wiring.loop, self._settings.timeouts.total), post)
+        transport = self._enter_loop()
+        load = _Load(account, url, Deadline(transport.loop, self._settings.timeouts.total), post)
         try:
             return await self._retry.call(
-                lambda: self._attempt(wiring, load, read),
+                lambda: self._attempt(transport, load, read),
                 load.deadline,
                 None if post is None else post.may_repeat,
             )
@@ -138,7 +128,7 @@ class Sender:
             load.failed = None  # or it holds its own error in a circle
 
     async def _attempt(
-        self, wiring: _Wiring, load: _Load, read: Callable[[RawResponse], T]
+        self, transport: Transport, load: _Load, read: Callable[[RawResponse], T]
     ) -> tuple[RawResponse, T]:
         """Send one request, and once more with another token if the server refused this one."""
         credential = self._tokens.at_hand()
@@ -146,7 +136,7 @@ class Sender:
             async with load.deadline.enforce("waiting for the token provider"):
                 credential = await self._tokens.get()
         try:
-            return await self._exchange(wiring, load, credential, read)
+            return await self._exchange(transport, load, credential, read)
         except WolfAuthError:
             if load.renewed or not self._tokens.renewable:
                 raise
@@ -154,18 +144,22 @@ class Sender:
         async with load.deadline.enforce("waiting for the token provider"):
             credential = await self._tokens.renew(credential)
         load.failed = None
-        return await self._exchange(wiring, load, credential, read)
+        return await self._exchange(transport, load, credential, read)
 
     async def _exchange(
-        self, wiring: _Wiring, load: _Load, credential: Credential, read: Callable[[RawResponse], T]
+        self,
+        transport: Transport,
+        load: _Load,
+        credential: Credential,
+        read: Callable[[RawResponse], T],
     ) -> tuple[RawResponse, T]:
         """Send one request when it may go, and read its answer; an error holds no token."""
         await self.admission.acquire(load)
         try:
-            response = await self._request(wiring.transport, load, credential)
+            response = await self._request(transport, load, credential)
             answer = read_redacted(credential.token, response, read)
         except BaseException as error:
-            if wiring.loop.is_closed():
+            if transport.loop.is_closed():
                 # dropped with its loop, whose places are gone: what its clean-up meets says nothing
                 raise GeneratorExit from error
             self.admission.release(load, error)
@@ -251,13 +245,12 @@ class Sender:
         credential = self._tokens.at_hand()
         return response if credential is None else redact_response(credential.token, response)
 
-    def _wire(self) -> _Wiring:
-        """Return what the running loop has; made without a pause, so that there is one of each."""
-        loop = asyncio.get_running_loop()
-        if self._wiring is None or self._wiring.loop is not loop:
+    def _enter_loop(self) -> Transport:
+        """Return the running loop's transport; made without a pause, so that there is one."""
+        if self._transport is None or self._transport.loop is not asyncio.get_running_loop():
             self.check_loop()
             self.admission.enter_loop()
-            transport = Transport(
+            self._transport = Transport(
                 self._settings.base_url,
                 self._settings.timeouts,
                 clock=self._settings.clock,
@@ -266,26 +259,25 @@ class Sender:
                 ssl=self._settings.ssl,
                 proxy=self._settings.proxy,
             )
-            self._wiring = _Wiring(loop, transport)
-        return self._wiring
+        return self._transport
 
     def check_loop(self) -> None:
         """Raise `WolfConfigError` on another event loop than its own, if that is still open."""
-        if self._wiring is not None and self._wiring.loop is not asyncio.get_running_loop():
-            check_ended(self._wiring.loop)
+        if self._transport is not None and self._transport.loop is not asyncio.get_running_loop():
+            check_ended(self._transport.loop)
 
     @property
     def is_open(self) -> bool:
         """Whether there is something that wants closing."""
-        return self._wiring is not None
+        return self._transport is not None
 
     async def aclose(self) -> None:
         """End a call of the token provider, and close the session if it is ours.
 
         To be called when no load is under way any more.
         """
-        wiring, self._wiring = self._wiring, None
+        transport, self._transport = self._transport, None
         async with AsyncExitStack() as steps:  # both of them, whatever becomes of the other
-            if wiring is not None and not wiring.loop.is_closed():
-                steps.push_async_callback(wiring.transport.close)
+            if transport is not None and not transport.loop.is_closed():
+                steps.push_async_callback(transport.close)
             await self._tokens.aclose()

@@ -6,7 +6,7 @@ import asyncio
 import math
 import ssl as ssl_module
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
 from aiohttp.connector import Connection
@@ -15,10 +15,7 @@ from yarl import URL
 
 from wolf_async._version import __version__
 from wolf_async.api.response import RawResponse, unreadable_error
-from wolf_async.errors import (
-    WolfClosedError,
-    WolfError,
-)
+from wolf_async.errors import WolfClosedError, WolfError
 from wolf_async.upstream.failures import GARBLED, bare, clear_frames, is_garbled, map_error
 from wolf_async.upstream.one_shot import OneShotBody, open_one_shot_session
 
@@ -41,14 +38,13 @@ _HEADERS: Final = {
 }
 _MAX_HEADER: Final = 2**16 + 2**10
 """Bytes of a single header, its name included, that are read; aiohttp's default is an eighth."""
-_NEVER: Final = math.inf
 
 
 class Transport:
     """Send one request and read its answer, over an own session or one that was handed in.
 
-    Redirects are not followed, ``.netrc`` is not read, and cookies are not kept. It belongs to one
-    event loop.
+    Redirects are not followed, ``.netrc`` is not read, and cookies are not kept. It belongs to the
+    event loop that it was made in.
     """
 
     def __init__(
@@ -62,27 +58,38 @@ class Transport:
         ssl: ssl_module.SSLContext | None = None,
         proxy: URL | None = None,
     ) -> None:
+        self.loop = asyncio.get_running_loop()
         self._base_url = base_url
         self._timeouts = timeouts
         self._clock = clock
         self._max_body = max_body
-        self._ssl: ssl_module.SSLContext | bool = True if ssl is None else ssl
         self._owned = session is None
-        self._proxy = proxy
         self._session = self._new_session() if session is None else session
-        connect = None if math.isinf(timeouts.connect) else timeouts.connect
-        # the attempt's own time is kept in `get`, which tells it from the deadline's
-        self._connect_within = aiohttp.ClientTimeout(
+        # a session that was handed in may have other settings
+        self._options: Final[dict[str, Any]] = {
+            "timeout": self._connect_within(timeouts.connect),
+            "allow_redirects": False,
+            "raise_for_status": False,
+            "proxy": proxy,
+            "ssl": True if ssl is None else ssl,
+            "auto_decompress": True,
+            "max_field_size": _MAX_HEADER,
+        }
+        if self._owned:
+            self._keeper = _until_the_loop_ends(self._session)
+            _begin(self._keeper)
+
+    def _connect_within(self, seconds: float) -> aiohttp.ClientTimeout:
+        connect = None if math.isinf(seconds) else seconds
+        return aiohttp.ClientTimeout(
+            # the attempt's own time is kept in `_exchange`, which tells it from the deadline's
             total=None,
             # this counts the wait for a place in the pool as well, which an own pool does not have
             connect=connect if self._owned else None,
             sock_connect=None if self._owned else connect,
             # aiohttp rounds longer timeouts up to whole seconds above this threshold
-            ceil_threshold=_NEVER,
+            ceil_threshold=math.inf,
         )
-        if self._owned:
-            self._keeper = _until_the_loop_ends(self._session)
-            _begin(self._keeper)
 
     def _new_session(self) -> aiohttp.ClientSession:
         # no limit here: places are counted before a request comes this far, whatever the session
@@ -106,13 +113,7 @@ class Transport:
             lambda: self._session.get(
                 URL(url, encoded=True),
                 headers=headers if self._owned else {**_HEADERS, **headers},
-                timeout=self._connect_within,
-                allow_redirects=False,
-                raise_for_status=False,
-                proxy=self._proxy,
-                ssl=self._ssl,
-                auto_decompress=True,
-                max_field_size=_MAX_HEADER,
+                **self._options,
             ),
             deadline,
         )
@@ -137,13 +138,7 @@ class Transport:
                     URL(url, encoded=True),
                     data=OneShotBody(body, about_to_send),
                     headers={**_HEADERS, **headers, "Connection": "close"},
-                    timeout=self._connect_within,
-                    allow_redirects=False,
-                    raise_for_status=False,
-                    proxy=self._proxy,
-                    ssl=self._ssl,
-                    auto_decompress=True,
-                    max_field_size=_MAX_HEADER,
+                    **self._options,
                 ),
                 None,
             )
