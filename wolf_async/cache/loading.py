@@ -27,6 +27,8 @@ import random
 from types import NoneType
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
+import msgspec
+
 from wolf_async.cache.inflight import InFlightLoad, Served, current_load, own_copy
 from wolf_async.cache.stats import CacheStats
 from wolf_async.cache.store import LONG_AGO, Entry, EntryStore
@@ -53,10 +55,10 @@ DISTRUSTED: Final = 1000
 _CLOSED_MEANWHILE: Final = "closed while a call waited for its answer"
 
 
-class Loaded(Generic[V]):
+class Loaded(msgspec.Struct, Generic[V], frozen=True, eq=False):
     """What a loader may return in place of the bare value, to say when its request was sent.
 
-    Args:
+    Attributes:
         value: the value.
         sent_at: seconds on the cache's clock; the age counts from there, not from the load's begin.
             Not from before the load's beginning, or whoever waits with a ``max_age`` gets too old a
@@ -88,20 +90,10 @@ class Loaded(Generic[V]):
 
     """
 
-    __slots__ = ("body", "jitter", "sent_at", "value")
-
-    def __init__(
-        self,
-        value: V,
-        sent_at: float,
-        *,
-        body: bytes | None = None,
-        jitter: float | None = None,
-    ) -> None:
-        self.value = value
-        self.sent_at = sent_at
-        self.body = body
-        self.jitter = jitter
+    value: V
+    sent_at: float
+    body: bytes | None = None
+    jitter: float | None = None
 
 
 def as_loaded(result: V | Loaded[V], sent_at: float) -> Loaded[V]:
