@@ -14,6 +14,7 @@ from wolf_async.errors import (
     WolfConfigError,
     WolfError,
 )
+from wolf_async.upstream.signals import Signal
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
@@ -58,34 +59,21 @@ class AccountUpdate(NamedTuple):
 class Sleep:
     """Sleep for some seconds, or until the client is closed."""
 
-    __slots__ = ("_is_closed", "_sleeping")
+    __slots__ = ("_closing", "_is_closed")
 
     def __init__(self) -> None:
         self._is_closed = False
-        self._sleeping: set[asyncio.Event] = set()
+        self._closing = Signal()
 
     async def __call__(self, seconds: float) -> None:
         """Return when the time is over, or `close` is called, or at once after that."""
-        if self._is_closed:
-            return
-        woken = asyncio.Event()
-        self._sleeping.add(woken)
-        try:
-            async with asyncio.timeout(seconds):
-                await woken.wait()
-        except TimeoutError:
-            pass
-        finally:
-            self._sleeping.discard(woken)
+        if not self._is_closed:
+            await self._closing.wait(seconds)
 
     def close(self) -> None:
         """End all sleep, that to come included."""
         self._is_closed = True
-        for woken in self._sleeping:
-            try:
-                woken.set()
-            except RuntimeError:  # its loop was closed over it: nobody sleeps there any more
-                continue
+        self._closing.wake()
 
 
 async def watch(

@@ -36,6 +36,8 @@ from .conftest import ONCE, TOKEN
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from .conftest import NewLoop
+
 A, B, C = (Account(name) for name in "abc")
 EVERY = 10.0
 
@@ -532,3 +534,19 @@ def test_an_id_that_cannot_be_one_is_an_error_of_its_account() -> None:
 def test_a_period_that_makes_no_sense_is_refused_at_once(every: Any) -> None:
     with pytest.raises(WolfConfigError, match="every"):
         WolfClient(TOKEN).watch_many(["user"], every=every)
+
+
+def test_closing_passes_over_who_sleeps_on_a_loop_that_has_ended(new_loop: NewLoop) -> None:
+    sleep = Sleep()
+
+    async def begin() -> asyncio.Task[None]:
+        sleeper = asyncio.create_task(sleep(3600))
+        await asyncio.sleep(0)
+        sleeper._log_destroy_pending = False  # type: ignore[attr-defined]
+        return sleeper
+
+    loop = new_loop()
+    sleeper = loop.run_until_complete(begin())
+    loop.close()
+    sleep.close()
+    assert not sleeper.done()

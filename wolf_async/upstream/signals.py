@@ -45,7 +45,7 @@ class Signal:
         """Let all who wait go on."""
         waiting, self._waiting = self._waiting, set()
         for waiter in waiting:
-            if not waiter.done():
+            if not (waiter.done() or waiter.get_loop().is_closed()):
                 waiter.set_result(None)
 
     def forget(self) -> None:
