@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
@@ -15,17 +16,16 @@ from wolf_async.account import Account
 from wolf_async.api.request import request_url
 from wolf_async.api.response import RawResponse, find_api_error, parse
 from wolf_async.cache import Loaded
+from wolf_async.cache.inflight import Served
 from wolf_async.events import Dispatcher, RepairEvent
 from wolf_async.models import TaskInit
 from wolf_async.upstream.failures import is_unwell
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from wolf_async.logs import ThrottledLogger
     from wolf_async.upstream.sender import Sender
 
-__all__ = ["Answer", "AnswerLoader", "AnswerReader", "CachedAnswer", "Key"]
+__all__ = ["Answer", "AnswerLoader", "AnswerReader", "Ask", "CachedAnswer", "Key"]
 
 T = TypeVar("T")
 
@@ -93,6 +93,10 @@ class CachedAnswer(msgspec.Struct, frozen=True, gc=False):
     def sizeof(self) -> int:
         """Estimate the bytes that this answer holds."""
         return _BYTES_PER_BODY_BYTE * self.body_size
+
+
+Ask: TypeAlias = Callable[[Account, float | None], Awaitable[Served[CachedAnswer]]]
+"""Gives the answer of an account, of a ``max_age``, with what the cache knows of its age."""
 
 
 class AnswerReader:

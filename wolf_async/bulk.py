@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Sized
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Sized
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, Self, TypeAlias, cast
 
 from wolf_async.account import Account
@@ -30,8 +30,7 @@ from wolf_async.policy import check_count, check_seconds
 from wolf_async.upstream.failures import is_answer, is_local, lacks_token
 
 if TYPE_CHECKING:
-    from wolf_async.answer import CachedAnswer
-    from wolf_async.cache.inflight import Served
+    from wolf_async.answer import Ask
     from wolf_async.models import TaskInit
 
 __all__ = [
@@ -84,10 +83,6 @@ class AccountResult(NamedTuple):
     account: Account
     init: TaskInit | None
     error: WolfError | None
-
-
-Ask: TypeAlias = Callable[[Account, float | None], Awaitable["Served[CachedAnswer]"]]
-"""Gives the answer of an account, of a ``max_age``."""
 
 
 class Upstream(Protocol):

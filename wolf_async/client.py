@@ -196,8 +196,8 @@ class WolfClient:
         return TaskCreator(
             self._sender,
             urlsplit(self._settings.base_url),
-            ask=lambda account: self.task_init(*account, max_age=0),
-            invalidate=lambda account: self.invalidate(*account),
+            ask=self._ask,
+            invalidate=self._cache.invalidate,
             attempt=attempt,
             turns=None if tier is None else tier.turns(LocalTurns(), attempt),
         )

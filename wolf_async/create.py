@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any, Final
 from urllib.parse import SplitResult
 
 import msgspec
 
 from wolf_async.account import Account
+from wolf_async.answer import Ask
 from wolf_async.api.request import task_request
 from wolf_async.api.response import RawResponse, read_data
 from wolf_async.errors import (
@@ -28,7 +29,7 @@ from wolf_async.errors import (
     deciding,
 )
 from wolf_async.logs import logger
-from wolf_async.models import TaskDraft, TaskInit
+from wolf_async.models import TaskDraft
 from wolf_async.models.frozen import FrozenDict, freeze
 from wolf_async.turns import LocalTurns, Turn, Turns
 from wolf_async.upstream.sender import Post, Sender
@@ -133,8 +134,8 @@ class _Creation:
 class TaskCreator:
     """Create the tasks of one client, one after the other for each main account.
 
-    ``ask`` gets an answer that is no older than the call, ``invalidate`` forgets the one that is
-    held. ``attempt`` is how many seconds `aclose` waits for requests that are out.
+    ``invalidate`` forgets the answer of an account that is held. ``attempt`` is how many seconds
+    `aclose` waits for requests that are out.
     """
 
     def __init__(
@@ -142,7 +143,7 @@ class TaskCreator:
         sender: Sender,
         base: SplitResult,
         *,
-        ask: Callable[[Account], Awaitable[TaskInit]],
+        ask: Ask,
         invalidate: Callable[[Account], object],
         attempt: float,
         turns: Turns | None = None,
@@ -226,7 +227,7 @@ class TaskCreator:
             logger.warning("the turn to create %r: %s", creation.draft.name, error)
 
     async def _check(self, creation: _Creation) -> None:
-        init = await self._ask(creation.account)
+        init = (await self._ask(creation.account, 0)).value.init
         # errors first: the text tells the first of them
         problems = sorted(creation.draft.problems(init), key=lambda each: each.severity != "error")
         if problems and problems[0].severity == "error":

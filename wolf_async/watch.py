@@ -19,8 +19,8 @@ from wolf_async.upstream.signals import Signal
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 
-    from wolf_async.answer import Answer
-    from wolf_async.bulk import AccountLike, Ask
+    from wolf_async.answer import Answer, Ask
+    from wolf_async.bulk import AccountLike
     from wolf_async.models import TaskInit
 
 __all__ = ["AccountUpdate", "Sleep", "check_watched", "watch", "watch_many"]

@@ -29,7 +29,8 @@ from wolf_async.testing import hold
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 
-    from wolf_async.bulk import Accounts, Ask
+    from wolf_async.answer import Ask
+    from wolf_async.bulk import Accounts
     from wolf_async.testing import Sandbox
 
     from .conftest import MakeClient

@@ -41,6 +41,8 @@ from wolf_async import (
     WolfTimeoutError,
     WolfUncertainError,
 )
+from wolf_async.answer import CachedAnswer
+from wolf_async.cache.inflight import Served
 from wolf_async.create import TaskCreator
 from wolf_async.models import dec_hook
 from wolf_async.testing import (
@@ -939,13 +941,17 @@ class Stuck(Sender):
         """Take any loop: the one before has been closed."""
 
 
+async def never_asked(account: Account, max_age: float | None) -> Served[CachedAnswer]:
+    raise AssertionError("a creation without a check asks for nothing")
+
+
 def test_a_loop_that_was_closed_in_the_middle_keeps_no_turn() -> None:
     """Creations that a closed loop has left are waited for by nobody."""
     sender, account = Stuck(), Account(ANSWERS.users[0])
     creator = TaskCreator(
         sender,
         urlsplit("http://127.0.0.1:1"),
-        ask=lambda account: asyncio.sleep(0, TaskInit()),
+        ask=never_asked,
         invalidate=lambda account: None,
         attempt=0.0,
     )
@@ -1010,8 +1016,8 @@ def creator_with(wolf: WolfClient, turns: Losing) -> TaskCreator:
     return TaskCreator(
         wolf._sender,
         urlsplit(wolf._settings.base_url),
-        ask=lambda account: wolf.task_init(*account, max_age=0),
-        invalidate=lambda account: wolf.invalidate(*account),
+        ask=wolf._ask,
+        invalidate=wolf._cache.invalidate,
         attempt=10.0,
         turns=turns,
     )
