@@ -241,8 +241,10 @@ class _Run:
         self._waiting: set[asyncio.Task[Any] | None] = set()
         """Workers that wait for an account, or until it may be asked for."""
         self._answers = 0
+        self._has_succeeded = False
+        """Whether any account was answered."""
         self._witness: _Job | None = None
-        """An account that was answered."""
+        """An account that was answered, as long as asking for it shows anything."""
         self._has_ended = False
 
     def __aiter__(self) -> Self:
@@ -338,17 +340,20 @@ class _Run:
         """Return what is a result now; hold the account back, or raise what ends the run."""
         error = result.error
         if error is None:
+            self._has_succeeded = True
             self._witness = _Job(job.item, max_age=0, is_probe=True)
             found, self._no_api = [*self._no_api, result], []
             return [] if job.is_probe else found
         if isinstance(error, WolfAuthError) and not lacks_token(error):
             raise error  # the token is refused, whatever the account
-        if isinstance(error, WolfEndpointError) and self._witness is None:
+        if isinstance(error, WolfEndpointError) and not self._has_succeeded:
             self._no_api.append(result)
             if len(self._no_api) == _NO_API:
                 raise error
             return []
         if self._is_its_own(error):
+            if job.is_probe and not is_answer(error):
+                self._witness = None  # or it would be asked for again at once, without an end
             return [] if job.is_probe else [result]
         self._hold_back(job, result, error)
         return []

@@ -385,6 +385,25 @@ def test_an_account_that_always_fails_is_told_apart_from_an_outage(
     virtual_time.run(main())
 
 
+@pytest.mark.parametrize("step", [html(404), respond(200, body=b"{}")], ids=["no API", "no answer"])
+def test_an_account_asked_for_once_more_that_shows_nothing_is_not_asked_for_without_end(
+    step: Step,
+) -> None:
+    async def main() -> None:
+        async with bench(2, retry=ONCE) as (box, wolf):
+            first, bad = box.users
+            box.script(bad, *[respond(503)] * 50)
+            stream = wolf.task_init_many(box.users, concurrency=1)
+            async with aclosing(stream), asyncio.timeout(30):
+                assert (await anext(stream)).account.user_id == first
+                box.script(first, *[step] * 50)
+                account, _, raised = await anext(stream)
+                assert (account.user_id, type(raised)) == (bad, WolfServerError)
+            assert len(box.calls) <= 5
+
+    virtual_time.run(main())
+
+
 def test_an_account_whose_load_fails_once_among_others_that_succeed_gets_another() -> None:
     async def main() -> None:
         async with bench(30) as (box, wolf):
