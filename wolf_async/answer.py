@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from functools import partial
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 from urllib.parse import urlsplit
@@ -23,9 +24,10 @@ from wolf_async.upstream.failures import is_unwell
 
 if TYPE_CHECKING:
     from wolf_async.logs import ThrottledLogger
+    from wolf_async.settings import ClientSettings
     from wolf_async.upstream.sender import Sender
 
-__all__ = ["Answer", "AnswerLoader", "AnswerReader", "Ask", "CachedAnswer", "Key"]
+__all__ = ["Answer", "AnswerLoader", "Ask", "CachedAnswer", "Key"]
 
 T = TypeVar("T")
 
@@ -99,80 +101,60 @@ Ask: TypeAlias = Callable[[Account, float | None], Awaitable[Served[CachedAnswer
 """Gives the answer of an account, of a ``max_age``, with what the cache knows of its age."""
 
 
-class AnswerReader:
-    """Decode responses, and report those that had to be repaired."""
-
-    __slots__ = ("_clock", "_digests", "_dispatcher", "base_url")
-
-    def __init__(
-        self,
-        dispatcher: Dispatcher,
-        base_url: str,
-        clock: Callable[[], float],
-        *,
-        digests: bool,
-    ) -> None:
-        self._dispatcher = dispatcher
-        self._clock = clock
-        self.base_url = base_url
-        """What an answer that comes from no such API is told as."""
-        self._digests = digests
-        """Whether answers are kept, so that an equal one can come."""
-
-    def read(
-        self, account: Account, response: RawResponse, held: CachedAnswer | None
-    ) -> CachedAnswer:
-        """Return the answer in ``response``, with the init of ``held`` if their bytes are equal."""
-        # by way of the age, since that counts on a clock which nobody sets
-        fetched_at = time.time() - (self._clock() - response.sent_at)
-        digest = sha256(response.body).digest() if self._digests else b""
-        if held is not None and held.digest == digest:
-            return CachedAnswer(held.init, digest, held.body_size, fetched_at)
-        init, deviations = parse(response, self.base_url)
-        for number, (path, found) in enumerate(deviations.items(), 1):
-            event = RepairEvent(account=account, path=path, found=found, number=number)
-            self._dispatcher.note(event)
-        return CachedAnswer(init, digest, len(response.body), fetched_at)
-
-
 class AnswerLoader:
     """What a client's caches load, and what they share: answers, and raw responses."""
 
-    __slots__ = ("_base", "_held", "_keeps_body", "_log", "_reader", "_sender")
+    __slots__ = ("_base", "_dispatcher", "_held", "_keeps_body", "_log", "_sender", "_settings")
 
     def __init__(
         self,
         sender: Sender,
-        reader: AnswerReader,
+        settings: ClientSettings,
+        dispatcher: Dispatcher,
         log: ThrottledLogger,
         *,
         held: Callable[[Key], CachedAnswer | None],
         keeps_body: bool,
     ) -> None:
         self._sender = sender
-        self._reader = reader
+        self._settings = settings
+        self._dispatcher = dispatcher
         self._log = log
         self._held = held
         self._keeps_body = keeps_body
         """Whether a tier wants the body of each answer."""
-        self._base = urlsplit(reader.base_url)
+        self._base = urlsplit(settings.base_url)
 
     async def load(self, key: Key) -> Loaded[CachedAnswer]:
         """Return the answer for the account ``key``, as the upstream has it now."""
         account = Account(*key)
-
-        def read(response: RawResponse) -> CachedAnswer:
-            return self._reader.read(account, response, self._held(key))
-
-        response, answer = await self._send(account, read)
+        response, answer = await self._send(account, partial(self._read, account))
         body = self._sender.redact(response).body if self._keeps_body else None
         return Loaded(answer, response.sent_at, body=body)
+
+    def _read(self, account: Account, response: RawResponse) -> CachedAnswer:
+        """Return the answer in ``response``, with the init that is held if their bytes are equal.
+
+        Report what had to be repaired.
+        """
+        # by way of the age, since that counts on a clock which nobody sets
+        fetched_at = time.time() - (self._settings.clock() - response.sent_at)
+        # where none is kept, no equal one can come
+        digest = sha256(response.body).digest() if self._settings.cache is not None else b""
+        held = self._held(account)
+        if held is not None and held.digest == digest:
+            return CachedAnswer(held.init, digest, held.body_size, fetched_at)
+        init, deviations = parse(response, self._settings.base_url)
+        for number, (path, found) in enumerate(deviations.items(), 1):
+            event = RepairEvent(account=account, path=path, found=found, number=number)
+            self._dispatcher.note(event)
+        return CachedAnswer(init, digest, len(response.body), fetched_at)
 
     async def load_raw(self, key: Key) -> RawResponse:
         """Return the response for the account ``key``; raise only if it is a refusal."""
 
         def read(response: RawResponse) -> None:
-            error = find_api_error(response, self._reader.base_url)
+            error = find_api_error(response, self._settings.base_url)
             if error is not None:
                 raise error
 
@@ -200,4 +182,4 @@ class AnswerLoader:
     def decode(self, key: Key, body: bytes, sent_at: float) -> CachedAnswer:
         """Return the answer in ``body``, which another process has loaded."""
         response = RawResponse(status=200, headers={}, body=body, sent_at=sent_at)
-        return self._reader.read(Account(*key), response, self._held(key))
+        return self._read(Account(*key), response)

@@ -12,7 +12,7 @@ import aiohttp
 import msgspec
 
 from wolf_async.account import Account
-from wolf_async.answer import Answer, AnswerLoader, AnswerReader, CachedAnswer, Key
+from wolf_async.answer import Answer, AnswerLoader, CachedAnswer, Key
 from wolf_async.api.request import check_ids
 from wolf_async.api.response import RawResponse
 from wolf_async.bulk import AccountLike, AccountResult, Accounts, check_run, results
@@ -144,26 +144,18 @@ class WolfClient:
         self._dispatcher = Dispatcher(listeners, self._log)
         self._sender = Sender(settings, self._log, self._dispatcher)
         tier = None if shared is None else self._scope(shared)
-        self._loader = self._new_loader(keeps_body=shared is not None)
+        self._loader = AnswerLoader(
+            self._sender,
+            settings,
+            self._dispatcher,
+            self._log,
+            held=lambda key: self._cache.held(key),  # noqa: PLW0108 (the cache is made later)
+            keeps_body=shared is not None,
+        )
         self._cache = self._new_cache(tier)
         self._raw = self._new_raw_cache()
         self._creator = self._new_creator(tier)
         self._sleep = Sleep()
-
-    def _new_loader(self, *, keeps_body: bool) -> AnswerLoader:
-        settings = self._settings
-        return AnswerLoader(
-            self._sender,
-            AnswerReader(
-                self._dispatcher,
-                settings.base_url,
-                settings.clock,
-                digests=settings.cache is not None,
-            ),
-            self._log,
-            held=lambda key: self._cache.held(key),  # noqa: PLW0108 (the cache is made later)
-            keeps_body=keeps_body,
-        )
 
     def _new_cache(self, tier: RedisTier | None) -> LoadingCache[Key, CachedAnswer]:
         return LoadingCache(
