@@ -484,8 +484,9 @@ class WolfClient:
             # last: a creation that ends invalidates, and gives its turn on
             steps.push_async_callback(self._cache.leave_tier)
             steps.push_async_callback(self._sender.aclose)
-            steps.push_async_callback(self._raw.aclose)
+            # waits for creations that are out: only when every other call is refused
             steps.push_async_callback(self._creator.aclose)
+            steps.push_async_callback(self._raw.aclose)
 
     async def __aenter__(self) -> Self:
         return self

@@ -820,6 +820,26 @@ async def test_after_closing_nothing_is_created(box: Sandbox, client: MakeClient
     assert posts(box) == []
 
 
+async def test_while_closing_waits_for_what_is_out_no_other_call_is_taken(
+    box: Sandbox, client: MakeClient
+) -> None:
+    wolf, user = client(box.base_url), user_of(box)
+    draft = await draft_for(wolf, user)
+    gate = asyncio.Event()
+    box.script(user, hold(gate))
+    out = asyncio.create_task(wolf.create_task(user, draft=draft, check=False))
+    await box.wait_for_calls(2)
+    closing = asyncio.create_task(wolf.aclose())
+    await asyncio.sleep(0)
+    for call in (wolf.task_init(user), wolf.raw_task_init(user)):
+        with pytest.raises(WolfClosedError):
+            await call
+    gate.set()
+    assert isinstance(await out, CreatedTask)
+    await closing
+    assert len(box.calls) == 2
+
+
 async def test_closing_ends_those_that_wait_and_lets_what_is_out_end(
     box: Sandbox, client: MakeClient
 ) -> None:
