@@ -511,6 +511,17 @@ async def test_settings_of_a_session_that_was_handed_in_hold_for_creations(
         assert posts(box)[0].headers["x-mine"] == "1"
 
 
+async def test_a_session_that_its_owner_closed_creates_nothing(
+    box: Sandbox, client: MakeClient
+) -> None:
+    async with aiohttp.ClientSession() as session:
+        wolf = client(box.base_url, session=session)
+        draft = await draft_for(wolf, user_of(box))
+    with pytest.raises(WolfClosedError, match="the session is closed"):
+        await wolf.create_task(user_of(box), draft=draft, check=False)
+    assert posts(box) == []
+
+
 async def test_what_would_send_it_twice_is_stopped(box: Sandbox, client: MakeClient) -> None:
     async def eager(request: aiohttp.ClientRequest, handler: Any) -> aiohttp.ClientResponse:
         answer: aiohttp.ClientResponse = await handler(request)

@@ -6,18 +6,19 @@ whether a request on it was seen. A new one that cannot be opened has carried no
 
 from __future__ import annotations
 
+import copy
 import itertools
-from collections.abc import Callable
-from typing import Any, Final, cast
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, Final
 
 import aiohttp
-from aiohttp import HttpVersion
 from aiohttp.client_reqrep import ConnectionKey
 from aiohttp.connector import Connection
 
 from wolf_async.errors import WolfConnectionError
 
-__all__ = ["OneShotBody", "open_one_shot_session"]
+__all__ = ["OneShotBody", "borrow_session", "open_one_shot_session"]
 
 _numbers: Final = itertools.count(1)
 
@@ -56,34 +57,37 @@ class _OneShotRequest(aiohttp.ClientRequest):
         return await super().send(conn)
 
 
-def open_one_shot_session(
-    like: aiohttp.ClientSession | None, response_class: type[aiohttp.ClientResponse]
-) -> aiohttp.ClientSession:
-    """Return a session for one request: of its own, or on the connector and settings of ``like``.
-
-    Closing it leaves the connector of ``like`` open.
-    """
-    if like is None:
-        return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, force_close=True),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            request_class=_OneShotRequest,
-            response_class=response_class,
-        )
-    return aiohttp.ClientSession(
-        connector=like.connector,
-        connector_owner=False,
-        cookie_jar=like.cookie_jar,
-        headers=like.headers,
-        skip_auto_headers=like.skip_auto_headers,
-        auth=like.auth,
-        version=cast("HttpVersion", like.version),
-        trust_env=like.trust_env,
-        trace_configs=like.trace_configs,
+@asynccontextmanager
+async def open_one_shot_session(
+    lent: aiohttp.ClientSession | None, response_class: type[aiohttp.ClientResponse]
+) -> AsyncGenerator[aiohttp.ClientSession]:
+    """Give a session for one request: of its own, or on the connector and settings of ``lent``."""
+    if lent is not None:
+        with borrow_session(lent, response_class) as session:
+            session._request_class = _OneShotRequest  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+            yield session
+        return
+    async with aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, force_close=True),
+        cookie_jar=aiohttp.DummyCookieJar(),
         request_class=_OneShotRequest,
         response_class=response_class,
-        # aiohttp shows these nowhere, and without them the request would take another way
-        proxy=getattr(like, "_default_proxy", None),
-        proxy_auth=getattr(like, "_default_proxy_auth", None),
-        middlewares=getattr(like, "_middlewares", ()),
-    )
+    ) as session:
+        yield session
+
+
+@contextmanager
+def borrow_session(
+    lent: aiohttp.ClientSession, response_class: type[aiohttp.ClientResponse]
+) -> Generator[aiohttp.ClientSession]:
+    """Give a copy of ``lent`` for one request, whose response is of ``response_class``.
+
+    It uses the same connector, and is closed if ``lent`` is, which stays as it was.
+    """
+    # a copy, since aiohttp takes the class of a response from the session alone
+    session = copy.copy(lent)
+    session._response_class = response_class  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    try:
+        yield session
+    finally:
+        session.detach()

@@ -17,10 +17,10 @@ from wolf_async._version import __version__
 from wolf_async.api.response import RawResponse, unreadable_error
 from wolf_async.errors import WolfClosedError, WolfError
 from wolf_async.upstream.failures import GARBLED, bare, clear_frames, is_garbled, map_error
-from wolf_async.upstream.one_shot import OneShotBody, open_one_shot_session
+from wolf_async.upstream.one_shot import OneShotBody, borrow_session, open_one_shot_session
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
     from urllib.parse import SplitResult
 
     from wolf_async.policy import Timeouts
@@ -109,13 +109,21 @@ class Transport:
         and for a body that is too large or whose compression is broken a `WolfAPIError` by its
         status, or `WolfDecodeError`.
         """
+        if self._owned:
+            return await self._get(self._session, url, headers, deadline)
+        # the session's own responses would not refuse what lies in a kept connection
+        with borrow_session(self._session, _Response) as session:
+            return await self._get(session, url, {**_HEADERS, **headers}, deadline)
+
+    async def _get(
+        self,
+        session: aiohttp.ClientSession,
+        url: SplitResult,
+        headers: Mapping[str, str],
+        deadline: Deadline,
+    ) -> RawResponse:
         return await self._exchange(
-            lambda: self._session.get(
-                URL(url, encoded=True),
-                headers=headers if self._owned else {**_HEADERS, **headers},
-                **self._options,
-            ),
-            deadline,
+            lambda: session.get(URL(url, encoded=True), headers=headers, **self._options), deadline
         )
 
     async def post(
@@ -131,8 +139,8 @@ class Transport:
         has the whole time of an attempt, since one that is out is not to be cut off by an earlier
         deadline. Raises as `get`.
         """
-        like = None if self._owned else self._session
-        async with open_one_shot_session(like, _Response) as session:
+        lent = None if self._owned else self._session
+        async with open_one_shot_session(lent, _Response) as session:
             return await self._exchange(
                 lambda: session.post(
                     URL(url, encoded=True),
