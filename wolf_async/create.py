@@ -23,6 +23,7 @@ from wolf_async.errors import (
     WolfAPIError,
     WolfClosedError,
     WolfConfigError,
+    WolfDecodeError,
     WolfDraftError,
     WolfError,
     WolfUncertainError,
@@ -283,7 +284,10 @@ class TaskCreator:
             # a 401 or 429 is sent again: in between, nothing is out
             creation.is_out = not _is_certain(error)
             raise
-        return CreatedTask(data=freeze(data), response=response)
+        try:
+            return CreatedTask(data=freeze(data), response=response)
+        except RecursionError:
+            raise WolfDecodeError("nested too deeply", body=response.body) from None
 
     # --- closing ----------------------------------------------------------------------------------
 

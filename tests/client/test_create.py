@@ -350,6 +350,22 @@ async def test_an_end_that_tells_nothing_is_uncertain_and_never_repeated(
     assert wolf.peek(user_of(box)) is None
 
 
+@pytest.mark.parametrize("depth", [300, 700, 950, 5000])
+async def test_an_answer_of_any_depth_is_kept_or_uncertain(
+    box: Sandbox, client: MakeClient, depth: int
+) -> None:
+    wolf = client(box.base_url)
+    draft = await draft_for(wolf, user_of(box))
+    data = b'{"a":' * depth + b"1" + b"}" * depth
+    box.script(None, respond(200, b'{"code":200,"status":"success","data":' + data + b"}"))
+    try:
+        created = await wolf.create_task(user_of(box), draft=draft, check=False)
+        assert created.data.keys() == {"a"}
+    except WolfUncertainError as error:
+        assert error.body.startswith(b'{"code":200')
+    assert wolf.peek(user_of(box)) is None
+
+
 def test_a_request_without_an_answer_in_time_is_uncertain() -> None:
     async def main() -> None:
         async with Sandbox(accounts=1, token=TOKEN) as box:
