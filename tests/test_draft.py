@@ -332,6 +332,7 @@ def test_a_sound_draft_has_no_problems() -> None:
         ({"extra": {"a": float("nan")}}, "$.extra"),
         ({"extra": {"a": datetime(2025, 1, 1)}}, "$.extra"),
         ({"task_extras": {"a": object()}}, "$.task_extras.extra"),
+        ({"lines": [TaskLine(id="a", limit=10**5000)]}, "$"),
         ({"name": "\ud800"}, "$"),
         ({"lines": [TaskLine(id=1, limit=1)]}, "$.task_extras.line[0].id"),  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
         ({"lines": [TaskLine(id="a", limit="1")]}, "$.task_extras.line[0].limit"),  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
@@ -344,6 +345,19 @@ def test_what_no_draft_can_be_made_of_is_refused_with_its_path(changes: Any, pat
     assert (problem.path, problem.severity) == (path, "error")
     assert str(caught.value) == f"{path}: {problem.message}"
     assert "expected" in problem.message or "no such line" in problem.message
+
+
+@pytest.mark.parametrize("depth", [100, 400, 700, 950, 5000])
+def test_whatever_depth_has_what_has_no_field_it_is_taken_or_refused_with_its_path(
+    depth: int,
+) -> None:
+    deep: Any = 1
+    for _ in range(depth):
+        deep = {"a": deep}
+    try:
+        assert draft(extra=deep).extra.keys() == {"a"}
+    except WolfDraftError as error:
+        assert [problem.path for problem in error.problems] == ["$.extra"]
 
 
 @pytest.mark.parametrize(

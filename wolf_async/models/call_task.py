@@ -179,7 +179,7 @@ class TaskDraft(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     def _check_json(self) -> None:
         try:
             msgspec.json.encode(self.body())
-        except UnicodeError as error:
+        except (ValueError, RecursionError) as error:
             raise draft_error("$", "not_json", f"JSON is expected: {error}") from None
 
     def _case(self, init: Sections, now: datetime) -> Case:

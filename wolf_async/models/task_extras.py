@@ -158,10 +158,9 @@ def freeze_extra(path: str, extra: Any, own: tuple[str, ...]) -> FrozenDict[str,
             raise draft_error(f"{path}.{name}", "field_in_extra", message)
     try:
         # a copy in JSON types, whatever subclasses it is made of, or an error
-        copied = json.loads(json.dumps(copied, allow_nan=False))
+        frozen: FrozenDict[str, Any] = freeze(json.loads(json.dumps(copied, allow_nan=False)))
     except (TypeError, ValueError, RecursionError) as error:
         raise draft_error(f"{path}.extra", "not_json", f"JSON is expected: {error}") from None
-    frozen: FrozenDict[str, Any] = freeze(copied)
     return frozen
 
 
