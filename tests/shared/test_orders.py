@@ -14,7 +14,14 @@ from client import virtual_time
 from shared.fake import LEASE, FakeNetwork, FakeTier, Process, Refused, TextCodec
 from wolf_async.cache import LoadingCache
 from wolf_async.cache.inflight import Served
-from wolf_async.errors import WolfClosedError, WolfConfigError, WolfConnectionError, WolfError
+from wolf_async.errors import (
+    WolfAPIError,
+    WolfClosedError,
+    WolfConfigError,
+    WolfConnectionError,
+    WolfError,
+    WolfServerError,
+)
 from wolf_async.policy import CachePolicy
 from wolf_async.shared.turns import SharedTurns
 from wolf_async.testing import FakeClock
@@ -673,6 +680,37 @@ async def test_a_failure_is_told_in_all_processes_and_costs_one_load(world: Worl
     errors = [await error_of(task) for task in tasks]
     assert [(type(error), str(error)) for error in errors] == [(WolfConnectionError, "down")] * 3
     assert len({id(error) for error in errors}) == 3
+    assert len(world.loads) == 1
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        WolfAPIError("no", code=10**30),
+        WolfAPIError("no", code=-(10**30)),
+        WolfConnectionError("no \udcff"),
+        WolfServerError("no", request_id="\udcff"),
+    ],
+    ids=repr,
+)
+async def test_a_failure_is_told_whatever_the_server_has_put_into_it(
+    world: World, error: WolfError
+) -> None:
+    tasks = [process.get() for process in (world.a, world.b)]
+    await settle()
+    world.a.loads[0].set_exception(error)
+    told = [await error_of(task) for task in tasks]
+    assert [type(each) for each in told] == [type(error)] * 2
+    assert str(told[0]) == str(error)
+    assert len(world.loads) == 1
+
+
+async def test_a_failure_of_no_text_is_told_too(world: World) -> None:
+    tasks = [process.get() for process in (world.a, world.b)]
+    await settle()
+    world.a.loads[0].set_exception(ValueError("no \udcff"))
+    told = [await error_of(task) for task in tasks]
+    assert [type(each) for each in told] == [ValueError, WolfError]
     assert len(world.loads) == 1
 
 

@@ -53,6 +53,8 @@ __all__ = [
 _PLAIN: Final = b"\x00"
 _ZSTD: Final = b"\x01"
 _LEVEL: Final = 1
+_LARGEST: Final = 63
+"""Bits of a number that msgpack takes, whatever its sign."""
 _Scalar: TypeAlias = bool | int | float | str | None
 
 
@@ -172,12 +174,25 @@ def encode_error(error: BaseException) -> bytes:
     """
     kind = type(error).__name__
     if _KINDS.get(kind) is not type(error):
-        return msgspec.msgpack.encode(_SharedError("WolfError", f"{kind}: {error}"))
+        return msgspec.msgpack.encode(_SharedError("WolfError", _as_text(f"{kind}: {error}")))
     assert isinstance(error, WolfError)
-    fields = {name: value for name, value in vars(error).items() if isinstance(value, _Scalar)}
+    scalars = {name: value for name, value in vars(error).items() if isinstance(value, _Scalar)}
+    fields = {name: _sendable(value) for name, value in scalars.items()}
     account = None if error.account is None else (error.account[0], error.account[1])
-    text = str(error.args[0]) if error.args else ""
+    text = _as_text(str(error.args[0]) if error.args else "")
     return msgspec.msgpack.encode(_SharedError(kind, text, account, error.body, fields))
+
+
+def _sendable(value: _Scalar) -> _Scalar:
+    """Return a field as msgpack takes it; ``None`` for a number above its 64 bits."""
+    if isinstance(value, str):
+        return _as_text(value)
+    return None if isinstance(value, int) and value.bit_length() > _LARGEST else value
+
+
+def _as_text(text: str) -> str:
+    """Return ``text`` with escapes for what is none, as of bytes in a header."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def decode_error(stored: bytes) -> WolfError:
