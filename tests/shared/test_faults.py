@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from shared.servers import PausableProxy, until
+from shared.sharing import Counter, cache_on, slow
 from shared.test_processes import USERS, forgotten, serials
 from shared.upstream import TOKEN
 from shared.worker import Failed
 
 if TYPE_CHECKING:
     from shared.conftest import Fleet
+    from shared.servers import Server
     from shared.worker import Worker
 
 README = Path(__file__).parent.parent.parent / "README.md"
@@ -218,6 +220,21 @@ async def test_the_processes_agree_on_an_epoch_again_after_a_flush(fleet: Fleet)
         client.flushall()
     await asyncio.sleep(0.5)
     assert (await one.get()).serial == (await two.get()).serial
+
+
+async def test_the_processes_agree_on_rubbish_in_place_of_the_epoch(server: Server) -> None:
+    load = Counter()
+    caches = [cache_on(load, slow(url=server.url, heartbeat=0.1)) for _ in range(2)]
+    for cache in caches:
+        assert await cache.get("a") == "a#1"
+    with server.client() as client:
+        (name,) = client.keys("wolf1:*:epoch")
+        client.set(name, b"\xff\xfe")
+    await until(lambda: not any(cache.peek("a") for cache in caches))
+    for cache in caches:
+        assert await cache.get("a") == "a#2"
+        assert cache.stats().shared_reconnects == 0
+        await cache.aclose()
 
 
 @pytest.mark.parametrize("rubbish", [b"", b"\x00{}", b"\x01\x02", b"\xff" * 100])

@@ -961,6 +961,20 @@ async def test_a_value_whose_jitter_is_none_is_replaced() -> None:
     await world.close()
 
 
+async def test_a_lease_whose_token_is_none_is_waited_for(world: World) -> None:
+    first = world.a.get()
+    await settle()
+    for fields in world.network.hashes.values():
+        fields["l"] = b"\xff"
+    task = world.b.get()
+    await settle()
+    world.clock.advance(4)
+    world.a.loads[0].set_result("v")
+    assert await done(first) == "v"
+    world.b.loads[0].set_result("new")
+    assert await done(task) == "new"
+
+
 async def test_a_failure_that_cannot_be_decoded_is_replaced() -> None:
     world = World(CachePolicy(ttl=30, error_ttl=30))
     task = world.a.get()
@@ -988,6 +1002,8 @@ async def test_messages_that_are_none_are_passed_over(world: World) -> None:
         b"xxxxxxxxx\x80",
         b"dxxxxxxxx\xff",
         b"txxxxxxxxsoon",
+        b"txxxxxxxx" + b"9" * 400,
+        b"ixxxxxxxx" + b"\x91" * 100_000,
         b"c\xff" * 9,
     ):
         world.a.link.owner.hear(rubbish)

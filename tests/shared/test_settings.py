@@ -41,6 +41,8 @@ async def provider() -> str:
         {"url": b"redis://127.0.0.1"},
         {"url": "redis://127.0.0.1:port"},
         {"url": "redis://127.0.0.1/0?socket_timeout=soon"},
+        {"url": "redis://127.0.0.1/0?decode_responses=True"},
+        {"url": "redis://127.0.0.1/0?max_connections=1"},
         {"client": object()},
         {"client": redis.asyncio.Redis(decode_responses=True)},
         {"url": URL, "namespace": ""},

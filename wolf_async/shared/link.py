@@ -352,7 +352,7 @@ class Link:
         _heed_cancellation()
         owner = self._living_owner()
         epoch = await self.submit(HELLO, self._names.epoch_key, owner.epoch, self._names.channel)
-        return str(epoch, "ascii")
+        return _text_of(epoch)
 
     async def _listen(self, pubsub: Any) -> None:
         """Hand on messages.
@@ -390,7 +390,7 @@ class Link:
     def _compare_epoch(self, reply: asyncio.Future[Any], asked: str) -> None:
         owner = self._owner()
         if owner is not None and not reply.cancelled() and reply.exception() is None:
-            owner.epoch_is(str(reply.result(), "ascii"), asked)
+            owner.epoch_is(_text_of(reply.result()), asked)
 
     def _living_owner(self) -> LinkOwner:
         owner = self._owner()
@@ -445,6 +445,11 @@ def _answer(batch: list[Operation], replies: list[Any]) -> None:
             operation.reply.set_exception(LinkError(str(reply), refused=refused))
         else:
             operation.reply.set_result(reply)
+
+
+def _text_of(epoch: bytes) -> str:
+    """Return an epoch, which is one whatever somebody else has put in its place."""
+    return epoch.decode("ascii", "backslashreplace")
 
 
 def _retrieve(reply: asyncio.Future[Any]) -> None:

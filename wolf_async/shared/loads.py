@@ -392,7 +392,7 @@ class RedisLoads(Generic[K, V]):
         began = asked - lease_age / 1e6
         asking.load.sent_at = began
         # the failure of a load that began too early for those who wait is not theirs
-        asking.after = token.decode() if began > asking.load.floor else ""
+        asking.after = token.decode(errors="replace") if began > asking.load.floor else ""
         pause = min(left / 1e6, _POLL * random.uniform(0.8, 1.2))
         with suppress(TimeoutError):
             async with asyncio.timeout(pause):
@@ -547,7 +547,7 @@ class RedisLoads(Generic[K, V]):
         own = message[1 : 1 + _SENDER] == self._sender
         try:
             self._hear(message[:1], message[1 + _SENDER :], own=own)
-        except (ValueError, msgspec.MsgspecError) as error:
+        except (ValueError, OverflowError, RecursionError) as error:
             self._log(logging.WARNING, "message", "a message that is none: %s", str(error))
 
     def _hear(self, kind: bytes, wire: bytes, *, own: bool) -> None:

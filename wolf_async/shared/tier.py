@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from wolf_async.errors import WolfConfigError
 from wolf_async.logs import ThrottledLogger
+from wolf_async.policy import check_count
 from wolf_async.shared.codec import Names
 from wolf_async.shared.link import Link, LinkOwner
 from wolf_async.shared.loads import RedisLoads
@@ -232,13 +233,18 @@ def _connector(url: str, settings: Settings) -> Callable[[], Any]:
 
     where = _without_password(url)
     try:
-        connect().connection_pool.make_connection()  # which does not connect
+        client = connect()
+        client.connection_pool.make_connection()  # which does not connect
     except ValueError as error:
         # neither its text nor its cause, which may hold the password
         raise WolfConfigError(f"{where} is no url of a server: {type(error).__name__}") from None
     except (TypeError, RedisError) as error:
         message = f"{where} has a setting that redis-py does not take: {error}"
         raise WolfConfigError(message) from None
+    # the url's own settings win over those that are given
+    if client.get_encoder().decode_responses:
+        raise WolfConfigError(f"{where} must return bytes: leave decode_responses out of the url")
+    check_count(f"max_connections of {where}", client.connection_pool.max_connections, least=2)
     return connect
 
 
