@@ -354,10 +354,12 @@ def test_whatever_depth_has_what_has_no_field_it_is_taken_or_refused_with_its_pa
     deep: Any = 1
     for _ in range(depth):
         deep = {"a": deep}
+    paths: list[str] = []
     try:
         assert draft(extra=deep).extra.keys() == {"a"}
     except WolfDraftError as error:
-        assert [problem.path for problem in error.problems] == ["$.extra"]
+        paths = [problem.path for problem in error.problems]
+    assert paths in ([], ["$.extra"])
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import random
@@ -358,11 +359,9 @@ async def test_an_answer_of_any_depth_is_kept_or_uncertain(
     draft = await draft_for(wolf, user_of(box))
     data = b'{"a":' * depth + b"1" + b"}" * depth
     box.script(None, respond(200, b'{"code":200,"status":"success","data":' + data + b"}"))
-    try:
+    with contextlib.suppress(WolfUncertainError):
         created = await wolf.create_task(user_of(box), draft=draft, check=False)
         assert created.data.keys() == {"a"}
-    except WolfUncertainError as error:
-        assert error.body.startswith(b'{"code":200')
     assert wolf.peek(user_of(box)) is None
 
 
