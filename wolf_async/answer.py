@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from wolf_async.settings import ClientSettings
     from wolf_async.upstream.sender import Sender
 
-__all__ = ["Answer", "AnswerLoader", "Ask", "CachedAnswer", "Key"]
+__all__ = ["Answer", "AnswerLoader", "Ask", "CachedAnswer", "Key", "as_answer"]
 
 T = TypeVar("T")
 
@@ -88,10 +88,6 @@ class CachedAnswer(msgspec.Struct, frozen=True, gc=False):
     fetched_at: float
     """When its request was sent, in seconds since the epoch."""
 
-    def as_answer(self, age: float, *, is_stale: bool) -> Answer:
-        """Return it for a caller, ``age`` seconds after its request was sent."""
-        return Answer(self.init, datetime.fromtimestamp(self.fetched_at, UTC), age, is_stale)
-
     def sizeof(self) -> int:
         """Estimate the bytes that this answer holds."""
         return _BYTES_PER_BODY_BYTE * self.body_size
@@ -99,6 +95,13 @@ class CachedAnswer(msgspec.Struct, frozen=True, gc=False):
 
 Ask: TypeAlias = Callable[[Account, float | None], Awaitable[Served[CachedAnswer]]]
 """Gives the answer of an account, of a ``max_age``, with what the cache knows of its age."""
+
+
+def as_answer(served: Served[CachedAnswer], now: float) -> Answer:
+    """Return what is served to a caller at ``now``, in seconds on the cache's clock."""
+    fetched_at = datetime.fromtimestamp(served.value.fetched_at, UTC)
+    age = max(0.0, now - served.sent_at)
+    return Answer(served.value.init, fetched_at, age, served.is_stale)
 
 
 class AnswerLoader:

@@ -12,7 +12,7 @@ import aiohttp
 import msgspec
 
 from wolf_async.account import Account
-from wolf_async.answer import Answer, AnswerLoader, CachedAnswer, Key
+from wolf_async.answer import Answer, AnswerLoader, CachedAnswer, Key, as_answer
 from wolf_async.api.request import check_ids
 from wolf_async.api.response import RawResponse
 from wolf_async.bulk import AccountLike, AccountResult, Accounts, check_run, results
@@ -237,11 +237,8 @@ class WolfClient:
         ``user_id``, ``sub_user_id`` and ``max_age`` are as in `task_init`. It never costs a request
         more, and raises as `task_init` does. `Answer` has an example.
         """
-        return self._as_answer(await self._ask(Account(user_id, sub_user_id), max_age))
-
-    def _as_answer(self, served: Served[CachedAnswer]) -> Answer:
-        age = max(0.0, self._settings.clock() - served.sent_at)
-        return served.value.as_answer(age, is_stale=served.is_stale)
+        served = await self._ask(Account(user_id, sub_user_id), max_age)
+        return as_answer(served, self._settings.clock())
 
     async def raw_task_init(self, user_id: str, sub_user_id: str | None = None) -> RawResponse:
         """Return the response as it came: never an older one than this call; nothing is kept.
@@ -337,7 +334,7 @@ class WolfClient:
         return results(
             accounts,
             self._ask,
-            concurrency=concurrency or self._share(),
+            concurrency=concurrency or self._settings.stream_concurrency,
             max_age=max_age,
             patience=patience,
             upstream=self._sender.admission,
@@ -367,7 +364,7 @@ class WolfClient:
             every=every,
             clock=self._settings.clock,
             sleep=self._sleep,
-            outlives=self._outlives,
+            policy=self._settings.cache,
         )
 
     async def create_task(
@@ -436,7 +433,7 @@ class WolfClient:
             self._answer_or_stale,
             every=every,
             unchanged=unchanged,
-            concurrency=self._share(),
+            concurrency=self._settings.stream_concurrency,
             sleep=self._sleep,
         )
 
@@ -447,7 +444,7 @@ class WolfClient:
             stale = self._cache.stand_in((account.user_id, account.sub_user_id))
             if stale is None:
                 raise
-            return self._as_answer(stale)
+            return as_answer(stale, self._settings.clock())
 
     def stats(self) -> ClientStats:
         """Return what this client has done since it was made; `ClientStats` tells each count."""
@@ -515,16 +512,6 @@ class WolfClient:
         )
         admission.announce = tier.announce_pause
         return tier
-
-    def _share(self) -> int:
-        """Return how many requests at once a stream makes; the others are left to single calls."""
-        return max(1, self._settings.max_concurrency * 9 // 10)
-
-    def _outlives(self, error: Exception, age: float) -> bool:
-        """Tell whether an answer of that age stays a watcher's although asking again failed."""
-        policy = self._settings.cache
-        window = max(policy.stale_while_revalidate, policy.stale_if_error) if policy else 0.0
-        return policy is not None and is_unwell(error) and age <= policy.ttl + window
 
 
 def _name_account(error: BaseException, key: Key) -> None:

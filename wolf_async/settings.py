@@ -49,6 +49,11 @@ class ClientSettings(msgspec.Struct, frozen=True, kw_only=True):
     max_body: int
     clock: Callable[[], float]
 
+    @property
+    def stream_concurrency(self) -> int:
+        """How many requests at once a stream makes; the others are left to single calls."""
+        return max(1, self.max_concurrency * 9 // 10)
+
     def __repr__(self) -> str:
         # the token, and perhaps the proxy's URL, are secrets
         return f"<ClientSettings for {self.base_url}>"

@@ -14,6 +14,7 @@ from wolf_async.errors import (
     WolfConfigError,
     WolfError,
 )
+from wolf_async.upstream.failures import is_unwell
 from wolf_async.upstream.signals import Signal
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from wolf_async.answer import Answer, Ask
     from wolf_async.bulk import AccountLike
     from wolf_async.models import TaskInit
+    from wolf_async.policy import CachePolicy
 
 __all__ = ["AccountUpdate", "Sleep", "check_watched", "watch", "watch_many"]
 
@@ -83,13 +85,9 @@ async def watch(
     every: float,
     clock: Callable[[], float],
     sleep: Callable[[float], Awaitable[None]],
-    outlives: Callable[[Exception, float], bool],
+    policy: CachePolicy | None,
 ) -> AsyncGenerator[TaskInit, None]:
-    """Yield the first answer that ``ask`` gives for the account, then each that differs.
-
-    ``outlives(error, age)`` tells whether an answer of that age stays good enough although asking
-    for a newer one failed.
-    """
+    """Yield the first answer that ``ask`` gives for the account, then each that differs."""
     served = await ask(account, every)
     yield served.value.init
     # counted from when the answer was sent, not from when this watcher got it: all watchers of an
@@ -101,7 +99,7 @@ async def watch(
         try:
             served = await ask(account, every / 2)
         except Exception as error:
-            if not outlives(error, clock() - served.sent_at):
+            if not _outlives(policy, error, clock() - served.sent_at):
                 raise
             pause = every
             continue
@@ -110,6 +108,12 @@ async def watch(
         if new is not old and new != old:
             yield new
         pause = served.sent_at + every - clock()
+
+
+def _outlives(policy: CachePolicy | None, error: Exception, age: float) -> bool:
+    """Tell whether an answer of that age stays good enough although asking again has failed."""
+    window = max(policy.stale_while_revalidate, policy.stale_if_error) if policy else 0.0
+    return policy is not None and is_unwell(error) and age <= policy.ttl + window
 
 
 async def watch_many(
