@@ -385,18 +385,20 @@ class _Run:
         except (WolfAuthError, WolfEndpointError, WolfConfigError, WolfClosedError):
             raise
         except WolfDraftError as error:
-            result = self._wrong(row, error.problems)
+            result, texts = self._wrong(row, error.problems)
         except WolfError as error:
-            result = self._failed(row, "failed", error)
+            result, texts = self._failed(row, "failed", error)
         else:
-            self._show(row, problems)
+            texts = _texts_of(problems)
             if self._options.send:
+                self._tell(row, texts)
                 # what came of it is noted even if the run is stopped meanwhile
                 await to_the_end(self._send(wolf, row, draft))
                 return
             result = _result(row, "checked", problems=problems or msgspec.UNSET)
         await self._files.results.append(result)
         self._tally[result.outcome] += 1
+        self._tell(row, texts)
 
     async def _checked(
         self, wolf: WolfClient, row: DraftRow
@@ -415,39 +417,43 @@ class _Run:
             # checked just now, against an answer that was asked for after our creation before
             created = await wolf.create_task(*row.account, draft=draft, check=self._checks_again)
             result = _result(row, "created", uuid=created.uuid, data=created.data)
+            texts: list[str] = []
         except WolfUncertainError as error:
-            result = self._failed(row, "uncertain", error)
+            result, texts = self._failed(row, "uncertain", error)
         except WolfDraftError as error:
-            result = self._wrong(row, error.problems)
+            result, texts = self._wrong(row, error.problems)
         except WolfError as error:
             # certain to be none: nothing was created
             if isinstance(error, (WolfAuthError, WolfEndpointError)):
                 await self._files.withdraw(row.key)
                 raise
-            result = self._failed(row, "failed", error)
+            result, texts = self._failed(row, "failed", error)
         await self._files.end(result)
         self._tally[result.outcome] += 1
+        # after it is noted: the reader of these lines may have gone, and that ends the run
+        self._tell(row, texts)
 
     def _failed(
         self, row: DraftRow, outcome: Literal["failed", "uncertain"], error: WolfError
-    ) -> _Result:
-        self._tell(row, f"{outcome}: {explain(error)}")
+    ) -> tuple[_Result, list[str]]:
+        texts = [f"{outcome}: {explain(error)}"]
         # what an earlier run may have created is not known any better for that
         outcome = "uncertain" if self._files.is_retried(row.key) else outcome
-        return _result(row, outcome, error=failure_of(error))
+        return _result(row, outcome, error=failure_of(error)), texts
 
-    def _wrong(self, row: DraftRow, problems: tuple[DraftProblem, ...]) -> _Result:
-        self._show(row, problems)
-        is_retried = self._files.is_retried(row.key)
-        return _result(row, "uncertain" if is_retried else "problems", problems=problems)
+    def _wrong(
+        self, row: DraftRow, problems: tuple[DraftProblem, ...]
+    ) -> tuple[_Result, list[str]]:
+        outcome = "uncertain" if self._files.is_retried(row.key) else "problems"
+        return _result(row, outcome, problems=problems), _texts_of(problems)
 
-    def _show(self, row: DraftRow, problems: tuple[DraftProblem, ...]) -> None:
-        for problem in problems:
-            self._tell(row, f"{problem.severity}: {problem.path}: {problem.message}")
-
-    def _tell(self, row: DraftRow, text: str) -> None:
-        if not self._options.quiet:
+    def _tell(self, row: DraftRow, texts: list[str]) -> None:
+        for text in () if self._options.quiet else texts:
             click.echo(" ".join(plain(f"{row.key}: {text}").split()))
+
+
+def _texts_of(problems: tuple[DraftProblem, ...]) -> list[str]:
+    return [f"{each.severity}: {each.path}: {each.message}" for each in problems]
 
 
 def _by_account(rows: list[DraftRow | BadRow]) -> list[list[DraftRow | BadRow]]:
