@@ -602,6 +602,7 @@ async def test_a_cell_that_is_no_id_makes_a_bad_row_that_says_why(
         ('{"user_id":"a1"}', Account(A)),
         ('{"sub_user_id":"","user_id":"a1","more":{"user_id":"c3"}}', Account(A)),
         ('{"userId":7,"subUserId":null}', Account("7")),
+        ('{"user_id":"a1","remark":"half of a pair: \\ud83d"}', Account(A)),
         ('{"user_id":" a1 ","sub_user_id":"\'s1"}', Account(A, "s1")),
     ],
 )
@@ -634,6 +635,7 @@ def test_rows_of_json_lines_are_read_in_all_their_forms(row: str, account: Accou
         '"user_id"',
         "[" * 100_000 + "1",
         '"\\ud800"',
+        '{"user_id":"a1","user\\ud800id":"b2"}',
     ],
 )
 async def test_a_row_of_json_lines_that_is_no_account_is_not_asked_for(
@@ -645,6 +647,17 @@ async def test_a_row_of_json_lines_that_is_no_account_is_not_asked_for(
     assert [call.account for call in box.calls] == [Account(user)]
     (failure,) = shell.failures()
     assert failure["error"]["line"] == 1
+
+
+async def test_a_row_of_an_encoding_that_has_halves_of_pairs_is_listed_as_a_bad_row(
+    box: Sandbox, shell: Shell
+) -> None:
+    user = box.users[0]
+    source = shell.write_bytes("a.csv", f"user_id\n+2AA-x\n{user}\n".encode())
+    assert (await shell.fetch(source, "--encoding", "utf-7")).status == 1
+    assert [call.account for call in box.calls] == [Account(user)]
+    (failure,) = shell.failures()
+    assert failure["error"]["row"] == "\ufffdx"
 
 
 @pytest.mark.parametrize(

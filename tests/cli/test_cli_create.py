@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import os
 import signal
 import sys
 from collections import Counter
@@ -181,12 +182,14 @@ async def test_rows_that_are_no_draft_are_listed_and_the_others_done(tasks: Task
         {"key": "c", "user_id": "a1", "draft": 5},
         {"key": "d", "draft": {}},
         '{"key":"e","key":"f","user_id":"a1","draft":{}}',
+        {"key": "\ud800", "user_id": "a1", "draft": {}},
+        {"key": "g", "user_id": "a1", "draft": {"\ud800": 1}},
     ]
     ended = await tasks.create(tasks.write(*bad, good), "--send")
-    assert (ended.status, ended.err) == (1, "9 rows: 1 created, 8 bad\n")
+    assert (ended.status, ended.err) == (1, "11 rows: 1 created, 10 bad\n")
     assert tasks.outcomes() == {"k0": ["created"]}
     listed = lines_of(tasks.shell.folder / "results.errors.jsonl")
-    assert [line["error"]["line"] for line in listed] == list(range(1, 9))
+    assert [line["error"]["line"] for line in listed] == list(range(1, 11))
     assert {call.account for call in tasks.box.calls} == {Account(good["user_id"])}
 
 
@@ -438,6 +441,23 @@ async def test_rows_of_one_account_in_a_row_keep_no_other_account_waiting(tasks:
         gate.set()
         ended = await creating
     assert ended.err == "6 rows: 6 created\n"
+
+
+async def test_what_failed_for_certain_is_noted_so_even_if_the_reader_has_gone(
+    tasks: Tasks,
+) -> None:
+    for user in tasks.box.users[:2]:
+        tasks.box.script(user, answer(), error(422, "并发数异常", 422))
+    source = tasks.write(tasks.row(0), tasks.row(1))
+    args = ("create", source, "--out", str(tasks.results), "--send", "--concurrency", "1")
+    reading, writing = os.pipe()
+    os.close(reading)
+    async with await start(*args, env=service(tasks.box), stdout=writing) as process:
+        os.close(writing)
+        assert (await process.ended()).status == 141
+    assert tasks.outcomes() == {"k0": ["failed"]}
+    await tasks.create(source, "--send", "--resume")
+    assert tasks.outcomes() == {"k0": ["failed", "created"], "k1": ["failed"]}
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs signals")

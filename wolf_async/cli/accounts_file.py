@@ -34,7 +34,7 @@ import click
 from wolf_async.account import Account
 from wolf_async.api.request import check_account
 from wolf_async.cli.rows import SHOWN, CsvRows, LineRows, Row, Splitter
-from wolf_async.cli.text_file import CHUNK, UNDECODABLE, RefusedError, TextFile
+from wolf_async.cli.text_file import CHUNK, RefusedError, TextFile
 from wolf_async.errors import WolfConfigError
 
 if TYPE_CHECKING:
@@ -223,8 +223,12 @@ class Rows(Generic[T]):
                 raise ValueError(row.fault)  # noqa: TRY301 - one place makes bad rows
             return self._parse(row)
         except (ValueError, WolfConfigError) as error:
-            text = row.text.replace(UNDECODABLE, "\ufffd")
-            return BadRow(row.line, text[:SHOWN], str(error))
+            return BadRow(row.line, _writable(row.text[:SHOWN]), _writable(str(error)))
+
+
+def _writable(text: str) -> str:
+    """Return ``text`` with marks in place of halves of pairs, which no file of UTF-8 can hold."""
+    return re.sub("[\ud800-\udfff]", "\ufffd", text)
 
 
 class AccountsOptions(NamedTuple):

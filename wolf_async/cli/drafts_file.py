@@ -81,6 +81,10 @@ def _draft_row(item: Any, names: ColumnNames) -> DraftRow:
         raise ValueError(f"{_EXPECTED}: the key is a text or a whole number of your own")
     if not isinstance(draft, dict):
         raise ValueError(f"{_EXPECTED}: the draft of {key} is no object")  # noqa: TRY004 - a bad row
+    try:
+        msgspec.json.encode((key, draft))  # or the results could not name them
+    except (UnicodeError, RecursionError) as error:
+        raise ValueError(f"{_EXPECTED}, in JSON: {error}") from None
     account = account_of_keys({k: v for k, v in fields.items() if k != "draft"}, names)
     return DraftRow(key, account, cast("dict[str, Any]", draft))
 
