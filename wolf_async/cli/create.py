@@ -444,8 +444,9 @@ class _Run:
     def _wrong(
         self, row: DraftRow, problems: tuple[DraftProblem, ...]
     ) -> tuple[_Result, list[str]]:
-        outcome = "uncertain" if self._files.is_retried(row.key) else "problems"
-        return _result(row, outcome, problems=problems), _texts_of(problems)
+        is_retried = self._files.is_retried(row.key)
+        result = _result(row, "uncertain" if is_retried else "problems", problems=problems)
+        return result, _texts_of(problems)
 
     def _tell(self, row: DraftRow, texts: list[str]) -> None:
         for text in () if self._options.quiet else texts:
