@@ -14,12 +14,13 @@ from wolf_async.shared.codec import Names
 from wolf_async.shared.link import Link, LinkOwner
 from wolf_async.shared.loads import RedisLoads
 from wolf_async.shared.settings import Settings
-from wolf_async.shared.turns import LocalTurns, SharedTurns
+from wolf_async.shared.turns import SharedTurns
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable
 
     from wolf_async.cache.tier import Codec, SharingCache
+    from wolf_async.turns import Turns
 
 __all__ = ["RedisTier"]
 
@@ -164,7 +165,7 @@ class RedisTier:
         self._loads = weakref.ref(loads)
         return loads
 
-    def turns(self, local: LocalTurns, attempt: float) -> SharedTurns:
+    def turns(self, local: Turns, attempt: float) -> SharedTurns:
         """Return turns to create tasks, one at a time among all processes; only after `bind`.
 
         ``local`` gives those of one client, and ``attempt`` is how many seconds one request takes

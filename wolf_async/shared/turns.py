@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 from wolf_async.shared.codec import encode_key
 from wolf_async.shared.link import LinkError
@@ -13,6 +13,7 @@ from wolf_async.shared.scripts import RENEW
 
 if TYPE_CHECKING:
     from wolf_async.shared.loads import Lease, RedisLoads
+    from wolf_async.turns import Turn, Turns
 
 __all__ = ["SharedTurns"]
 
@@ -24,20 +25,6 @@ _POLL: Final = 1.0
 _LONGEST: Final = 600.0
 
 
-class LocalTurn(Protocol):
-    """A turn among the callers of one client, as `wolf_async.create` gives it."""
-
-    async def acquire(self) -> None: ...
-    async def still_mine(self) -> bool: ...
-    async def release(self) -> None: ...
-
-
-class LocalTurns(Protocol):
-    """Where these come from."""
-
-    def turn(self, user_id: str) -> LocalTurn: ...
-
-
 class SharedTurns:
     """Turns among the callers of all clients of a namespace; with the tier down, of this one alone.
 
@@ -45,7 +32,7 @@ class SharedTurns:
     process does not renew it.
     """
 
-    def __init__(self, loads: RedisLoads[Any, Any], local: LocalTurns, lease: float) -> None:
+    def __init__(self, loads: RedisLoads[Any, Any], local: Turns, lease: float) -> None:
         self._loads = loads
         self._local = local
         self._lease = min(lease, _LONGEST)
@@ -59,7 +46,7 @@ class SharedTurn:
     """The right to create for one main account."""
 
     def __init__(
-        self, loads: RedisLoads[Any, Any], local: LocalTurn, user_id: str, seconds: float
+        self, loads: RedisLoads[Any, Any], local: Turn, user_id: str, seconds: float
     ) -> None:
         self._loads = loads
         self._local = local
