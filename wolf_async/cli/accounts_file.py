@@ -45,6 +45,7 @@ __all__ = [
     "BadRow",
     "ColumnNames",
     "Rows",
+    "account_named",
     "account_of_keys",
     "accounts_options",
     "json_item",
@@ -307,6 +308,12 @@ def _format_of(path: str) -> Format:
         name = "standard input" if path == "-" else path
         raise click.UsageError(f"is {name} CSV or JSON Lines? Say --format csv or --format jsonl")
     return form
+
+
+def account_named(text: str) -> Account:
+    """Return the account of ``USER_ID[:SUB_ID]``; raise `WolfConfigError` for a bad id."""
+    user_id, colon, sub_user_id = text.partition(":")
+    return check_account(user_id, sub_user_id if colon else None)
 
 
 def read_accounts(file: TextFile, form: Format, names: ColumnNames, max_row: int) -> Rows[Account]:

@@ -11,8 +11,13 @@ import click
 from aiohttp import web
 from rich.text import Text
 
-from wolf_async.api.request import check_account, is_loopback
-from wolf_async.cli.accounts_file import AccountsOptions, BadRow, accounts_options
+from wolf_async.api.request import is_loopback
+from wolf_async.cli.accounts_file import (
+    AccountsOptions,
+    BadRow,
+    account_named,
+    accounts_options,
+)
 from wolf_async.cli.options import every_option, seconds_option
 from wolf_async.cli.service import Service, service_options
 from wolf_async.cli.widgets import console
@@ -69,13 +74,8 @@ def dashboard(
         raise click.UsageError(
             f"--host {host} lets others in: put a password for them into {_PASSWORD}"
         )
-    named = [_account(text) for text in accounts]
+    named = list(map(account_named, accounts))
     asyncio.run(_run(named, path, reading, service, every=every, idle=idle, where=where))
-
-
-def _account(text: str) -> Account:
-    user_id, colon, sub_user_id = text.partition(":")
-    return check_account(user_id, sub_user_id if colon else None)
 
 
 class _Where(NamedTuple):

@@ -13,9 +13,13 @@ import click
 from rich.live import Live
 
 from wolf_async.account import Account
-from wolf_async.api.request import check_account
 from wolf_async.cli.account_view import AccountView, ChangeLog
-from wolf_async.cli.accounts_file import AccountsOptions, BadRow, accounts_options
+from wolf_async.cli.accounts_file import (
+    AccountsOptions,
+    BadRow,
+    account_named,
+    accounts_options,
+)
 from wolf_async.cli.live import LiveScreen, Sorting
 from wolf_async.cli.options import every_option
 from wolf_async.cli.progress import say
@@ -109,7 +113,7 @@ def _named(
     accounts: Sequence[str], path: str | None, reading: AccountsOptions
 ) -> tuple[list[Account], int]:
     """Return all accounts, each once, and the number of bad rows, of which stderr is told."""
-    named, bad_rows = list(map(_account, accounts)), 0
+    named, bad_rows = list(map(account_named, accounts)), 0
     if path is not None:
         with reading.open(path, spool=True) as (file, rows):
             for row in rows.at_once():
@@ -121,11 +125,6 @@ def _named(
     if not named:
         raise click.UsageError("no account: name one, or a file of them with --accounts")
     return list(dict.fromkeys(named)), bad_rows
-
-
-def _account(text: str) -> Account:
-    user_id, colon, sub_user_id = text.partition(":")
-    return check_account(user_id, sub_user_id if colon else None)
 
 
 def _print_line(line: str) -> None:
