@@ -1,7 +1,7 @@
 """Create tasks: in turn, checked, and each at most once.
 
 The state is the set of creations under way. A creation runs in a task of its own, so that a request
-that is out goes to its end whatever becomes of its caller. `Creation.is_out` decides everything
+that is out goes to its end whatever becomes of its caller. `_Creation.is_out` decides everything
 about leaving and closing: before that, nothing was sent, and after it, only an answer tells.
 """
 

@@ -37,7 +37,7 @@ NO_READER: Final = 141
 _SIGNALLED: Final = 128
 
 _LEAST_SECRET: Final = 6
-"""Replace a token of at least so many characters; a shorter one is part of many words."""
+"""Characters of the shortest token that is replaced; a shorter one is part of many words."""
 
 
 class _Group(click.Group):

@@ -61,7 +61,7 @@ _OUTCOMES: Final = (
 
 
 class _Result(msgspec.Struct, omit_defaults=True):
-    """Be a line of the results: what became of the row with that key."""
+    """A line of the results: what became of the row with that key."""
 
     key: str | int
     user_id: str
@@ -74,14 +74,14 @@ class _Result(msgspec.Struct, omit_defaults=True):
 
 
 class _Noted(msgspec.Struct):
-    """Be a result as far as resuming needs it."""
+    """What resuming needs of a line of the results."""
 
     key: str | int
     outcome: Literal["checked", "created", "problems", "failed", "uncertain"]
 
 
 class _Sent(msgspec.Struct):
-    """Be a line of the journal: what is known of the task with that key.
+    """A line of the journal: what is known of the task with that key.
 
     ``sending`` is noted before its request is sent, the others when that has ended; ``nothing``
     is certain not to have created it.
@@ -255,7 +255,7 @@ class _Files:
         return self._outcomes.get(str(key)) == "uncertain"
 
     async def begin(self, key: str | int) -> None:
-        """Let the disk have the key of a row that is about to be sent."""
+        """Sync the key of a row to the disk, before the row is sent."""
         await self._journal.append(_Sent(key, "sending"))
         await self._journal.sync()
 
@@ -320,7 +320,7 @@ def _check_both(options: _Options, journal: Path) -> bool:
 
 
 class _Run:
-    """Be one run: each row is checked and, with ``--send``, created, and its result noted."""
+    """Check each row, create its task with ``--send``, and note its result."""
 
     __slots__ = ("_checks_again", "_client", "_files", "_options", "_tally")
 

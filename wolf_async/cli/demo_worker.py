@@ -1,4 +1,4 @@
-"""Be one of the processes of ``wolf-async demo --processes``.
+"""Run one of the processes of ``wolf-async demo --processes``.
 
 It reads one line, its `Task`, and says ``ready``. At each further line, ``alone`` or ``shared``, it
 lets its callers ask at once, and says in one line what came of them, its `Outcome`.

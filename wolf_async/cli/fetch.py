@@ -134,7 +134,7 @@ class _Options(NamedTuple):
     60.0,
     "Wait so long for a service that is away before giving up; 0 never waits.",
 )
-@click.option("--fsync", is_flag=True, help="Let the disk have each answer within a second.")
+@click.option("--fsync", is_flag=True, help="Sync answers to the disk (fsync) within a second.")
 @seconds_option("--progress-every", 10.0, "How often to tell how far it is, without a terminal.")
 @quiet_option("progress")
 @service_options
@@ -310,7 +310,7 @@ class _Output:
 
 
 class _Run:
-    """Be one run: the accounts of the rows to the client, its results to the files."""
+    """Give the accounts of the rows to the client, and its results to the files."""
 
     __slots__ = ("_client", "_file", "_options", "_output", "_rows", "_seen", "tally")
 

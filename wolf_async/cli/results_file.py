@@ -81,7 +81,7 @@ def failure_of_row(row: BadRow) -> Failure:
 
 
 class Result(msgspec.Struct):
-    """Be one line: an account and either its answer or its error; a bad row has no account."""
+    """A line: an account and either its answer or its error; a bad row has no account."""
 
     user_id: str | None
     sub_user_id: str | None
@@ -253,7 +253,7 @@ class LinesFile:
         await to_the_end(in_thread(lambda: self._write(data)), _LAST_WRITE)
 
     async def sync(self) -> None:
-        """Let the disk have what was written, if anything was."""
+        """Sync what was written to the disk, if anything was."""
         if self._is_dirty and self.is_regular:
             self._is_dirty = False
             await in_thread(lambda: os.fsync(self._fd))
@@ -269,7 +269,7 @@ class LinesFile:
                 os.fsync(self._fd)
 
     def sync_folder(self) -> None:
-        """Let the disk have the name of the file too, where folders can be synced."""
+        """Sync the name of the file to the disk too, where folders can be synced."""
         if self.is_regular and sys.platform != "win32":
             folder = os.open(self._path.parent, os.O_RDONLY)
             with contextlib.suppress(OSError):

@@ -89,8 +89,8 @@ class _Totals:
         return f"{self.requests} requests, {self.refused} refused, {len(self.accounts)} accounts"
 
 
-class _Day:
-    """Be a day of the service: it goes wrong now and then, and all of it is counted."""
+class _RandomFaults:
+    """Give a share of the requests a fault, and count all requests."""
 
     __slots__ = ("_chance", "_faults", "last", "total")
 
@@ -121,12 +121,12 @@ class _Day:
 
 
 class _Served(Step, frozen=True):
-    """Let each request pass through the day."""
+    """Serve each request by `_RandomFaults`."""
 
-    day: _Day
+    faults: _RandomFaults
 
     async def apply(self, exchange: Exchange) -> None:
-        await self.day.serve(exchange)
+        await self.faults.serve(exchange)
 
 
 @click.command(short_help="Run a server with synthetic accounts on loopback.")
@@ -191,7 +191,7 @@ def sandbox(
     if is_list:
         _list(box)
     else:
-        asyncio.run(_serve(box, port, _Day(faults, seed), is_telling=is_telling))
+        asyncio.run(_serve(box, port, _RandomFaults(faults, seed), is_telling=is_telling))
 
 
 def _list(box: Sandbox) -> None:
@@ -200,22 +200,22 @@ def _list(box: Sandbox) -> None:
     rows.writerows((account.user_id, account.sub_user_id or "") for account in box.accounts)
 
 
-async def _serve(box: Sandbox, port: int, day: _Day, *, is_telling: bool) -> None:
-    box.always(_Served(day))
+async def _serve(box: Sandbox, port: int, faults: _RandomFaults, *, is_telling: bool) -> None:
+    box.always(_Served(faults))
     try:
         await box.start()
     except OSError as error:
         raise click.ClickException(_no_port(port, error)) from error
     try:
         if number := getattr(signal, "SIGUSR1", None):
-            asyncio.get_running_loop().add_signal_handler(number, _tell, "so far", day.total)
+            asyncio.get_running_loop().add_signal_handler(number, _tell, "so far", faults.total)
         _explain(box)
         while True:
             await asyncio.sleep(_EVERY)
             box.reset_calls()  # nobody reads the record, and a load test would fill the memory
             if is_telling:
-                _tell("last second", day.last)
-            day.last = _Totals()
+                _tell("last second", faults.last)
+            faults.last = _Totals()
     finally:
         await box.close()
 

@@ -21,7 +21,7 @@ __all__ = ["CHUNK", "UNDECODABLE", "RefusedError", "TextFile", "is_regular"]
 CHUNK: Final = 64 * 1024
 """Bytes that are read at once."""
 UNDECODABLE: Final = "\udcff"
-"""Stand in the text for bytes that are none; no decoder gives this character."""
+"""What stands in the text for bytes that cannot be decoded; no decoder gives this character."""
 
 _GRACE: Final = 0.1
 """Seconds for which a pipe is silent before its beginning is taken to be all there is for now."""
