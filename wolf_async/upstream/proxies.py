@@ -9,16 +9,13 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import Final, TypeAlias
 from urllib.parse import urlsplit
 
 from yarl import URL
 
 from wolf_async.api.request import is_loopback
 from wolf_async.errors import WolfConfigError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 __all__ = ["choose_proxy"]
 
@@ -58,11 +55,11 @@ def _from_environment(scheme: str, host: str, port: int | None) -> URL | None:
     return _check_proxy("the environment's proxy", found)
 
 
-def _variable(name: str, environment: Mapping[str, str] = os.environ) -> str | None:
+def _variable(name: str) -> str | None:
     """Return a variable's value, the lower case first; an empty one counts as unset."""
     # a web server sets HTTP_PROXY for a CGI script from a header that anybody may send (httpoxy)
-    is_header = name == "http_proxy" and "REQUEST_METHOD" in environment
-    return environment.get(name) or (None if is_header else environment.get(name.upper())) or None
+    is_header = name == "http_proxy" and "REQUEST_METHOD" in os.environ
+    return os.environ.get(name) or (None if is_header else os.environ.get(name.upper())) or None
 
 
 def _check_proxy(name: str, proxy: object) -> URL:
