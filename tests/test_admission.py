@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import math
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeAlias
@@ -12,11 +13,15 @@ import pytest
 from wolf_async import (
     BreakerPolicy,
     RetryPolicy,
+    WolfCircuitOpenError,
     WolfConnectionError,
     WolfError,
+    WolfNotFoundError,
     WolfRateLimitError,
+    WolfServerError,
+    WolfTimeoutError,
 )
-from wolf_async.events import Dispatcher
+from wolf_async.events import Dispatcher, Event, GateEvent
 from wolf_async.upstream.admission import Admission
 from wolf_async.upstream.breaker import Breaker
 from wolf_async.upstream.deadline import Deadline
@@ -36,15 +41,21 @@ class Load:
         self.failed: WolfError | None = None
 
 
-@pytest.fixture
-def admission() -> Admission:
+def make_admission(
+    breaker: BreakerPolicy | None, dispatcher: Dispatcher | None = None
+) -> Admission:
     return Admission(
         retry=RetryPolicy(),
-        breaker=BreakerPolicy(failures=1, pause=1e-9),
+        breaker=breaker,
         max_concurrency=2,
         rate_limit=None,
-        dispatcher=Dispatcher(),
+        dispatcher=dispatcher or Dispatcher(),
     )
+
+
+@pytest.fixture
+def admission() -> Admission:
+    return make_admission(BreakerPolicy(failures=1, pause=1e-9))
 
 
 async def shut(admission: Admission, error: WolfError) -> None:
@@ -142,13 +153,7 @@ async def test_a_healthy_client_asks_neither_gate_nor_breaker_nor_pace(
     ends: list[WolfError | None], asks: bool, asked: list[str]
 ) -> None:
     """One look before a request is sent, and one after it, tell that there is nothing to ask."""
-    admission = Admission(
-        retry=RetryPolicy(),
-        breaker=BreakerPolicy(),
-        max_concurrency=2,
-        rate_limit=None,
-        dispatcher=Dispatcher(),
-    )
+    admission = make_admission(BreakerPolicy())
     for end in ends:
         await request(admission, end)
     asked.clear()
@@ -166,3 +171,60 @@ async def test_the_pace_that_a_429_of_another_process_taught_is_kept_for_a_while
     for _ in range(3):
         await request(admission)
         assert "requests per second" in admission.describe()
+
+
+# --- what a bulk run asks, and what listeners hear ------------------------------------------------
+
+
+NOT_SENT = WolfTimeoutError("waiting for a place")
+OUT_OF_FILES = WolfConnectionError("no connection")
+OUT_OF_FILES.__cause__ = OSError(errno.EMFILE, "too many open files")
+
+
+@pytest.mark.parametrize(
+    ("error", "is_held_up", "without_breaker"),
+    [
+        (WolfServerError(http_status=503, attempts=1), True, False),
+        (WolfConnectionError(attempts=1), True, False),
+        (WolfTimeoutError(attempts=1), True, False),
+        (WolfCircuitOpenError(), True, True),
+        (WolfRateLimitError(http_status=429, attempts=1), True, True),
+        (NOT_SENT, True, True),
+        (OUT_OF_FILES, True, True),
+        (WolfNotFoundError(http_status=404, attempts=1), False, False),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, WolfError) else str(value),
+)
+def test_a_bulk_run_can_tell_what_says_nothing_of_an_account(
+    error: WolfError, is_held_up: bool, without_breaker: bool
+) -> None:
+    assert make_admission(BreakerPolicy()).is_held_up(error) == is_held_up
+    assert make_admission(None).is_held_up(error) == without_breaker
+
+
+async def test_who_waits_for_a_change_wakes_when_the_breaker_opens_and_when_it_closes(
+    admission: Admission,
+) -> None:
+    for end in (WolfConnectionError(), None):
+        waiting = asyncio.create_task(admission.wait_for_change())
+        await asyncio.sleep(0)
+        await request(admission, end)
+        async with asyncio.timeout(5):
+            await waiting
+        assert admission.is_failing == (end is not None)
+
+
+async def test_without_a_breaker_no_row_of_failures_is_seen() -> None:
+    admission = make_admission(None)
+    for _ in range(20):
+        await request(admission, WolfConnectionError())
+    assert not admission.is_failing
+    assert not admission.is_shut()
+
+
+async def test_a_429_of_another_process_is_an_event_and_not_counted() -> None:
+    heard: list[Event] = []
+    dispatcher = Dispatcher([heard.append])
+    make_admission(BreakerPolicy(), dispatcher).hold(30.0)
+    assert heard == [GateEvent(is_closed=True, seconds=30.0, refused=False)]
+    assert dispatcher.throttled == 0

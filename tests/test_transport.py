@@ -1,6 +1,5 @@
 """One exchange alone: a response of any kind, or a named error; nothing is left open."""
 
-# pyright: reportPrivateUsage=false
 from __future__ import annotations
 
 import asyncio
@@ -214,11 +213,13 @@ async def test_a_session_of_its_own_is_closed_and_another_is_not(wire: Wire) -> 
         assert repr(other) == "<Transport: a session that was handed in>"
 
 
-async def test_a_dropped_transport_closes_its_connections(
-    wire: Wire, loop_reports: list[dict[str, Any]]
-) -> None:
-    transport = wire.transport()
-    await wire.get(transport)
-    await transport._keeper.aclose()
-    assert transport.closed
-    assert not loop_reports
+def test_a_transport_is_closed_when_its_loop_ends() -> None:
+    async def left_open() -> Transport:
+        wire = Wire()
+        async with wire.server:
+            transport = wire.transport()
+            await wire.get(transport)
+            return transport
+
+    transport = asyncio.run(left_open())
+    assert repr(transport) == "<Transport: own session, closed>"

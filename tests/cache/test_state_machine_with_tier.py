@@ -108,6 +108,7 @@ class Process(Side):
         super().__init__(model)
         self.model: TierModel = model
         self.loads: Watched
+        self.tier: Tier
         self.discarded = 0
         """Loads whose value must not be kept."""
         self.heard = 0
@@ -233,6 +234,7 @@ class Tier(FakeTier):
         super().__init__(machine.server)
         self._machine = machine
         self._process = process
+        process.tier = self
 
     def bind(
         self,
@@ -349,8 +351,8 @@ class TierMachine(CacheMachine):
     @property
     def links(self) -> list[Link]:
         """Those of caches that are not closed."""
-        links = (process.loads._link for process in self.processes)  # pyright: ignore[reportPrivateUsage]
-        return [link for link in links if isinstance(link, Link) and not link.closed]
+        links = map(self._link_of, self.processes)
+        return [link for link in links if link is not None]
 
     # --- values on the wire
 
@@ -606,7 +608,7 @@ class TierMachine(CacheMachine):
     # --- rules: several steps that seldom come together by chance
 
     def _link_of(self, process: Process) -> Link | None:
-        link = process.loads._link  # pyright: ignore[reportPrivateUsage]
+        link = process.tier.links[-1] if process.tier.links else None
         return link if isinstance(link, Link) and not link.closed else None
 
     def _call_and_rest(self, process: Process, key: Key, max_age: float | None = None) -> None:

@@ -1,6 +1,5 @@
 """Every test here uses one token, a canary, and fails if it is seen outside a request's header."""
 
-# pyright: reportPrivateUsage=false
 from __future__ import annotations
 
 import asyncio
@@ -11,6 +10,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+import aiohttp
 import pytest
 
 from wolf_async import RetryPolicy, WolfClient, WolfError
@@ -133,6 +133,20 @@ def run(main: Coroutine[Any, Any, T], new_loop: NewLoop) -> T:
     """Run as `asyncio.run` does, on a loop of the chosen kind."""
     with asyncio.Runner(loop_factory=new_loop) as runner:
         return runner.run(main)
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> list[aiohttp.ClientSession]:
+    """Note the sessions that are made during the test."""
+    sessions: list[aiohttp.ClientSession] = []
+    make = aiohttp.ClientSession.__init__
+
+    def noted(self: aiohttp.ClientSession, *args: Any, **settings: Any) -> None:
+        sessions.append(self)
+        make(self, *args, **settings)
+
+    monkeypatch.setattr(aiohttp.ClientSession, "__init__", noted)
+    return sessions
 
 
 class MakeClient(Protocol):

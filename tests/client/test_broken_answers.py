@@ -1,6 +1,6 @@
 """Whatever comes over the wire: an answer or a named error, in bounded time."""
 
-# pyright: reportUnknownMemberType=false, reportPrivateUsage=false
+# pyright: reportUnknownMemberType=false
 from __future__ import annotations
 
 import asyncio
@@ -33,7 +33,6 @@ from .conftest import AT_ONCE, ONCE
 from .raw_server import Line, chunked, http, in_turn, success
 
 if TYPE_CHECKING:
-    from wolf_async import WolfClient
     from wolf_async.testing import Step
 
     from .conftest import MakeClient, Serve
@@ -353,7 +352,7 @@ async def test_a_second_answer_on_the_connection_is_not_taken_for_the_next_one(
 
 @pytest.mark.parametrize("handed_in", [False, True])
 async def test_an_answer_that_comes_late_is_not_taken_for_the_next_one(
-    serve: Serve, client: MakeClient, handed_in: bool
+    serve: Serve, client: MakeClient, handed_in: bool, made: list[aiohttp.ClientSession]
 ) -> None:
     late = asyncio.Event()
 
@@ -372,7 +371,7 @@ async def test_an_answer_that_comes_late_is_not_taken_for_the_next_one(
         with pytest.raises(WolfServerError):
             await wolf.task_init("a")
         late.set()
-        await unread(wolf)
+        await unread(made[-1])
         for user in ("b", "c"):
             assert (await wolf.task_init(user)).background[0].name == user
         assert server.connections == 2
@@ -391,10 +390,9 @@ async def test_a_new_connection_may_be_refused_before_the_request_is_read(
     assert caught.value.retry_after == 7
 
 
-async def unread(wolf: WolfClient) -> None:
-    """Wait until something lies in the client's kept connection that nobody asked for."""
-    assert wolf._sender._transport is not None
-    connector: Any = wolf._sender._transport._session.connector
+async def unread(session: aiohttp.ClientSession) -> None:
+    """Wait until something lies in the session's kept connection that nobody asked for."""
+    connector: Any = session.connector
     async with asyncio.timeout(5):
         while not any(  # noqa: ASYNC110 (nothing tells of it)
             protocol.should_close for kept in connector._conns.values() for protocol, _ in kept

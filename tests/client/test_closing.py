@@ -8,6 +8,7 @@ import threading
 import warnings
 from typing import TYPE_CHECKING, Any
 
+import aiohttp
 import pytest
 
 from wolf_async import (
@@ -97,20 +98,18 @@ async def test_closing_tells_all_who_wait(box: Sandbox, client: MakeClient) -> N
 
 
 async def test_closing_that_is_cancelled_leaves_nothing_open(
-    box: Sandbox, client: MakeClient
+    box: Sandbox, client: MakeClient, made: list[aiohttp.ClientSession]
 ) -> None:
     box.always(hold(asyncio.Event()))
     wolf = client(box.base_url)
     call = asyncio.ensure_future(wolf.task_init(box.users[0]))
     await box.wait_for_calls(1)
-    assert wolf._sender._transport is not None
-    session = wolf._sender._transport._session
     closing = asyncio.ensure_future(wolf.aclose())
     await asyncio.sleep(0)  # it waits for the load to end
     closing.cancel()
     with pytest.raises(asyncio.CancelledError):
         await closing
-    assert session.closed
+    assert [session.closed for session in made] == [True]
     with pytest.raises(WolfClosedError):
         await call
 

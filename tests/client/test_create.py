@@ -1058,24 +1058,41 @@ class _LosingTurn:
         await self.local.release()
 
 
-def creator_with(wolf: WolfClient, turns: Losing) -> TaskCreator:
-    return TaskCreator(
-        wolf._sender,
-        urlsplit(wolf._settings.base_url),
-        ask=wolf._ask,
-        invalidate=wolf._cache.invalidate,
-        attempt=10.0,
-        turns=turns,
-    )
+class TierOf:
+    """A tier that gives these turns, and shares nothing."""
+
+    def __init__(self, turns: Losing) -> None:
+        self._turns = turns
+        self.load: Any
+
+    def scoped_to(self, *args: object, **settings: object) -> TierOf:
+        return self
+
+    def bind(self, cache: object, load: object, codec: object) -> TierOf:
+        self.load = load
+        return self
+
+    def turns(self, local: object, attempt: float) -> Losing:
+        return self._turns
+
+    def announce_pause(self, seconds: float) -> None: ...
+
+    def void(self, key: object) -> None: ...
+
+    def stats(self) -> dict[str, int]:
+        return {}
+
+    async def aclose(self) -> None: ...
 
 
 async def test_who_has_lost_the_turn_before_sending_queues_and_checks_anew(
     box: Sandbox, client: MakeClient
 ) -> None:
-    wolf, turns = client(box.base_url), Losing(False, True, True)
+    turns = Losing(False, True, True)
+    wolf = client(box.base_url, shared=TierOf(turns))
     draft = await draft_for(wolf, user_of(box))
     box.reset_calls()
-    await creator_with(wolf, turns).create(Account(user_of(box)), draft, check=True)
+    await wolf.create_task(user_of(box), draft=draft)
     assert methods(box) == ["GET", "GET", "POST"]
     assert turns.log == ["acquire", "release"] * 2
 
@@ -1105,36 +1122,35 @@ class SlowTurns(Losing):
 async def test_a_task_that_was_created_is_told_whatever_becomes_of_its_turn(
     box: Sandbox, client: MakeClient, canary: Canary
 ) -> None:
-    wolf = client(box.base_url)
+    wolf = client(box.base_url, shared=TierOf(SlowTurns()))
     draft = await draft_for(wolf, user_of(box))
-    creator = creator_with(wolf, SlowTurns())
-    created = await creator.create(Account(user_of(box)), draft, check=True)
+    created = await wolf.create_task(user_of(box), draft=draft)
     assert created.uuid == box.tasks[0].uuid
     [message] = canary.messages(logging.WARNING)
     assert "the server with the turns is gone" in message
     box.script(None, disconnect())
     with pytest.raises(WolfUncertainError):
-        await creator.create(Account(user_of(box)), draft, check=False)
+        await wolf.create_task(user_of(box), draft=draft, check=False)
 
 
 @pytest.mark.parametrize("how", ["leave", "close"])
 async def test_a_task_that_was_created_is_told_while_its_turn_is_given_on(
     box: Sandbox, client: MakeClient, canary: Canary, how: str
 ) -> None:
-    wolf, turns = client(box.base_url), SlowTurns()
+    turns = SlowTurns()
+    wolf = client(box.base_url, shared=TierOf(turns))
     draft = await draft_for(wolf, user_of(box))
-    creator = creator_with(wolf, turns)
-    creating = asyncio.create_task(creator.create(Account(user_of(box)), draft, check=True))
+    creating = asyncio.create_task(wolf.create_task(user_of(box), draft=draft))
     while "asked" not in turns.log:  # noqa: ASYNC110 - nothing else tells of it
         await asyncio.sleep(0)
     if how == "leave":
         creating.cancel()
         with pytest.raises(asyncio.CancelledError):
             await creating
-        await creator.aclose()
+        await wolf.aclose()
         assert any(box.tasks[0].uuid in text for text in canary.messages(logging.WARNING))
     else:
-        await creator.aclose()
+        await wolf.aclose()
         assert (await creating).uuid == box.tasks[0].uuid
 
 
@@ -1142,7 +1158,7 @@ async def test_what_goes_wrong_after_the_caller_has_left_makes_no_noise(
     box: Sandbox, client: MakeClient, canary: Canary
 ) -> None:
     """A turn that cannot be given up in good order is told in the log, and nowhere else."""
-    wolf, gate = client(box.base_url), asyncio.Event()
+    gate = asyncio.Event()
 
     class Failing(_LosingTurn):
         async def acquire(self) -> None:
@@ -1155,15 +1171,15 @@ async def test_what_goes_wrong_after_the_caller_has_left_makes_no_noise(
         def turn(self, user_id: str) -> Turn:
             return Failing(self, self.local.turn(user_id))
 
+    wolf = client(box.base_url, shared=TierOf(FailingTurns()))
     draft = await draft_for(wolf, user_of(box))
-    creator = creator_with(wolf, FailingTurns())
-    creating = asyncio.create_task(creator.create(Account(user_of(box)), draft, check=False))
+    creating = asyncio.create_task(wolf.create_task(user_of(box), draft=draft, check=False))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     creating.cancel()
     with pytest.raises(asyncio.CancelledError):
         await creating
-    await creator.aclose()
+    await wolf.aclose()
     [message] = canary.messages(logging.WARNING)
     assert "the server with the turns is gone" in message
     assert posts(box) == []
@@ -1172,9 +1188,9 @@ async def test_what_goes_wrong_after_the_caller_has_left_makes_no_noise(
 async def test_who_has_lost_the_turn_while_it_was_out_is_warned(
     box: Sandbox, client: MakeClient, canary: Canary
 ) -> None:
-    wolf, turns = client(box.base_url), Losing(True, False)
+    wolf = client(box.base_url, shared=TierOf(Losing(True, False)))
     draft = await draft_for(wolf, user_of(box))
-    created = await creator_with(wolf, turns).create(Account(user_of(box)), draft, check=True)
+    created = await wolf.create_task(user_of(box), draft=draft)
     assert created.uuid == box.tasks[0].uuid
     [message] = canary.messages(logging.WARNING)
     assert "'回访'" in message

@@ -1,6 +1,5 @@
 """Tell who listens to a client what has ended, in the order in which it ends."""
 
-# pyright: reportPrivateUsage=false
 from __future__ import annotations
 
 import asyncio
@@ -152,16 +151,6 @@ async def test_each_429_is_an_event_and_the_count_is_theirs(
     ] * 3
     assert wolf.stats().throttled == 3
     assert caplog.text.count("the server refuses requests") == 1
-
-
-async def test_a_429_of_another_process_is_an_event_and_not_counted(
-    box: Sandbox, client: MakeClient
-) -> None:
-    heard: list[Event] = []
-    wolf = client(box.base_url, listeners=[heard.append])
-    wolf._sender.admission.hold(30.0)
-    assert of(heard, GateEvent) == [GateEvent(is_closed=True, seconds=30.0, refused=False)]
-    assert wolf.stats().throttled == 0
 
 
 async def test_a_failed_probe_is_an_event_and_no_further_opening(

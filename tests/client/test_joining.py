@@ -1,6 +1,5 @@
 """Callers who are answered with a hit, and those who join a load under way."""
 
-# pyright: reportPrivateUsage=false
 from __future__ import annotations
 
 import asyncio

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import fastapi
 import httpx
 import pytest
-from opentelemetry.metrics._internal import _ProxyMeterProvider
+from opentelemetry.metrics._internal import _ProxyMeterProvider  # pyright: ignore[reportPrivateUsage]
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider

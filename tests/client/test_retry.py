@@ -1,6 +1,5 @@
 """Which failures are tried again, when, and what the errors say."""
 
-# pyright: reportPrivateUsage=false
 from __future__ import annotations
 
 import asyncio
@@ -10,6 +9,7 @@ import math
 import pickle
 import time
 import traceback
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 from unittest.mock import Mock
 
@@ -46,8 +46,10 @@ from wolf_async.testing import (
 )
 from wolf_async.upstream.deadline import Deadline
 
+from . import virtual_time
 from .conftest import ONCE, TOKEN
 from .raw_server import http, in_turn, success
+from .upstream_in_virtual_time import OK, Scene, play
 
 if TYPE_CHECKING:
     from wolf_async import WolfClient
@@ -55,6 +57,7 @@ if TYPE_CHECKING:
     from .conftest import Canary, MakeClient, Serve
 
 BIG = b"x" * 2_000_000
+DAY = timedelta(days=1)
 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
@@ -169,33 +172,24 @@ async def test_every_error_and_raw_response_tells_its_attempts_and_account(
 # --- Retry-After ----------------------------------------------------------------------------------
 
 
-async def test_retry_after_is_waited_for_in_both_forms(
-    box: Sandbox, client: MakeClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_retry_after_is_waited_for_in_both_forms() -> None:
     dates = {
         "Date": "Sun, 06 Nov 1994 08:49:30 GMT",
-        "Retry-After": "Sun, 06 Nov 1994 08:49:37 GMT",
+        "Retry_After": "Sun, 06 Nov 1994 08:49:37 GMT",
     }
-    for headers, pause in (({"Retry-After": "7"}, 7.0), (dates, 7.0), ({"Retry-After": "0"}, 0.0)):
-        box.reset_calls()
-        box.script(None, respond(503, headers=headers))
-        wolf = client(box.base_url, retry=RetryPolicy())
-        pauses = _record_pauses(wolf, monkeypatch)
-        await wolf.task_init(box.users[0])
-        assert pauses == [pause]
-        assert len(box.calls) == 2
+    for headers, pause in (({"Retry_After": "7"}, 7.0), (dates, 7.0), ({"Retry_After": "0"}, 0.0)):
+        assert pause_after(retry=RetryPolicy(), **headers) == pytest.approx(pause, abs=0.01)
 
 
-@pytest.mark.parametrize("value", ["-1", "1e999", "nan", "inf", "soon", "", "١", "1,5", "0x10"])
-async def test_a_retry_after_that_makes_no_sense_is_ignored(
-    box: Sandbox, client: MakeClient, monkeypatch: pytest.MonkeyPatch, value: str
-) -> None:
-    box.script(None, respond(503, headers={"Retry-After": value}))
-    wolf = client(box.base_url, retry=RetryPolicy(backoff=0.5))
-    pauses = _record_pauses(wolf, monkeypatch)
-    await wolf.task_init(box.users[0])
-    assert len(pauses) == 1
-    assert 0 <= pauses[0] <= 0.5
+ARABIC_ONE = "\N{ARABIC-INDIC DIGIT ONE}".encode().decode("latin-1")
+"""As a server that writes UTF-8 sends it."""
+
+
+@pytest.mark.parametrize(
+    "value", ["-1", "1e999", "nan", "inf", "soon", "", ARABIC_ONE, "1,5", "0x10"]
+)
+def test_a_retry_after_that_makes_no_sense_is_ignored(value: str) -> None:
+    assert 0 <= pause_after(retry=RetryPolicy(backoff=0.5), Retry_After=value) <= 0.5
 
 
 @pytest.mark.parametrize(("value", "seconds"), [("31", 31.0), ("9" * 400, math.inf)])
@@ -244,13 +238,21 @@ async def test_the_deadline_bounds_all_attempts_together(box: Sandbox, client: M
 
 
 async def test_the_deadline_bounds_the_wait_for_a_place(box: Sandbox, client: MakeClient) -> None:
+    start = datetime.now(UTC)
+    init = await client(box.base_url).task_init(box.users[0])
+    draft = init.draft(
+        name="held", script=init.outbound_group_v2[0], calls=1, start=start, stop=start + DAY
+    )
     wolf = client(box.base_url, max_concurrency=1, timeouts=Timeouts(total=0.08))
-    # by hand, since a request that has the place would give it back at its own deadline,
-    # a moment before
-    never = Deadline(asyncio.get_running_loop(), math.inf)
-    await wolf._sender.admission._limits.acquire(never, Mock())
+    gate = asyncio.Event()
+    box.script(None, hold(gate))
+    # it has the time of an attempt, and so it keeps the place beyond the deadline of the other
+    creating = asyncio.create_task(wolf.create_task(box.users[0], draft=draft, check=False))
+    await box.wait_for_calls(2)
     await _times_out(wolf, box.users[1], "waiting for one of max_concurrency places", attempts=0)
-    assert not box.calls
+    gate.set()
+    await creating
+    assert [call.method for call in box.calls] == ["GET", "POST"]
 
 
 async def test_the_deadline_bounds_the_wait_for_the_rate_limit(
@@ -346,24 +348,24 @@ async def test_a_retry_with_one_connection_in_the_pool_does_not_hang(
     assert len(box.calls) == 3
 
 
-async def test_the_failed_response_and_the_place_are_released_before_the_pause(
-    box: Sandbox, client: MakeClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    box.script(box.users[0], respond(503, BIG, {"Retry-After": "9"}))
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=1)) as session:
-        wolf = client(box.base_url, session=session, max_concurrency=1)
+def test_the_failed_response_and_the_place_are_released_before_the_pause() -> None:
+    failed = http(BIG, "503 Service Unavailable", Retry_After="9")
+    scene = Scene(lambda number: failed if number == 1 else OK)
 
-        async def pause(seconds: float, deadline: Deadline) -> None:
-            # with nothing released, this would wait for ever
-            await wolf.task_init(box.users[1])
+    async def main() -> None:
+        connector = aiohttp.TCPConnector(limit=1)
+        async with (
+            aiohttp.ClientSession(connector=connector) as session,
+            scene.client(session=session, max_concurrency=1) as wolf,
+        ):
+            first = asyncio.create_task(wolf.task_init("first"))
+            await asyncio.sleep(1)
+            await wolf.task_init("second")
+            assert not first.done()
+            await first
 
-        monkeypatch.setattr(wolf._sender._retry, "_sleep", pause)
-        await wolf.task_init(box.users[0])
-    assert [call.account.user_id for call in box.calls if call.account] == [
-        box.users[0],
-        box.users[1],
-        box.users[0],
-    ]
+    virtual_time.run(main())
+    assert [path.split("/")[4] for path in scene.asked] == ["first", "second", "first"]
 
 
 # --- the budget -----------------------------------------------------------------------------------
@@ -535,14 +537,13 @@ async def test_no_frame_that_a_failed_load_went_through_holds_anything(
 # --- helpers --------------------------------------------------------------------------------------
 
 
-def _record_pauses(wolf: WolfClient, monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    pauses: list[float] = []
-
-    async def pause(seconds: float, deadline: Deadline) -> None:
-        pauses.append(seconds)
-
-    monkeypatch.setattr(wolf._sender._retry, "_sleep", pause)
-    return pauses
+def pause_after(*, retry: RetryPolicy, **headers: str) -> float:
+    """Return the seconds between a 503 with these headers and the next request."""
+    failed = http(b"", "503 Service Unavailable", **headers)
+    scene = Scene(lambda number: failed if number == 1 else OK, latency=0)
+    play(scene, lambda wolf: wolf.task_init("u"), retry=retry)
+    first, second = scene.sent
+    return second - first
 
 
 async def _times_out(

@@ -1,6 +1,6 @@
 """Where the token may go, and where it never does."""
 
-# pyright: reportUnknownMemberType=false, reportPrivateUsage=false
+# pyright: reportUnknownMemberType=false
 from __future__ import annotations
 
 import asyncio

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
@@ -17,20 +17,6 @@ from .raw_server import Line, http, in_turn, success
 
 if TYPE_CHECKING:
     from .conftest import MakeClient, Serve
-
-
-@pytest.fixture
-def made(monkeypatch: pytest.MonkeyPatch) -> list[aiohttp.ClientSession]:
-    """Note the sessions that are made during the test."""
-    sessions: list[aiohttp.ClientSession] = []
-    make = aiohttp.ClientSession.__init__
-
-    def noted(self: aiohttp.ClientSession, *args: Any, **settings: Any) -> None:
-        sessions.append(self)
-        make(self, *args, **settings)
-
-    monkeypatch.setattr(aiohttp.ClientSession, "__init__", noted)
-    return sessions
 
 
 async def test_twenty_concurrent_first_calls_make_one_session(

@@ -1,6 +1,5 @@
 """The token's sources: a string, the environment, a provider that is asked again after a 401."""
 
-# pyright: reportPrivateUsage=false
 from __future__ import annotations
 
 import asyncio
@@ -12,7 +11,9 @@ from typing import Any
 import pytest
 
 from wolf_async import WolfAuthError, WolfClient, WolfConfigError
+from wolf_async.events import Event, RequestEvent
 from wolf_async.testing import Sandbox, hold, respond, unauthorized
+from wolf_async.upstream.auth import Credential, Tokens
 
 from .conftest import AT_ONCE, ONCE, TOKEN, Canary, MakeClient
 
@@ -125,14 +126,14 @@ async def test_a_failing_provider_raises_with_its_cause_and_is_not_remembered(
 
 
 async def test_a_refresh_that_fails_is_not_remembered(box: Sandbox, client: MakeClient) -> None:
-    provider = Provider(box)
-    wolf = client(box.base_url, token=provider, cache=None)
+    provider, refusals = Provider(box), Refusals()
+    wolf = client(box.base_url, token=provider, cache=None, listeners=[refusals])
     await wolf.task_init(box.users[0])
     box.expire_token("next/" + TOKEN)
     provider.fails_with = [OSError("no route")]
     provider.gate.clear()
     calls = asyncio.gather(*(wolf.task_init(user) for user in box.users), return_exceptions=True)
-    await _all_wait_for_the_token(wolf, 20)
+    await refusals.reach(20)
     provider.gate.set()
     outcomes = await calls
     assert all(isinstance(outcome, WolfAuthError) for outcome in outcomes)
@@ -172,13 +173,13 @@ async def test_a_cancelled_caller_does_not_fail_the_others(
 async def test_a_caller_cancelled_in_a_refresh_does_not_fail_the_others(
     box: Sandbox, client: MakeClient
 ) -> None:
-    provider = Provider(box)
-    wolf = client(box.base_url, token=provider, cache=None)
+    provider, refusals = Provider(box), Refusals()
+    wolf = client(box.base_url, token=provider, cache=None, listeners=[refusals])
     await wolf.task_init(box.users[0])
     box.expire_token("next/" + TOKEN)
     provider.gate.clear()
     calls = [asyncio.ensure_future(wolf.task_init(user)) for user in box.users[:5]]
-    await _all_wait_for_the_token(wolf, 5)
+    await refusals.reach(5)
     calls[0].cancel()
     await asyncio.wait(calls[:1])
     provider.gate.set()
@@ -309,8 +310,8 @@ async def test_a_token_is_in_no_pickle(box: Sandbox, client: MakeClient, canary:
     for thing in (
         WolfClient(TOKEN),
         wolf,
-        wolf._sender._tokens,
-        wolf._sender._tokens.at_hand(),
+        Tokens(TOKEN),
+        Credential(TOKEN),
         await wolf.task_init(box.users[0]),
     ):
         try:
@@ -319,15 +320,19 @@ async def test_a_token_is_in_no_pickle(box: Sandbox, client: MakeClient, canary:
             continue
 
 
-async def _all_wait_for_the_token(wolf: WolfClient, count: int) -> None:
-    held = wolf._sender._tokens._held
-    assert held is not None
-    before = held.stats()
-    while True:
-        now = held.stats()
-        if now.misses - before.misses + now.joined - before.joined == count:
-            return
-        await asyncio.sleep(0)
+class Refusals:
+    """A listener that counts 401s; whose request got one asks for another token in that tick."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __call__(self, event: Event) -> None:
+        self.count += isinstance(event, RequestEvent) and event.status == 401
+
+    async def reach(self, count: int) -> None:
+        async with asyncio.timeout(5):
+            while self.count < count:  # noqa: ASYNC110 (nothing else tells of it)
+                await asyncio.sleep(0)
 
 
 def _causes(error: BaseException) -> list[BaseException]:
@@ -393,8 +398,8 @@ async def test_a_task_for_life_that_a_provider_starts_does_not_keep_the_client(
     wolf = WolfClient(provider, base_url=box.base_url)
     await wolf.task_init(box.users[0])
     await wolf.aclose()
-    seen: list[weakref.ref[Any]] = [weakref.ref(wolf), weakref.ref(wolf._sender._tokens)]
-    del wolf
+    seen: list[weakref.ref[Any]] = [weakref.ref(wolf), weakref.ref(provider)]
+    del wolf, provider
     gc.collect()
     assert [thing() for thing in seen] == [None, None]
     tasks[0].cancel()

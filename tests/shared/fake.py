@@ -34,7 +34,7 @@ EPOCH = 1_700_000_000.0
 
 
 class FakeRedis:
-    """A server with a clock of the test's own: its hashes, its channel, and its six scripts."""
+    """A server with a clock of the test's own: its hashes, its channel, and its scripts."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -346,6 +346,10 @@ class FakeTier:
         self._network = network
         self.pauses: list[float] = []
         """What other processes have announced."""
+        self.loads: RedisLoads[Any, Any]
+        """The tier at work for the cache that it was bound to."""
+        self.links: list[FakeLink] = []
+        """The links of that, the present one last."""
 
     def bind(
         self,
@@ -362,7 +366,7 @@ class FakeTier:
             compress_from=2048,
             max_connections=3,
         )
-        return self.loads_type(
+        self.loads = self.loads_type(
             cache,
             load,
             codec,
@@ -371,8 +375,14 @@ class FakeTier:
             settings=settings,
             names=Names("", "test", ""),
             log=ThrottledLogger(),
-            connect=lambda owner, names: self.link_type(self._network, owner, names),
+            connect=self._connect,
         )
+        return self.loads
+
+    def _connect(self, owner: LinkOwner, names: Names) -> FakeLink:
+        link = self.link_type(self._network, owner, names)
+        self.links.append(link)
+        return link
 
 
 class TextCodec:
@@ -410,16 +420,18 @@ class Process:
     ) -> None:
         self.loads: list[asyncio.Future[Any]] = []
         """The loads that this process has begun."""
+        self.skew = skew
+        """Seconds by which its clock is ahead of the test's."""
+        self.tier = FakeTier(network)
         self.cache: LoadingCache[str, str] = LoadingCache(
             self._load,
             policy=policy,
             sizeof=sizeof,
-            clock=lambda: clock() + skew,
+            clock=lambda: clock() + self.skew,
             is_unwell=is_unwell,
-            shared=FakeTier(network),
+            shared=self.tier,
             codec=TextCodec(),
         )
-        self._network = network
 
     async def _load(self, key: str) -> str:
         load: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
@@ -430,11 +442,7 @@ class Process:
     @property
     def link(self) -> FakeLink:
         """The link of this process; there is one as soon as it has loaded."""
-        return next(link for link in self._network.links if link.owner is self._owner)
-
-    @property
-    def _owner(self) -> object:
-        return self.cache._shared
+        return self.tier.links[0]
 
     def get(self, key: str = "a", *, max_age: float | None = None) -> asyncio.Task[str]:
         return asyncio.create_task(self.cache.get(key, max_age=max_age))

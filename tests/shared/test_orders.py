@@ -155,21 +155,20 @@ async def test_a_value_expires_in_all_processes_alike() -> None:
     world = World(CachePolicy(ttl=30, jitter=1.0))
     await world.hold(world.a, "v")
     await done(world.b.get())
-    lives = [await life(world, process) for process in (world.a, world.b)]
+    lives = [life(process) for process in (world.a, world.b)]
     assert lives[0] == pytest.approx(lives[1], abs=0.01)
     await world.close()
 
 
-async def life(world: World, process: Process) -> float:
+def life(process: Process) -> float:
     """Return until when a process serves what it holds without asking."""
     low, high = 0.0, 31.0
-    entry = process.cache.peek
-    start = world.clock()
+    entry, skew = process.cache.peek, process.skew
     while high - low > 0.001:
         middle = (low + high) / 2
-        world.clock._now = start + middle
+        process.skew = skew + middle
         low, high = (low, middle) if entry("a") is None else (middle, high)
-    world.clock._now = start
+    process.skew = skew
     return low
 
 
@@ -1017,8 +1016,7 @@ class Turns:
     """The turns of one process."""
 
     def __init__(self, process: Process) -> None:
-        loads: Any = process.cache._shared
-        self.turns = SharedTurns(loads, LocalTurns(), 10.0)
+        self.turns = SharedTurns(process.tier.loads, LocalTurns(), 10.0)
 
 
 async def test_one_process_at_a_time_has_the_turn_for_an_account(world: World) -> None:

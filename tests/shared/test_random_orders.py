@@ -78,16 +78,17 @@ class History:
         self.barrier = 0
         """What began before this may have been overtaken by an invalidation."""
         policy = CachePolicy(ttl=TTL, jitter=self.chance.choice([0.0, 0.5]))
+        self.tiers = [FakeTier(self.network) for _ in range(2)]
         self.caches: list[LoadingCache[str, str]] = [
             LoadingCache(
                 self.load,
                 policy=policy,
                 clock=self.clock,
                 is_unwell=is_unwell,
-                shared=FakeTier(self.network),
+                shared=tier,
                 codec=TextCodec(),
             )
-            for _ in range(2)
+            for tier in self.tiers
         ]
         self.executed: dict[bytes, int] = {}
         """When the server had each invalidation, by its message."""
@@ -102,8 +103,8 @@ class History:
             publish(channel, message)
 
         self.network.publish = published  # type: ignore[method-assign]
-        for number, cache in enumerate(self.caches):
-            loads: Any = cache._shared
+        for number, tier in enumerate(self.tiers):
+            loads: Any = tier.loads
             loads.hear = partial(self.heard, number, loads.hear)
 
     def heard(self, number: int, hear: Callable[[bytes], None], message: bytes) -> None:

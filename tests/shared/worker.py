@@ -1,7 +1,7 @@
 """Processes of their own, each with a `WolfClient` that the test commands over a socket.
 
 One process imports everything and then makes the others by forking,
-so that a new one costs a few milliseconds.
+so that a new one does not have to import anything.
 """
 
 from __future__ import annotations
@@ -178,7 +178,7 @@ class Service:
         handler.emit = lambda record: self._told.append(record.getMessage())  # type: ignore[method-assign]
         logging.getLogger("wolf_async").addHandler(handler)
         self._tasks: dict[int, asyncio.Task[None]] = {}
-        self._done = asyncio.Event()
+        self.done = asyncio.Event()
 
     @property
     def wolf(self) -> WolfClient:
@@ -192,7 +192,7 @@ class Service:
         if self._wolf is not None:
             await self._wolf.aclose()
         writer.close()
-        self._done.set()
+        self.done.set()
 
     async def _answer(
         self, number: int, op: str, options: dict[str, Any], writer: asyncio.StreamWriter
@@ -273,7 +273,7 @@ async def _run(path: str) -> None:
     service = Service()
     server = await asyncio.start_unix_server(service.serve, path)
     async with server:
-        await service._done.wait()
+        await service.done.wait()
 
 
 def _forks() -> Iterator[str]:
