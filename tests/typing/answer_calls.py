@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import assert_type
+from typing import Any, assert_type
 from zoneinfo import ZoneInfo
 
+import msgspec
+
 from wolf_async import Line, OutboundGroup, OutboundGroupV2, TaskDialTime, TaskInit, Variable
+from wolf_async.models import dec_hook
+
+
+def kept(body: bytes, data: Any) -> TaskInit:
+    assert_type(msgspec.json.decode(body, type=TaskInit, dec_hook=dec_hook), TaskInit)
+    return msgspec.convert(data, TaskInit, dec_hook=dec_hook)
 
 
 def choices(init: TaskInit) -> None:

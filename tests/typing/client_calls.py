@@ -50,6 +50,7 @@ async def clients(session: aiohttp.ClientSession) -> None:
         allow_http=True,
         ssl=ssl.create_default_context(),
         trust_env=True,
+        proxy="http://proxy:3128",
         max_body=2**20,
         clock=FakeClock(),
     )
@@ -79,7 +80,7 @@ def at_hand(wolf: WolfClient) -> None:
     assert_type(wolf.invalidate("user", "sub"), bool)
     assert_type(wolf.clear(), None)
     stats = assert_type(wolf.stats(), ClientStats)
-    assert_type(stats.hits + stats.requests, int)
+    assert_type(stats.hits + stats.requests + stats.breaker_opened + stats.shared_hits, int)
 
 
 async def ids() -> AsyncIterator[Account]:

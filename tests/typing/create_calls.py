@@ -9,6 +9,7 @@ from wolf_async import (
     CreatedTask,
     DraftProblem,
     Holiday,
+    RawResponse,
     TaskDraft,
     TaskExtras,
     TaskInit,
@@ -56,7 +57,9 @@ def by_hand() -> TaskDraft:
         start_time="2026-01-05 09:00:00",
         stop_time="2026-01-05 18:00:00",
         line=(TaskLine(id="a", limit=1),),
+        holiday=(Holiday(begin="2026-01-05 12:00", end="2026-01-05 13:00"),),
     )
+    assert_type(extras.body(legacy=True), dict[str, Any])
     return TaskDraft(
         name="three", destination_extension=1, dial_time_id=1, maximumcall=1, task_extras=extras
     )
@@ -79,5 +82,7 @@ async def create(wolf: WolfClient, made: TaskDraft) -> str | None:
     except WolfUncertainError as error:
         return error.draft_name
     assert_type(created, CreatedTask)
+    assert_type(created.uuid, str | None)
+    assert_type(created.response, RawResponse)
     await wolf.create_task("user", draft=made, check=False)
     return created.uuid

@@ -8,7 +8,10 @@ from typing import Any, assert_type
 from wolf_async import Account
 from wolf_async.testing import (
     Call,
+    Exchange,
     FakeClock,
+    Quirk,
+    Reply,
     Sandbox,
     Step,
     Task,
@@ -65,6 +68,16 @@ def scripts(box: Sandbox, gate: asyncio.Event) -> None:
     box.heal()
     assert_type(respond() + hang_up(), Step)
     assert_type(serve() + disconnect(), Step)
+
+
+class Teapot(Step, frozen=True):
+    async def apply(self, exchange: Exchange) -> None:
+        assert_type(exchange.account, Account | None)
+        exchange.reply = Reply(418, b"short and stout")
+
+
+def own_steps(box: Sandbox, quirk: Quirk) -> None:
+    box.script(None, Teapot() + hang_up(), quirks(quirk))
 
 
 def data() -> None:
