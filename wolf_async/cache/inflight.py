@@ -315,7 +315,8 @@ def own_copy(error: BaseException) -> BaseException:
     Where ``copy.copy`` fails or gives another type, that is a `WolfError` with its text.
     """
     try:
-        twin = copy.copy(error)
+        # an error of ours by its own method, which `copy.copy` would only look for
+        twin = error.__copy__() if isinstance(error, WolfError) else copy.copy(error)
     except Exception:
         twin = error
     if twin is error or type(twin) is not type(error):
