@@ -179,7 +179,8 @@ class Throttle:
             self._closings += 1
             self._closed_at = now
             self.is_closed = True
-        pause = self._backoff() if asked is None else min(asked, _LONGEST)
+        # a 0, too: a server that rounds down would be asked without a pause for the whole second
+        pause = min(asked, _LONGEST) if asked else self._backoff()
         left = self._until - now
         if pause > left:
             self._until = now + pause
