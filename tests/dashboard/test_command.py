@@ -77,6 +77,19 @@ async def test_only_names_of_this_machine_are_answered_without_a_password(box: S
         assert (await process.ended()).status == 130
 
 
+async def test_what_is_no_http_is_refused_without_a_word(box: Sandbox) -> None:
+    async with await start("dashboard", box.users[0], "--port", "0", env=service(box)) as process:
+        port = int((await address_of(process)).rpartition(":")[2])
+        for target in (b"/\xff", b"/" + b"a" * 10_000):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"GET " + target + b" HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert b" 400 " in await reader.readline()
+            writer.close()
+        process.interrupt()
+        ended = await process.ended()
+    assert (ended.status, ended.err) == (130, "")
+
+
 async def test_other_hosts_need_a_password_and_are_told_that_tls_belongs_in_front(
     box: Sandbox,
 ) -> None:

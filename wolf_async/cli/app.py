@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import os
 import sys
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
 import click
+from aiohttp.http_exceptions import HttpProcessingError
 
 from wolf_async._version import __version__
 from wolf_async.cli.create import create
@@ -78,6 +80,7 @@ def run(args: Sequence[str] | None = None) -> int:
         sys.stdout = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
     if reconfigure := getattr(sys.stdout, "reconfigure", None):
         reconfigure(errors="replace")  # a "?" where the terminal's charset lacks a character
+    logging.getLogger("aiohttp.server").addFilter(_without_traceback)
     signals = StopSignals()
     try:
         with signals.handled():
@@ -120,6 +123,15 @@ def _explained(error: Exception) -> tuple[str, int]:
         return error.strerror or str(error), FAILED
     # a bug of this package; in a shell a line helps more than its traceback
     return f"unexpected {type(error).__name__}: {error}", FAILED
+
+
+def _without_traceback(record: logging.LogRecord) -> bool:
+    """Let a server of aiohttp tell an error in one line, and not at all who sends it no HTTP."""
+    error = record.exc_info[1] if record.exc_info else None
+    if isinstance(error, Exception):
+        record.msg, record.args = "wolf-async: %s", (_explained(error)[0],)
+        record.exc_info = None
+    return not isinstance(error, HttpProcessingError)
 
 
 def _settle(stream: TextIO | None, fd: int) -> None:
