@@ -28,6 +28,16 @@ async def test_it_tells_of_a_server_that_can_be_used(server: Server) -> None:
     assert "nothing" in ended.out
 
 
+async def test_it_does_not_look_at_each_of_many_keys_of_others(own_server: Server) -> None:
+    with own_server.client() as client:
+        client.mset({f"other{number}": b"" for number in range(120_000)})
+        client.config_resetstat()
+        ended = await wolf_async("shared", env=environment(WOLF_SHARED=own_server.url))
+        assert client.info("commandstats")["cmdstat_scan"]["calls"] <= 100
+    assert (ended.status, ended.err) == (0, "")
+    assert "0 or more" in ended.out
+
+
 async def test_it_says_in_one_line_what_is_wrong(server: Server) -> None:
     ended = await wolf_async("shared", env=environment())
     assert "WOLF_SHARED" in one_line(ended, 2)

@@ -86,5 +86,7 @@ def _show(where: str, report: ServerReport) -> None:
     lacking = ", ".join(report.missing)
     table.add_row("lacking", Text(lacking, "bold red") if lacking else "nothing")
     held = "not told" if report.accounts is None else f"{report.accounts:,}"
+    if report.accounts is not None and not report.has_all:
+        held += " or more"
     table.add_row("accounts held", held)
     console().print(table)

@@ -18,8 +18,9 @@ _ROUNDS: Final = 20
 _KEY: Final = "wolf1:check:"
 _CHANNEL: Final = "wolf1:check"
 _SECOND: Final = 1000
-_COUNTED: Final = 100_000
-"""Keys that are looked at, to count accounts."""
+_PAGE: Final = 1000
+_PAGES: Final = 100
+"""Pages of keys that are looked at, to count accounts: a server may hold millions of others."""
 
 
 class ServerReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,7 +33,9 @@ class ServerReport(msgspec.Struct, frozen=True, kw_only=True):
     missing: tuple[str, ...]
     """The commands that the user may not call, of those that a tier needs."""
     accounts: int | None
-    """Accounts held in all namespaces; ``None`` if that may not be counted."""
+    """Accounts found in all namespaces; ``None`` if they may not be counted."""
+    has_all: bool
+    """Whether all keys were looked at for that."""
 
 
 async def check_server(client: Any) -> ServerReport:
@@ -45,11 +48,14 @@ async def check_server(client: Any) -> ServerReport:
         began = time.perf_counter()
         await client.ping()
         trips.append(time.perf_counter() - began)
+    server, missing = await _server(client), await _missing(client)
+    accounts, has_all = await _accounts(client)
     return ServerReport(
-        server=await _server(client),
+        server=server,
         round_trip=statistics.median(trips),
-        missing=await _missing(client),
-        accounts=await _accounts(client),
+        missing=missing,
+        accounts=accounts,
+        has_all=has_all,
     )
 
 
@@ -112,20 +118,23 @@ async def _may_subscribe(client: Any) -> bool:
     return True
 
 
-async def _accounts(client: Any) -> int | None:
-    """Count the hashes of accounts among the first keys, for which a user needs ``SCAN``."""
-    found = looked = 0
-    try:
-        async for key in client.scan_iter(match="wolf1:*:*:*", count=1000, _type="hash"):
-            found += b":turn:" not in key
-            looked += 1
-            if looked >= _COUNTED:
-                break
-    except Exception as error:
-        if _is_refused(error):
-            return None
-        raise
-    return found
+async def _accounts(client: Any) -> tuple[int | None, bool]:
+    """Count the hashes of accounts among the first keys; tell whether those were all.
+
+    A user needs ``SCAN`` for that.
+    """
+    found = cursor = 0
+    for _ in range(_PAGES):
+        try:
+            cursor, keys = await client.scan(cursor, "wolf1:*:*:*", _PAGE, "hash")
+        except Exception as error:
+            if _is_refused(error):
+                return None, False
+            raise
+        found += sum(b":turn:" not in key for key in keys)
+        if not cursor:
+            return found, True
+    return found, False
 
 
 def _is_refused(error: Exception) -> bool:
