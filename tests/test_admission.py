@@ -214,6 +214,16 @@ async def test_who_waits_for_a_change_wakes_when_the_breaker_opens_and_when_it_c
         assert admission.is_failing == (end is not None)
 
 
+async def test_who_waits_for_a_change_wakes_when_a_row_of_failures_ends() -> None:
+    admission = make_admission(BreakerPolicy())
+    await request(admission, WolfConnectionError())
+    waiting = asyncio.create_task(admission.wait_for_change())
+    await asyncio.sleep(0)
+    await request(admission)
+    async with asyncio.timeout(5):
+        await waiting
+
+
 async def test_without_a_breaker_no_row_of_failures_is_seen() -> None:
     admission = make_admission(None)
     for _ in range(20):
