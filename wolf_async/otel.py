@@ -10,9 +10,8 @@ token, and none an account's id unless it is asked for. No ``traceparent`` is se
 
 Spans: ``wolf.load`` under whatever span the caller has who began the load, with a span for each of
 its requests below; ``wolf.wait`` for each call that joined, with a link to the load; the requests
-that create a task under the caller's span. A refresh in
-the background is a trace of its own, with a link to the span of the caller behind whom it began.
-There is no span for a hit.
+that create a task under the caller's span. A refresh in the background is a trace of its own, with
+a link to the span of the caller behind whom it began. There is no span for a hit.
 
 Metrics: ``http.client.request.duration`` and ``wolf.load.duration`` in seconds, and the counts of
 `WolfClient.stats`, read when they are collected; see `instrument`.

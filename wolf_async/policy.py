@@ -149,8 +149,8 @@ class RetryPolicy(msgspec.Struct, frozen=True):
         max_retry_after: a longer ``Retry-After`` is not waited for: the error is raised at once,
             with ``retry_after`` set.
         budget: further attempts of the whole client as a fraction of its first attempts, after a
-            small reserve: an outage under load does not multiply the load. ``math.inf`` sets no
-            such bound.
+            small reserve: an outage under load does not multiply the load. Those after a 429 do not
+            count, since the gate spaces them. ``math.inf`` sets no such bound.
 
     Raises `WolfConfigError` for settings that make no sense.
 
@@ -205,7 +205,7 @@ class Timeouts(msgspec.Struct, frozen=True):
     Attributes:
         total: for a whole load: waiting for a free place and for the rate limit, all attempts, and
             the pauses between.
-        attempt: for one request, from sending to the last byte of the answer.
+        attempt: for one request, from making a connection to the last byte of the answer.
         connect: for making one connection.
 
     Raises `WolfConfigError` for settings that make no sense.

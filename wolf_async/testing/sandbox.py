@@ -109,8 +109,8 @@ class Sandbox:
         prefix: a path such as ``/v1`` before ``/agent-api``; `base_url` ends in it. Elsewhere there
             is a web page that says 404, as a gateway's does.
         latency: seconds of real time before every answer.
-        clock: gives seconds, for `Call.at` and for `residue`. With a `FakeClock`, equal time means
-            byte-equal answers.
+        clock: gives seconds, for `Call.at`, `now` and `residue`. With a `FakeClock`, equal time
+            means byte-equal answers.
         period: seconds of that clock between movements of `residue`.
         gzip: whether bodies are compressed for clients that accept it.
 
