@@ -9,8 +9,8 @@ and SIGTERM; 141, the reader of the output has gone.
 
 ``app`` holds the group and turns errors into lines. Each command has a module of its own.
 ``service`` holds the options and the client that the commands share which ask the real service.
-``accounts_file`` reads accounts, and ``results_file`` writes what came of them. ``report``,
-``week``, ``live`` and ``widgets`` draw.
+``accounts_file`` and ``drafts_file`` read, by ``rows`` and ``text_file``; ``results_file`` writes.
+``report``, ``week``, ``live``, ``account_view`` and ``widgets`` draw.
 """
 
 from __future__ import annotations

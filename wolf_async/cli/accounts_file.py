@@ -297,7 +297,7 @@ _OPTIONS: Final = (
         type=click.IntRange(1),
         default=2**20,
         show_default=True,
-        help="A longer row is a bad row. So far above a quote that does not fit, rows are doubted.",
+        help="A longer row is a bad row; so are the rows that far above a quote that does not fit.",
     ),
 )
 

@@ -38,13 +38,20 @@ _KEPT: Final = 5.0
 @click.argument("accounts", metavar="[USER_ID[:SUB_ID]]...", nargs=-1)
 @click.option("--accounts", "path", metavar="FILE", help="Show the accounts of FILE too.")
 @click.option(
-    "--host", default="127.0.0.1", show_default=True, help=f"Where to listen; else see {_PASSWORD}."
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help=f"Where to listen; any but loopback needs {_PASSWORD}.",
 )
 @click.option(
-    "--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="0: any."
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8080,
+    show_default=True,
+    help="Where to listen; 0 is any free port.",
 )
 @every_option()
-@seconds_option("--idle", 60.0, "Stop asking so long after the last one who looked has gone.")
+@seconds_option("--idle", 60.0, "Stop asking so many seconds after the last browser has gone.")
 @accounts_options
 @service_options
 def dashboard(

@@ -123,7 +123,7 @@ class _Options(NamedTuple):
     "--fields",
     metavar="SECTION,...",
     callback=_fields,
-    help="Keep these sections of each answer alone, such as caller_line_list,end_actions.",
+    help="Keep only these sections of each answer, such as caller_line_list,end_actions.",
 )
 @count_option("--concurrency", 100, "Requests at once.")
 @click.option("--rate", metavar="N[/s]", callback=_rate, help="Requests a second, at most.")
@@ -132,7 +132,7 @@ class _Options(NamedTuple):
 @seconds_option(
     "--patience",
     60.0,
-    "Wait so long for a service that is away before giving up; 0 never waits.",
+    "Wait so many seconds for a service that is away before giving up; 0 never waits.",
 )
 @click.option("--fsync", is_flag=True, help="Sync answers to the disk (fsync) within a second.")
 @seconds_option("--progress-every", 10.0, "How often to tell how far it is, without a terminal.")

@@ -31,7 +31,7 @@ def seconds_option(name: str, default: float, text: str) -> Decorator:
 
 def every_option() -> Decorator:
     """Return the option of how often a watched account is asked for."""
-    return seconds_option("--every", 1.0, "Ask so often for each account.")
+    return seconds_option("--every", 1.0, "Ask for each account once in so many seconds.")
 
 
 def count_option(name: str, default: int, text: str) -> Decorator:

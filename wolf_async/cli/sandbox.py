@@ -156,7 +156,7 @@ class _Served(Step, frozen=True):
     metavar="SECONDS",
     type=click.FloatRange(0, 3600),
     default=0.0,
-    help="Wait so long before each answer.",
+    help="Wait so many seconds before each answer.",
 )
 @click.option(
     "--fault",
@@ -183,7 +183,7 @@ def sandbox(
     """Run the endpoint on loopback, with synthetic accounts, until Ctrl-C or SIGTERM.
 
     Each account has two sub-accounts; what is free of the lines moves every second. SIGUSR1 prints
-    how many requests came so far. Faults and latency let a worker meet a bad day:
+    how many requests came so far. Try a worker against faults and latency:
 
     wolf-async sandbox --accounts 1000 --latency 0.2 --fault 503:0.1 --fault drop:0.01 --requests
     """
