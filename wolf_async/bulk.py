@@ -114,6 +114,11 @@ class Upstream(Protocol):
         """How often such a row has opened the breaker."""
         ...
 
+    @property
+    def said_no(self) -> int:
+        """How many requests the API has answered with a no, which shows that it is up."""
+        ...
+
     def is_held_up(self, error: BaseException) -> bool:
         """Tell whether a load that has failed so may say nothing about its account."""
         ...
@@ -308,7 +313,7 @@ class _Run:
         self._asking += 1
         try:
             result, is_new = await self._ask_for(job)
-            if is_new or _is_no(result.error):
+            if is_new:
                 self._answers += 1
                 self._patience.renew()
             found = self._judge(job, result)
@@ -324,7 +329,7 @@ class _Run:
     async def _ask_for(self, job: _Job) -> tuple[AccountResult, bool]:
         """Return what comes of an account, and whether a request was sent for it and answered."""
         account = Account(cast("str", job.item))
-        began = self._clock()
+        began, said_no = self._clock(), self._upstream.said_no
         try:
             account = as_account(job.item)
             served = await self._ask(account, job.max_age)
@@ -334,7 +339,9 @@ class _Run:
         except WolfError as error:
             if error.account is None:
                 error.account = account
-            return AccountResult(account, None, error), False
+            # a no that the cache remembers shows nothing of now
+            is_new = is_answer(error) and self._upstream.said_no > said_no
+            return AccountResult(account, None, error), is_new
 
     def _judge(self, job: _Job, result: AccountResult) -> list[AccountResult]:
         """Return what is a result now; hold the account back, or raise what ends the run."""
@@ -409,11 +416,6 @@ class _Run:
         for task in self._waiting - {asyncio.current_task()}:
             if task is not None:
                 task.cancel()
-
-
-def _is_no(error: WolfError | None) -> bool:
-    """Tell whether the API has answered with a no, which shows that it is up."""
-    return error is not None and is_answer(error)
 
 
 def _ends_unannounced(error: WolfError | None) -> bool:

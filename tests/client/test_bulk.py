@@ -44,6 +44,7 @@ class Calm:
 
     is_failing = False
     breaker_opened = 0
+    said_no = 0
 
     def is_shut(self) -> bool:
         return False

@@ -210,6 +210,20 @@ def test_failures_that_the_cache_remembers_are_not_taken_for_new_ones() -> None:
     virtual_time.run(main())
 
 
+def test_a_no_that_the_cache_remembers_does_not_show_that_the_upstream_is_up() -> None:
+    async def main() -> None:
+        async with bench(20, retry=ONCE, cache=CachePolicy(error_ttl=600)) as (box, wolf):
+            unknown = [f"unknown-{number}" for number in range(20)]
+            await gathered(wolf, unknown)
+            box.always(respond(503))
+            accounts = [user for pair in zip(box.users, unknown, strict=True) for user in pair]
+            found, raised = await gathered(wolf, accounts, concurrency=2, patience=10)
+            assert isinstance(raised, WolfServerError)
+            assert {result.account.user_id for result in found} <= set(unknown)
+
+    virtual_time.run(main())
+
+
 def test_accounts_that_two_outages_hit_are_not_blamed() -> None:
     async def main() -> None:
         async with bench(12, retry=ONCE) as (box, wolf):

@@ -13,7 +13,7 @@ from wolf_async.errors import (
     WolfTimeoutError,
 )
 from wolf_async.upstream.breaker import Breaker
-from wolf_async.upstream.failures import is_local, is_outage
+from wolf_async.upstream.failures import is_answer, is_local, is_outage
 from wolf_async.upstream.limits import Limits, RateLimit
 from wolf_async.upstream.signals import Signal
 from wolf_async.upstream.throttle import Pacer, Throttle
@@ -65,6 +65,8 @@ class Admission:
     ) -> None:
         self.announce: Callable[[float], object] | None = None
         """Told after each 429 for how many seconds the gate is closed, for other processes."""
+        self.said_no = 0
+        """Requests that the API has answered with a no."""
         self.is_guarded = False
         """Whether requests ask the gate, the breaker and the pace, and tell them how they ended.
 
@@ -160,6 +162,7 @@ class Admission:
         if self.announce is not None and isinstance(error, WolfRateLimitError):
             self.announce(self._throttle.opens_in())
         self._breaker.settle(load, error)
+        self.said_no += error is not None and is_answer(error)
         self._look()
 
     def _look(self) -> None:
