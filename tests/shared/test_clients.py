@@ -38,6 +38,28 @@ async def test_a_client_of_redis_py_and_one_of_valkey_py_share(server: Server) -
         await client.aclose()
 
 
+@pytest.mark.parametrize(
+    ("key", "equal"),
+    [
+        (1, 1.0),
+        (1, True),
+        (0, -0.0),
+        (2**60, 2.0**60),
+        (("a", (2,)), ("a", (2.0,))),
+        (2**63 + 4096, 2.0**63 + 4096),
+    ],
+)
+async def test_equal_keys_are_one_key(server: Server, key: Any, equal: Any) -> None:
+    caches: list[Any] = [cache_on(Counter(), slow(url=server.url)) for _ in range(2)]
+    assert [await cache.get(key) for cache in caches] == [f"{key}#1"] * 2
+    caches[0].invalidate(equal)
+    assert await caches[0].settled()
+    await until(lambda: caches[1].peek(key) is None)
+    assert await caches[0].get(key) == f"{key}#2"
+    for cache in caches:
+        await cache.aclose()
+
+
 async def test_a_client_without_timeouts_is_given_up_by_the_tier_and_used_again(
     server: Server,
 ) -> None:

@@ -90,7 +90,7 @@ def encode_key(key: Hashable) -> bytes:
     Raises `WolfConfigError` for a key that would not come back as it was.
     """
     try:
-        encoded = msgspec.msgpack.encode(key)
+        encoded = msgspec.msgpack.encode(_as_one(key))
         if decode_key(encoded) == key:
             return encoded
     except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError):
@@ -99,6 +99,15 @@ def encode_key(key: Hashable) -> bytes:
         "with a shared tier a key must be a str, bytes, a number, None or a tuple of these,"
         f" not {key!r}"
     )
+
+
+def _as_one(value: object) -> object:
+    """Return the one that stands for all keys that are equal: ``1`` for ``1.0`` and ``True``."""
+    if isinstance(value, tuple):
+        return tuple(map(_as_one, cast("tuple[object, ...]", value)))
+    if isinstance(value, float) and value.is_integer() and -(2.0**63) <= value < 2.0**64:
+        return int(value)
+    return int(value) if isinstance(value, bool) else value
 
 
 def decode_key(encoded: bytes) -> Any:
