@@ -35,7 +35,7 @@ from wolf_async.events import (
     RequestEvent,
     WaitEvent,
 )
-from wolf_async.testing import FakeClock, Sandbox, hold, respond
+from wolf_async.testing import FakeClock, Sandbox, hold, respond, serve
 from wolf_async.upstream import sender
 
 from .conftest import AT_ONCE, ONCE
@@ -465,3 +465,20 @@ async def test_a_listener_may_use_the_client(box: Sandbox, client: MakeClient) -
     for _ in range(2):
         await asyncio.gather(*[wolf.task_init(box.users[0]) for _ in range(3)])
     assert len(box.calls) == 2
+
+
+@pytest.mark.parametrize("status", [200, 429, 503])
+async def test_what_a_listener_starts_may_ask_for_the_account_that_is_asked_for(
+    box: Sandbox, client: MakeClient, status: int
+) -> None:
+    started: list[asyncio.Task[TaskInit]] = []
+
+    def ask_as_well(event: Event) -> None:
+        if len(started) < 2:  # the request, and the gate or the breaker
+            started.append(asyncio.create_task(wolf.task_init(box.users[0])))
+
+    breaker = BreakerPolicy(failures=1, pause=0.01)
+    wolf = client(box.base_url, listeners=[ask_as_well], retry=AT_ONCE, breaker=breaker)
+    box.script(None, serve() if status == 200 else respond(status))
+    init = await wolf.task_init(box.users[0])
+    assert await asyncio.gather(*started) == [init, init]

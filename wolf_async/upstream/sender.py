@@ -17,7 +17,7 @@ from wolf_async.api.response import RawResponse
 from wolf_async.cache.inflight import current_load, mark_sent
 from wolf_async.cache.loading import check_ended
 from wolf_async.errors import WolfAuthError, WolfError
-from wolf_async.events import CANCELLED, Dispatcher, RequestEvent
+from wolf_async.events import CANCELLED, Dispatcher, LoadRecord, RequestEvent
 from wolf_async.logs import ThrottledLogger, logger
 from wolf_async.upstream.admission import Admission
 from wolf_async.upstream.auth import Credential, Tokens
@@ -64,6 +64,8 @@ class _Load(msgspec.Struct):
     """The error of its last request."""
     renewed: bool = False
     """Whether the token was renewed for it, which is worth a try once."""
+    record: LoadRecord | None = None
+    """What is gathered of the cache's load that it is, where somebody listens."""
 
 
 class Sender:
@@ -111,6 +113,8 @@ class Sender:
         """
         transport = self._enter_loop()
         load = _Load(account, url, Deadline(transport.loop, self._settings.timeouts.total), post)
+        in_flight = current_load.get()
+        load.record = None if in_flight is None else in_flight.record
         try:
             return await self._retry.call(
                 lambda: self._attempt(transport, load, read),
@@ -155,6 +159,24 @@ class Sender:
     ) -> tuple[RawResponse, T]:
         """Send one request when it may go, and read its answer; an error holds no token."""
         await self.admission.acquire(load)
+        mark_sent(self._settings.clock())
+        # What a request starts besides, in a listener, or in a middleware or a trace of a session
+        # that was handed in, is not waited for by the load, and may ask for the same account. And a
+        # kept connection keeps the context that it was opened in.
+        within = current_load.set(None)
+        try:
+            return await self._answer(transport, load, credential, read)
+        finally:
+            current_load.reset(within)
+
+    async def _answer(
+        self,
+        transport: Transport,
+        load: _Load,
+        credential: Credential,
+        read: Callable[[RawResponse], T],
+    ) -> tuple[RawResponse, T]:
+        """Send one request that may go, read its answer, and give its place back."""
         try:
             response = await self._request(transport, load, credential)
             answer = read_redacted(credential.token, response, read)
@@ -179,16 +201,11 @@ class Sender:
             await load.post.ready()
         load.attempts += 1
         load.sent_at = loop_time()
-        mark_sent(self._settings.clock())
         self.requests += 1
         self.retries += load.attempts > 1
         started = perf_counter()
         status: int | None = None
         failure: str | None = CANCELLED
-        # What a request starts besides, in a middleware or a trace of a session that was handed in,
-        # is not waited for by the load, and may ask for the same account. And a kept connection
-        # keeps the context that it was opened in.
-        within = current_load.set(None)
         try:
             response = await self._send_one(transport, load, credential)
             status, failure = response.status, None
@@ -197,7 +214,6 @@ class Sender:
             redact_error(credential.token, error)
             raise
         finally:
-            current_load.reset(within)
             self._report(load, perf_counter() - started, status, failure)
         if load.attempts > 1:
             response = msgspec.structs.replace(response, attempts=load.attempts)
@@ -226,9 +242,8 @@ class Sender:
             status=status,
             error=failure,
         )
-        in_flight = current_load.get()
-        if in_flight is not None and in_flight.record is not None:
-            in_flight.record.requests.append(event)
+        if load.record is not None:
+            load.record.requests.append(event)
         self._dispatcher.emit(event)
 
     async def _send_one(
