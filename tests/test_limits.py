@@ -219,6 +219,7 @@ def test_places_that_make_no_sense(places: object) -> None:
         (math.inf, 1),
         (5, 0),
         (5, 1.0),
+        (5, 10**400),
     ],
 )
 def test_rates_that_make_no_sense(rate: object) -> None:

@@ -37,6 +37,7 @@ def check_limits(max_concurrency: object, rate_limit: object) -> None:
         )
     check_seconds("rate_limit[0]", pair[0], above=True, finite=True)
     check_count("rate_limit[1]", pair[1])
+    check_seconds("rate_limit[1]", pair[1], finite=True)  # it is multiplied by a float
 
 
 class Limits(Generic[T]):
