@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from contextlib import AsyncExitStack
 from ssl import SSLContext
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING, Self
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -47,8 +47,6 @@ if TYPE_CHECKING:
     from wolf_async.shared import RedisTier
 
 __all__ = ["ClientStats", "WolfClient"]
-
-T = TypeVar("T")
 
 
 class WolfClient:

@@ -68,7 +68,7 @@ class EntryStore(FIFOCache[K, Entry[V]]):
     """Entries by key: the oldest leaves first, but once more goes to the end if it was used.
 
     Each load puts its entry at the end again, so that first in is first out by age. The second
-    chance keeps the accounts that many ask for when a bulk run passes through.
+    chance keeps the keys that many ask for when a great number of others are read once.
     """
 
     def __init__(

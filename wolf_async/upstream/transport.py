@@ -207,18 +207,13 @@ class Transport:
         if self._owned:
             await self._keeper.aclose()
 
-    @property
-    def closed(self) -> bool:
-        """Whether there is nothing here that wants closing."""
-        return not self._owned or self._session.closed
-
     def __repr__(self) -> str:
         whose = "own session" if self._owned else "a session that was handed in"
         return f"<Transport: {whose}{', closed' if self._session.closed else ''}>"
 
 
 class _Response(aiohttp.ClientResponse):
-    """Refuse a connection on which the server has spoken out of turn.
+    """Refuse a connection on which the server has sent what nobody asked for.
 
     Without this check a late answer, still lying in a kept connection, is delivered for another
     account.
