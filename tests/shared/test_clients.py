@@ -125,6 +125,25 @@ async def test_a_server_that_refuses_what_is_needed_is_asked_more_and_more_rarel
     await cache.aclose()
 
 
+@pytest.mark.parametrize("user", ["app:p", "app:wrong", "nobody:p"])
+async def test_a_server_that_lets_nobody_listen_is_asked_more_and_more_rarely(
+    own_server: Server, monkeypatch: pytest.MonkeyPatch, user: str
+) -> None:
+    monkeypatch.setattr("wolf_async.shared.link._REFUSED", 0.05)
+    monkeypatch.setattr("wolf_async.shared.link._MAX_PAUSE", 0.05)
+    with own_server.client() as client:
+        rights = "on >p ~wolf1:* resetchannels +@all"
+        client.execute_command("ACL", "SETUSER", "app", *rights.split())
+        before = client.info("stats")["total_connections_received"]
+        url = f"redis://{user}@127.0.0.1:{own_server.port}/0"
+        cache = cache_on(Counter(), RedisTier(url, namespace="n", timeout=2.0))
+        await cache.get("a")
+        await asyncio.sleep(2)
+        tries = client.info("stats")["total_connections_received"] - before
+    assert tries < 12, "each time the pause is twice as long"
+    await cache.aclose()
+
+
 async def test_a_unix_socket_is_shared(tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("unix")
     server = Server(folder, "--unixsocket", str(folder / "s")).start()

@@ -315,6 +315,8 @@ class Link:
         self._warn("cannot be heard", error)
         self._tell_changed()
         if _is_refusal(error):
+            # those of operations are counted where they are answered
+            self._refusals += _is_denial(error)
             return self._refused_pause()
         return min(_MAX_PAUSE, _PAUSE * 2.0 ** min(tries - 1, 10))
 
@@ -483,4 +485,11 @@ def _is_full(error: object) -> bool:
 
 
 def _is_refusal(error: Exception) -> bool:
-    return error.refused if isinstance(error, LinkError) else "ResponseError" in _kinds(error)
+    if isinstance(error, LinkError):
+        return error.refused
+    return "ResponseError" in _kinds(error) or _is_denial(error)
+
+
+def _is_denial(error: Exception) -> bool:
+    """Tell whether it is for good, unlike what a cluster says that is down for the moment."""
+    return not _kinds(error).isdisjoint(("NoPermissionError", "AuthenticationError"))
