@@ -403,6 +403,7 @@ def test_settings_of_ones_own_are_checked_alike(changes: Any, path: str) -> None
         ({"calls": 0}, "calls must be a whole number from 1, not 0"),
         ({"zone": "Mars"}, "zone must be"),
         ({"usage": 0}, "usage must be"),
+        ({"legacy": "false"}, "legacy must be"),
         ({"at": "now"}, "at must be"),
         ({"bridge_group": 1}, "optional fields are bridge_group_id, .* not bridge_group"),
     ],

@@ -38,6 +38,7 @@ from wolf_async.models.task_extras import (
     freeze_extra,
     plain,
 )
+from wolf_async.policy import check_type
 
 __all__ = ["Sections", "TaskDraft"]
 
@@ -120,6 +121,7 @@ class TaskDraft(msgspec.Struct, frozen=True, gc=False, kw_only=True):
             message = f"a TaskExtras is expected, not {self.task_extras!r}"
             raise draft_error("$.task_extras", "not_an_object", message)
         msgspec.structs.force_setattr(self, "extra", freeze_extra("$", self.extra, _OWN))
+        check_type("legacy", self.legacy, bool)
         hours.moment_in(self.zone, None)
         self._check_json()
 
