@@ -121,6 +121,8 @@ async def test_without_send_drafts_are_checked_and_nothing_is_created(tasks: Tas
         ({"start": "tomorrow"}, "start_time"),
         ({"stop": None}, "stop_time"),
         ({"holidays": [5]}, "$"),
+        ({"holidays": [{"begin": START[:16], "end": STOP[:16], "rule": 1}]}, "task_extras.holiday"),
+        ({"legacy": "false"}, "legacy"),
         ({"at": "soon"}, "$"),
         ({"zone": "Nowhere/City"}, "$"),
         ({"colour": "red"}, "colour"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar, cast
 
 import msgspec
 
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = ["DraftRow", "make_draft", "read_drafts"]
+
+S = TypeVar("S", Holiday, TaskLine)
 
 _EXPECTED: Final = 'expected {"key": …, "user_id": …, "draft": {…}}'
 _BODY_KEYS: Final = frozenset(("destination_extension", "maximumcall", "dial_time_id"))
@@ -118,7 +120,7 @@ def _arguments(draft: dict[str, Any]) -> dict[str, Any]:
 
 
 def _holiday(value: Any) -> Any:
-    return msgspec.convert(value, Holiday) if isinstance(value, dict) else tuple(value)
+    return _task_holiday(value) if isinstance(value, dict) else tuple(value)
 
 
 def _line(value: Any) -> Any:
@@ -144,15 +146,28 @@ def _extras(extras: dict[str, Any]) -> TaskExtras:
         start_time=extras.get("start_time", ""),
         stop_time=extras.get("stop_time", ""),
         line=tuple(_task_line(each) for each in extras.get("line", ())),
-        holiday=tuple(msgspec.convert(each, Holiday) for each in extras.get("holiday", ())),
+        holiday=tuple(_task_holiday(each) for each in extras.get("holiday", ())),
         interval_time=extras.get("interval_time"),
         extra={name: value for name, value in extras.items() if name not in _EXTRAS},
     )
 
 
 def _task_line(value: Any) -> TaskLine:
-    if not isinstance(value, dict) or set(cast("dict[str, Any]", value)) != {"id", "limit"}:
+    return _item("line", value, TaskLine)
+
+
+def _task_holiday(value: Any) -> Holiday:
+    return _item("holiday", value, Holiday)
+
+
+def _item(name: str, value: Any, kind: type[S]) -> S:
+    """Return an object as a struct that holds all of it."""
+    fields = kind.__struct_fields__
+    if not isinstance(value, dict) or set(cast("dict[str, Any]", value)) != set(fields):
+        expected = ", ".join(f'"{field}"' for field in fields)
         raise draft_error(
-            "$.task_extras.line", "not_a_line", f'{{"id", "limit"}} is expected, not {value!r}'
+            f"$.task_extras.{name}",
+            f"not_a_{name}",
+            f"{{{expected}}} is expected, not {value!r}",
         )
-    return msgspec.convert(value, TaskLine)
+    return msgspec.convert(value, kind)
