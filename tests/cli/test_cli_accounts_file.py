@@ -124,6 +124,8 @@ async def test_an_encoding_that_is_given_holds(box: Sandbox, shell: Shell) -> No
     assert (await shell.fetch(unmarked, "--encoding", "utf-16-le", "--overwrite")).status == 0
     line = one_line(await shell.fetch(source, "--encoding", "ascii", "--overwrite"), 2)
     assert "is no text in ASCII: name its encoding with --encoding" in line
+    line = one_line(await shell.fetch(source, "--encoding", "idna", "--overwrite"), 2)
+    assert "--encoding idna is none" in line
 
 
 async def piped(box: Sandbox, shell: Shell, *args: str) -> Process:

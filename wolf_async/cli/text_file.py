@@ -219,7 +219,7 @@ def _open(path: str, name: str) -> int:
 def _check_encoding(encoding: str) -> None:
     try:
         io.TextIOWrapper(io.BytesIO(), encoding)  # raises for codecs that are not about text
-        codecs.getincrementaldecoder(encoding)
+        codecs.getincrementaldecoder(encoding)(_HANDLER).decode(b"")  # some take no handler
     except (LookupError, ValueError):
         raise RefusedError(
             f"--encoding {encoding} is none: utf-8, utf-16, gb18030, big5 are examples"
