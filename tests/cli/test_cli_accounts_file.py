@@ -161,6 +161,17 @@ async def test_standard_input_that_is_no_text_is_refused(box: Sandbox, shell: Sh
     assert box.calls == []
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32"])
+async def test_standard_input_without_the_mark_that_its_encoding_needs_is_refused(
+    box: Sandbox, shell: Shell, encoding: str
+) -> None:
+    async with await piped(box, shell, "--encoding", encoding) as process:
+        _, err = await asyncio.wait_for(process.process.communicate(b"user_id\na1\n"), 60)
+    assert process.process.returncode == 2
+    assert f"standard input is no text in {encoding.upper()}: name its".encode() in err
+    assert box.calls == []
+
+
 async def test_what_turns_out_to_be_no_text_later_in_standard_input_is_a_bad_row(
     box: Sandbox, shell: Shell
 ) -> None:

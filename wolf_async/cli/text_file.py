@@ -121,7 +121,10 @@ class TextFile:
             head = _read_head(self._fd, size)
         decoder = codecs.getincrementaldecoder(self.encoding)(_HANDLER)
         self._decoder = io.IncrementalNewlineDecoder(decoder, translate=True)
-        self.head = self._decoder.decode(head).removeprefix("\ufeff")
+        try:
+            self.head = self._decoder.decode(head).removeprefix("\ufeff")
+        except UnicodeError as error:  # of UTF-16 without its mark, which no handler mends
+            raise self._no_text([self.encoding]) from error
 
     def __enter__(self) -> Self:
         return self
@@ -182,8 +185,7 @@ class TextFile:
             if lines is not None:
                 self.encoding, self.lines = encoding, lines
                 return
-        tried = " or ".join(encoding.upper() for encoding in encodings)
-        raise RefusedError(f"{self.name} is no text in {tried}: name its encoding with --encoding")
+        raise self._no_text(encodings)
 
     def _spool(self, head: bytes) -> None:
         # a descriptor of our own: the file object closes its own, and the system forgets the name
@@ -195,6 +197,10 @@ class TextFile:
             self._fd = os.dup(file.fileno())
         os.lseek(self._fd, 0, os.SEEK_SET)
         self._waits = False
+
+    def _no_text(self, encodings: list[str]) -> RefusedError:
+        tried = " or ".join(encoding.upper() for encoding in encodings)
+        return RefusedError(f"{self.name} is no text in {tried}: name its encoding with --encoding")
 
     def _unreadable(self, error: OSError) -> RefusedError:
         return RefusedError(f"cannot read {self.name}: {error.strerror or error}")
