@@ -212,6 +212,7 @@ async def test_the_file_may_be_of_another_encoding_and_name_accounts_otherwise(
     [
         (("--format", "csv"), "drafts are JSON Lines"),
         (("--out", "-"), "is no file"),
+        (("--out", os.devnull), "is no file"),
         (("--retry-uncertain", "k0"), "goes with --send and --resume"),
         (("--send", "--resume", "--retry-uncertain", "k0"), "no row of that key is uncertain"),
     ],
@@ -362,6 +363,18 @@ async def test_results_that_are_there_are_touched_only_on_demand(tasks: Tasks) -
     assert tasks.results.read_bytes() == before
     assert (await tasks.create(source, "--send", "--resume")).status == 0
     assert tasks.outcomes() == {"k0": ["checked", "created"]}
+
+
+@pytest.mark.parametrize("name", ["results.jsonl", "results.sending.jsonl"])
+async def test_what_is_nested_too_deeply_is_no_line_of_this_command(
+    tasks: Tasks, name: str
+) -> None:
+    deep = "[" * 100_000 + "]" * 100_000
+    text = f'{{"key":"k0","outcome":"failed","state":"nothing","data":{deep}}}\n'
+    tasks.results.touch()
+    tasks.results.with_name(name).write_text(text)
+    line = one_line(await tasks.create(tasks.write(tasks.row(0)), "--resume"), 2)
+    assert f"line 1 of {tasks.results.with_name(name)} is not of this command" in line
 
 
 async def test_results_without_what_was_sent_are_refused(tasks: Tasks) -> None:

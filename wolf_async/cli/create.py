@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 __all__ = ["create"]
 
 _START: Final = b'{"key":'
+_TO_BE_FOUND: Final = "what was sent must be found again"
 _OUTCOMES: Final = (
     "created",
     "created before",
@@ -174,7 +175,7 @@ def _check(options: _Options, reading: AccountsOptions) -> None:
     if reading.form == "csv":
         raise click.UsageError("drafts are JSON Lines, not CSV")
     if options.out == Path("-"):
-        raise click.UsageError("--out - is no file: what was sent must be found again")
+        raise click.UsageError(f"--out - is no file: {_TO_BE_FOUND}")
     if options.retry_uncertain and not (options.send and options.resume):
         raise click.UsageError("--retry-uncertain goes with --send and --resume")
 
@@ -219,6 +220,8 @@ class _Files:
                     remedy="--resume continues it",
                 )
             )
+            if not self.results.is_regular:
+                raise RefusedError(f"--out {options.out} is no file: {_TO_BE_FOUND}")
             self._journal = stack.enter_context(
                 LinesFile(journal_path, note=self._note_sent, start=_START, resume=True)
             )
@@ -275,7 +278,7 @@ class _Files:
     def _note_result(self, line: bytes) -> bool:
         try:
             noted = msgspec.json.decode(line, type=_Noted)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return False
         if noted.outcome == "created" or self.state(noted.key) == "open":
             self._outcomes[str(noted.key)] = noted.outcome
@@ -284,7 +287,7 @@ class _Files:
     def _note_sent(self, line: bytes) -> bool:
         try:
             noted = msgspec.json.decode(line, type=_Sent)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return False
         if noted.state == "nothing":
             self._sent.discard(str(noted.key))

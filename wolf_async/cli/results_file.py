@@ -157,7 +157,7 @@ def note_result(line: bytes, done: Done) -> bool:
     """
     try:
         read = _decoder.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return False
     if (read.init is msgspec.UNSET) == (read.error is msgspec.UNSET):
         return False
