@@ -4,7 +4,9 @@ A run goes on through an outage. A failure that may be the upstream's fault is n
 account is held back, and asked for again when the gate opens or an answer ends the row of failures.
 A row that opened the breaker was an outage and counts nothing; two failures in others, which means
 that other accounts were answered after each, are the account's own. Where no other account is left
-to show that, one that was answered before is asked for once more. All this ends with the patience.
+to show that, one that was answered before is asked for once more. An account that failed in three
+outages is asked for alone, since many that fail for their own reasons look like an outage together.
+All this ends with the patience.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Sized
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Generator, Iterable, Sized
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, Self, TypeAlias, cast
 
 from wolf_async.account import Account
@@ -52,6 +54,8 @@ _PAUSE: Final = 1.0
 """Seconds to the next try where neither gate nor breaker says how long to wait."""
 _NOBODYS: Final = (WolfCircuitOpenError, WolfRateLimitError)
 """Failures that say nothing of the account, nor that its request has failed."""
+_OUTAGES: Final = 3
+"""Outages after which an account that failed in all of them is asked for alone."""
 _NO_API: Final = 3
 """Accounts without a success after which the base URL is wrong, not the accounts."""
 
@@ -146,6 +150,8 @@ class _Job(NamedTuple):
     """How many answers the run had then: more mean that the row has ended."""
     opened: int = -1
     """How often the breaker had opened then: more mean that the row was an outage."""
+    outages: int = 0
+    """In how many outages it has failed."""
 
 
 async def results(
@@ -251,6 +257,8 @@ class _Run:
         self._witness: _Job | None = None
         """An account that was answered, as long as asking for it shows anything."""
         self._has_ended = False
+        # who asks for an account alone
+        self._alone = asyncio.Lock()
 
     def __aiter__(self) -> Self:
         return self
@@ -258,11 +266,16 @@ class _Run:
     async def __anext__(self) -> _Job:
         if self._has_ended:
             raise StopAsyncIteration
+        with self._may_be_ended():
+            had_to_wait = await self._wait_until_open()
+            return await self._next(is_over=had_to_wait)
+
+    @contextlib.contextmanager
+    def _may_be_ended(self) -> Generator[None]:
         task = asyncio.current_task()
         self._waiting.add(task)
         try:
-            had_to_wait = await self._wait_until_open()
-            return await self._next(is_over=had_to_wait)
+            yield
         finally:
             self._waiting.discard(task)
 
@@ -301,7 +314,7 @@ class _Run:
     def _release(self) -> _Job:
         job = self._held_back.popleft()
         was_outage = job.opened < self._upstream.breaker_opened
-        return job._replace(failures=0) if was_outage else job
+        return job._replace(failures=0, outages=job.outages + 1) if was_outage else job
 
     async def results_of(self, job: _Job) -> list[AccountResult]:
         """Ask for an account; return what is a result now, of it or of earlier ones.
@@ -310,6 +323,32 @@ class _Run:
         """
         if job.failure is not None and job.failures > 1:
             return [job.failure]
+        if job.outages < _OUTAGES:
+            return await self._ask_once(job)
+        async with self._alone:
+            return [] if self._has_ended else await self._ask_alone(job)
+
+    async def _ask_alone(self, job: _Job) -> list[AccountResult]:
+        """Ask for an account, and if it fails for one that was answered, to compare the two.
+
+        Many accounts that fail for their own reasons would open the breaker together for ever.
+        """
+        found = await self._ask_once(job)
+        held = self._held_back[-1] if self._held_back else job
+        if found or held.item is not job.item or held.failure is job.failure:
+            return found
+        self._held_back.pop()
+        answers = self._answers
+        with self._may_be_ended():
+            await self._wait_until_open()
+        if self._witness is not None:
+            await self._ask_once(self._witness)
+        if self._answers > answers and held.failure is not None:
+            return [held.failure]
+        self._held_back.append(held)
+        return []
+
+    async def _ask_once(self, job: _Job) -> list[AccountResult]:
         self._asking += 1
         try:
             result, is_new = await self._ask_for(job)
@@ -388,6 +427,7 @@ class _Run:
                 failures=job.failures if is_outage else job.failures + 1,
                 answers=self._answers,
                 opened=self._upstream.breaker_opened,
+                outages=job.outages + is_outage,
             )
         )
 

@@ -419,6 +419,29 @@ def test_an_account_asked_for_once_more_that_shows_nothing_is_not_asked_for_with
     virtual_time.run(main())
 
 
+@pytest.mark.parametrize("breaker", [BreakerPolicy(), BreakerPolicy(failures=2)])
+@pytest.mark.parametrize("concurrency", [1, 12])
+def test_many_accounts_that_always_fail_do_not_keep_a_run_going_for_ever(
+    breaker: BreakerPolicy, concurrency: int
+) -> None:
+    """Together they open the breaker, each time that they are asked for again."""
+
+    async def main() -> None:
+        async with bench(30, retry=ONCE, breaker=breaker) as (box, wolf):
+            bad = set(box.users[18:])
+            box.always(delay(0.05))
+            for user in bad:
+                box.script(user, *[delay(0.05) + respond(500)] * 500)
+            async with asyncio.timeout(120):
+                found, raised = await gathered(wolf, box.users, concurrency=concurrency)
+            assert raised is None
+            assert {result.account.user_id for result in found if result.error} == bad
+            assert len(found) == 30
+            assert len(box.calls) < 200
+
+    virtual_time.run(main())
+
+
 def test_an_account_whose_load_fails_once_among_others_that_succeed_gets_another() -> None:
     async def main() -> None:
         async with bench(30) as (box, wolf):
