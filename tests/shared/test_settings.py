@@ -40,6 +40,8 @@ async def provider() -> str:
         {"url": "127.0.0.1:6379"},
         {"url": b"redis://127.0.0.1"},
         {"url": "redis://127.0.0.1:port"},
+        {"url": "redis://[::1"},
+        {"url": "redis://127.0.0.1/0?retry=x"},
         {"url": "redis://127.0.0.1/0?socket_timeout=soon"},
         {"url": "redis://127.0.0.1/0?decode_responses=True"},
         {"url": "redis://127.0.0.1/0?max_connections=1"},
@@ -66,12 +68,13 @@ def test_settings_that_make_no_sense_are_refused_when_the_tier_is_made(
 def test_no_error_and_no_repr_shows_a_password() -> None:
     tier = RedisTier("rediss://user:pa55word@cache.example:6380/2?client_name=pa55word")
     assert repr(tier) == "<RedisTier rediss://cache.example:6380/2: not in use>"
-    with pytest.raises(WolfConfigError) as caught:
-        RedisTier("redis://user:pa55word@127.0.0.1:port/0")
-    error: BaseException | None = caught.value
-    while error is not None:
-        assert "pa55word" not in repr(error)
-        error = error.__cause__
+    for url in ("redis://user:pa55word@127.0.0.1:port/0", "redis://user:pa55word@h\u2100st"):
+        with pytest.raises(WolfConfigError) as caught:
+            RedisTier(url)
+        error: BaseException | None = caught.value
+        while error is not None:
+            assert "pa55word" not in repr(error)
+            error = error.__cause__
 
 
 async def test_a_client_with_a_provider_of_tokens_needs_a_namespace() -> None:

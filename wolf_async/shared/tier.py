@@ -239,7 +239,7 @@ def _connector(url: str, settings: Settings) -> Callable[[], Any]:
     except ValueError as error:
         # neither its text nor its cause, which may hold the password
         raise WolfConfigError(f"{where} is no url of a server: {type(error).__name__}") from None
-    except (TypeError, RedisError) as error:
+    except (TypeError, AttributeError, RedisError) as error:
         message = f"{where} has a setting that redis-py does not take: {error}"
         raise WolfConfigError(message) from None
     # the url's own settings win over those that are given
@@ -266,7 +266,11 @@ def _without_password(url: object) -> str:
 
     Raises `WolfConfigError` if it is no url.
     """
-    parts = urlsplit(url) if isinstance(url, str) else None
+    try:
+        parts = urlsplit(url) if isinstance(url, str) else None
+    except ValueError:
+        # neither its text nor its cause, which may hold the password
+        raise WolfConfigError("a shared tier's url names a host that is none") from None
     if parts is None or parts.scheme not in _SCHEMES:
         came = type(url).__name__ if parts is None else f"{parts.scheme or 'nothing'}://"
         expected = ", ".join(f"{scheme}://" for scheme in _SCHEMES)
