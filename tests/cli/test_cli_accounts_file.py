@@ -10,6 +10,7 @@ import csv
 import io
 import json
 import os
+import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +21,7 @@ from hypothesis import strategies as st
 
 from wolf_async import Account
 from wolf_async.cli.accounts_file import AccountsOptions, BadRow
-from wolf_async.cli.text_file import RefusedError
+from wolf_async.cli.text_file import RefusedError, TextFile
 
 from .fetching import Shell, account_of
 from .shell import COMMAND, Process, one_line, service
@@ -186,6 +187,23 @@ async def test_what_turns_out_to_be_no_text_later_in_standard_input_is_a_bad_row
     (failure,) = shell.failures()
     assert failure["error"]["line"] == 40_003
     assert "no text" in failure["error"]["message"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a named pipe")
+async def test_a_cancelled_read_of_a_pipe_loses_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    writing = os.open(path, os.O_RDWR)
+    os.write(writing, b"user_id\n")
+    with TextFile(str(path), "utf-8") as file:
+        reading = asyncio.create_task(file.read_more())
+        await asyncio.sleep(0)
+        reading.cancel()
+        await asyncio.wait([reading])
+        os.write(writing, b"a1\n")
+        async with asyncio.timeout(5):
+            assert await file.read_more() == "a1\n"
+    os.close(writing)
 
 
 async def test_standard_input_is_served_before_it_ends(box: Sandbox, shell: Shell) -> None:

@@ -69,6 +69,7 @@ class TextFile:
         "_decoder",
         "_fd",
         "_is_over",
+        "_reading",
         "_waits",
         "encoding",
         "head",
@@ -114,6 +115,7 @@ class TextFile:
         elif not self._waits:
             os.lseek(self._fd, -len(head), os.SEEK_CUR)
         self.lines = None
+        self._reading: asyncio.Task[bytes] | None = None
         self._is_over = False
         self.encoding = encoding or "utf-8"
         if not self._waits:
@@ -150,8 +152,8 @@ class TextFile:
     async def read_more(self) -> str | None:
         """Read some of the text behind `head`; ``None`` at its end.
 
-        A pipe is read in a thread: requests go on meanwhile. A cancelled read of a file loses
-        nothing of it.
+        A pipe is read in a thread: requests go on meanwhile. A cancelled read loses nothing: the
+        next one gets what it would have got.
         """
         if not self._waits:
             # many rows that need no request would keep Ctrl-C and all else waiting
@@ -159,7 +161,10 @@ class TextFile:
             return self.read_more_at_once()
         try:
             # not through sys.stdin: at its end the interpreter wants the lock of a blocked read
-            return self._decoded(await in_thread(self._read))
+            reading = self._reading = self._reading or self._begin_read()
+            await asyncio.wait([reading])
+            self._reading = None
+            return self._decoded(reading.result())
         except OSError as error:
             raise click.ClickException(self._unreadable(error).message) from error
 
@@ -175,6 +180,12 @@ class TextFile:
             return None
         self._is_over = not chunk
         return self._decoder.decode(chunk, final=not chunk)
+
+    def _begin_read(self) -> asyncio.Task[bytes]:
+        reading = asyncio.create_task(in_thread(self._read))
+        # whoever asked may have gone when it fails
+        reading.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return reading
 
     def _read(self) -> bytes:
         return os.read(self._fd, CHUNK)
