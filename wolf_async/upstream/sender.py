@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import traceback
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from time import perf_counter, time
 from typing import TYPE_CHECKING, TypeVar
 
@@ -167,7 +167,8 @@ class Sender:
         try:
             return await self._answer(transport, load, credential, read)
         finally:
-            current_load.reset(within)
+            with suppress(ValueError):  # dropped with its loop, it ends in another context
+                current_load.reset(within)
 
     async def _answer(
         self,
