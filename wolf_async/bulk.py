@@ -5,8 +5,8 @@ account is held back, and asked for again when the gate opens or an answer ends 
 A row that opened the breaker was an outage and counts nothing; two failures in others, which means
 that other accounts were answered after each, are the account's own. Where no other account is left
 to show that, one that was answered before is asked for once more. An account that failed in three
-outages is asked for alone, since many that fail for their own reasons look like an outage together.
-All this ends with the patience.
+outages is asked for right after such a one, since many that fail for reasons of their own look like
+an outage together. All this ends with the patience.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Generator, Iterable, Sized
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Sized
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, Self, TypeAlias, cast
 
 from wolf_async.account import Account
@@ -52,10 +52,8 @@ Accounts: TypeAlias = Iterable[AccountLike] | AsyncIterable[AccountLike]
 
 _PAUSE: Final = 1.0
 """Seconds to the next try where neither gate nor breaker says how long to wait."""
-_NOBODYS: Final = (WolfCircuitOpenError, WolfRateLimitError)
-"""Failures that say nothing of the account, nor that its request has failed."""
 _OUTAGES: Final = 3
-"""Outages after which an account that failed in all of them is asked for alone."""
+"""Outages after which an account that failed in each is compared with one that was answered."""
 _NO_API: Final = 3
 """Accounts without a success after which the base URL is wrong, not the accounts."""
 
@@ -152,6 +150,8 @@ class _Job(NamedTuple):
     """How often the breaker had opened then: more mean that the row was an outage."""
     outages: int = 0
     """In how many outages it has failed."""
+    is_compared: bool = False
+    """Whether the upstream has answered for another account just before."""
 
 
 async def results(
@@ -257,8 +257,8 @@ class _Run:
         self._witness: _Job | None = None
         """An account that was answered, as long as asking for it shows anything."""
         self._has_ended = False
-        # who asks for an account alone
-        self._alone = asyncio.Lock()
+        # one comparison at a time, or two that fail in it would look like an outage
+        self._comparison = asyncio.Lock()
 
     def __aiter__(self) -> Self:
         return self
@@ -266,16 +266,11 @@ class _Run:
     async def __anext__(self) -> _Job:
         if self._has_ended:
             raise StopAsyncIteration
-        with self._may_be_ended():
-            had_to_wait = await self._wait_until_open()
-            return await self._next(is_over=had_to_wait)
-
-    @contextlib.contextmanager
-    def _may_be_ended(self) -> Generator[None]:
         task = asyncio.current_task()
         self._waiting.add(task)
         try:
-            yield
+            had_to_wait = await self._wait_until_open()
+            return await self._next(is_over=had_to_wait)
         finally:
             self._waiting.discard(task)
 
@@ -313,7 +308,7 @@ class _Run:
 
     def _release(self) -> _Job:
         job = self._held_back.popleft()
-        was_outage = job.opened < self._upstream.breaker_opened
+        was_outage = job.failure is not None and job.opened < self._upstream.breaker_opened
         return job._replace(failures=0, outages=job.outages + 1) if was_outage else job
 
     async def results_of(self, job: _Job) -> list[AccountResult]:
@@ -325,27 +320,23 @@ class _Run:
             return [job.failure]
         if job.outages < _OUTAGES:
             return await self._ask_once(job)
-        async with self._alone:
-            return [] if self._has_ended else await self._ask_alone(job)
+        async with self._comparison:
+            return await self._compare(job)
 
-    async def _ask_alone(self, job: _Job) -> list[AccountResult]:
-        """Ask for an account, and if it fails for one that was answered, to compare the two.
+    async def _compare(self, job: _Job) -> list[AccountResult]:
+        """Ask for an account right after one that was answered, to tell whose fault a failure is.
 
-        Many accounts that fail for their own reasons would open the breaker together for ever.
+        Accounts that always fail would open the breaker together each time that they are asked for.
         """
-        found = await self._ask_once(job)
-        held = self._held_back[-1] if self._held_back else job
-        if found or held.item is not job.item or held.failure is job.failure:
-            return found
-        self._held_back.pop()
+        if self._has_ended:
+            return []
+        if self._witness is None:
+            return await self._ask_once(job)
         answers = self._answers
-        with self._may_be_ended():
-            await self._wait_until_open()
-        if self._witness is not None:
-            await self._ask_once(self._witness)
-        if self._answers > answers and held.failure is not None:
-            return [held.failure]
-        self._held_back.append(held)
+        await self._ask_once(self._witness)
+        if self._answers > answers:
+            return await self._ask_once(job._replace(is_compared=True))
+        self._held_back.append(job._replace(answers=answers))
         return []
 
     async def _ask_once(self, job: _Job) -> list[AccountResult]:
@@ -397,26 +388,27 @@ class _Run:
             if len(self._no_api) == _NO_API:
                 raise error
             return []
-        if self._is_its_own(error):
+        if self._is_its_own(job, error):
             if job.is_probe and not is_answer(error):
                 self._witness = None  # or it would be asked for again at once, without an end
             return [] if job.is_probe else [result]
         self._hold_back(job, result, error)
         return []
 
-    def _is_its_own(self, error: WolfError) -> bool:
+    def _is_its_own(self, job: _Job, error: WolfError) -> bool:
         """Tell whether a failure is the account's own, not the upstream's or this machine's."""
         if self._patience.is_none or lacks_token(error):
             return self._patience.is_none
-        return not self._upstream.is_held_up(error)
+        return not self._upstream.is_held_up(error) or (job.is_compared and not _is_nobodys(error))
 
     def _hold_back(self, job: _Job, result: AccountResult, error: WolfError) -> None:
         self._patience.use(error)
         if job.is_probe:
             return
-        if isinstance(error, _NOBODYS) or _ends_unannounced(error):
+        if _is_nobodys(error):
             # to be asked for as soon as requests may be sent
-            self._held_back.append(job._replace(max_age=0, answers=-1))
+            opened = self._upstream.breaker_opened  # it has not failed in what opened it
+            self._held_back.append(job._replace(max_age=0, answers=-1, opened=opened))
             return
         is_outage = self._upstream.is_shut()
         self._held_back.append(
@@ -456,6 +448,12 @@ class _Run:
         for task in self._waiting - {asyncio.current_task()}:
             if task is not None:
                 task.cancel()
+
+
+def _is_nobodys(error: WolfError) -> bool:
+    """Tell whether an error says nothing of the account, nor that its request has failed."""
+    unsent = (WolfCircuitOpenError, WolfRateLimitError)
+    return isinstance(error, unsent) or _ends_unannounced(error)
 
 
 def _ends_unannounced(error: WolfError | None) -> bool:
