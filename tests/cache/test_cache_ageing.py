@@ -23,9 +23,11 @@ from upstream import (
     values,
 )
 
-from wolf_async.cache import Loaded
+from wolf_async.cache import Loaded, LoadingCache
 from wolf_async.cache import loading as cache_module
+from wolf_async.cache.inflight import current_load
 from wolf_async.errors import WolfDecodeError
+from wolf_async.policy import CachePolicy
 from wolf_async.testing.clock import FakeClock
 
 # --- fresh
@@ -846,3 +848,26 @@ async def test_a_ttl_of_0_keeps_nothing_once_the_clock_has_moved() -> None:
     b.clock.advance(0.125)
     await cancel(await b.waiting())
     assert len(b.calls) == 2
+
+
+@pytest.mark.parametrize(("age", "stands_in"), [(30, True), (31, False)])
+async def test_an_older_value_of_a_tier_stands_in_for_a_failed_load_within_its_window_alone(
+    age: float, stands_in: bool
+) -> None:
+    """Its callers wait already when it comes, however long it might be refreshed behind."""
+    clock = FakeClock()
+
+    async def load(key: str) -> str:
+        in_flight = current_load.get()
+        assert in_flight is not None
+        cache.adopt(in_flight, key, "older", sent_at=clock() - age, jitter=0.0)
+        raise Unwell
+
+    policy = CachePolicy(ttl=10, stale_while_revalidate=60, stale_if_error=20)
+    cache: LoadingCache[str, str] = LoadingCache(load, policy=policy, clock=clock)
+    if stands_in:
+        assert await cache.get("a") == "older"
+    else:
+        with pytest.raises(Unwell):
+            await cache.get("a")
+    await cache.aclose()

@@ -750,8 +750,7 @@ CACHE: Final = (
         "        stands_in = now <= entry.stand_in_until",
         "        stands_in = True",
         "an answer stands in beyond stale_if_error, if stale_while_revalidate is longer",
-        survives="only callers without max_age take it, and they wait only where "
-        "stale_while_revalidate is over: what has a use then is within stale_if_error",
+        seen_by="cache/test_cache_ageing.py",
     ),
     Mutant(
         "answer_survives_a_no",
