@@ -933,6 +933,39 @@ def test_a_load_that_holds_up_no_other_waits_for_as_long_as_it_takes() -> None:
     virtual_time.run(main())
 
 
+def test_a_renewal_that_gets_lost_lets_no_lease_end() -> None:
+    async def main() -> None:
+        network = FakeNetwork(asyncio.get_running_loop().time)
+        loads: list[str] = []
+
+        async def load(key: str) -> str:
+            loads.append(key)
+            await asyncio.sleep(4 * LEASE)
+            return "v"
+
+        clock = asyncio.get_running_loop().time
+        tiers: list[Any] = [FakeTier(network) for _ in range(2)]
+        caches: list[LoadingCache[str, str]] = [
+            LoadingCache(load, clock=clock, shared=tier, codec=TextCodec()) for tier in tiers
+        ]
+        calls = [asyncio.create_task(cache.get("a")) for cache in caches]
+        await asyncio.sleep(LEASE / 6)
+        (link,) = tiers[0].links
+        link.timeout = 0.25
+        network.slow = {"renew"}
+        await asyncio.sleep(LEASE / 3)
+        assert not link.up, "the first one was sent, and is late"
+        network.lose_exchanges()
+        network.slow.clear()
+        link.recover()
+        assert await asyncio.gather(*calls) == ["v", "v"]
+        assert loads == ["a"]
+        for cache in caches:
+            await cache.aclose()
+
+    virtual_time.run(main())
+
+
 async def test_a_value_that_cannot_be_decoded_is_replaced(world: World) -> None:
     await world.hold(world.a, "v")
     for rubbish in (b"\x01no zstd", b"\x00\xff\xff", b"", b"\x07"):

@@ -424,10 +424,10 @@ class RedisLoads(Generic[K, V]):
         return Loaded(loaded.value, loaded.sent_at, jitter=jitter)
 
     async def renew(self, lease: Lease, seconds: float) -> None:
-        """Keep ``lease`` until it is lost, or the link goes down."""
-        with suppress(LinkError):
-            while True:
-                await asyncio.sleep(seconds / 3)
+        """Keep ``lease`` until it is lost."""
+        while True:
+            await asyncio.sleep(seconds / 3)
+            with suppress(LinkError):  # the next one comes before the lease is over
                 if not await self.run(RENEW, lease.name, lease.token, _milli(seconds)):
                     return
 
