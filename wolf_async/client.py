@@ -505,6 +505,7 @@ class WolfClient:
         tier = shared.scoped_to(
             self._settings.base_url,
             self._settings.token,
+            max_body=self._settings.max_body,
             is_unwell=is_unwell,
             on_pause=admission.hold,
         )

@@ -373,7 +373,7 @@ class TierMachine(CacheMachine):
     def load_of(self, stored: bytes) -> Load | None:
         """Return the load that brought this body, unless it was spoilt."""
         try:
-            return self.loads[int(decode_body(stored).split()[0]) - 1]
+            return self.loads[int(decode_body(stored, 1000).split()[0]) - 1]
         except (ValueError, IndexError):
             return None
 

@@ -87,9 +87,10 @@ class FakeRedis:
             same = after != b"" and h.get("ft") == after
             if same or 0 <= since < pause:
                 return [b"error", int(since), int(began), h.get("f", b""), *old]
-        began, ends = int(h.get("ls", 0)), int(h.get("le", 0))
+        began, ends = int(_number(h.get("ls")) or 0), int(_number(h.get("le")) or 0)
+        longest = max(600e6, lease * 1000)
         own_again = h.get("l") == token
-        if "l" in h and not own_again and ends > now and began <= now:
+        if "l" in h and not own_again and 0 < ends - now <= longest and began <= now:
             h["w"] = b"1"
             return [b"wait", now - began, ends - now, h["l"]]
         h = self.hashes.setdefault(key, {})
@@ -373,6 +374,7 @@ class FakeTier:
             is_unwell=cache.says_unwell,
             on_pause=self.pauses.append,
             settings=settings,
+            max_body=2**20,
             names=Names("", "test", ""),
             log=ThrottledLogger(),
             connect=self._connect,
@@ -465,6 +467,7 @@ def _as_bytes(value: Any) -> bytes:
 
 def _number(value: bytes | None) -> float | None:
     try:
-        return None if value is None else float(value)
+        number = math.nan if value is None else float(value)
     except ValueError:
         return None
+    return number if abs(number) < 9e15 else None

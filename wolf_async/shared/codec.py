@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from hashlib import blake2b, sha256
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias, TypedDict, cast
 
 import msgspec
 
@@ -121,8 +121,8 @@ def decode_key(encoded: bytes) -> Any:
 def _as_key(value: object) -> object:
     if isinstance(value, list):
         return tuple(map(_as_key, cast("list[object]", value)))
-    if isinstance(value, dict):
-        raise ValueError("a map is no key")  # noqa: TRY004 - of bytes, not of a type
+    if isinstance(value, (dict, msgspec.msgpack.Ext)):
+        raise ValueError("a map or an extension is no key")  # noqa: TRY004 - of bytes, not a type
     return value
 
 
@@ -133,19 +133,38 @@ def encode_body(body: bytes, compress_from: int) -> bytes:
     return _ZSTD + zstd.compress(body, _LEVEL)
 
 
-def decode_body(stored: bytes) -> bytes:
+def decode_body(stored: bytes, max_body: int) -> bytes:
     """Return the body that `encode_body` was given.
 
-    Raises `ValueError` if ``stored`` is no body.
+    Raises `ValueError` if ``stored`` is no body, or one of more than ``max_body`` bytes once it is
+    decompressed.
     """
     if stored[:1] == _PLAIN:
         return stored[1:]
     if stored[:1] != _ZSTD:
         raise ValueError(f"a body of an unknown format: {stored[:1]!r}")
+    decompressor = zstd.ZstdDecompressor()
     try:
-        return zstd.decompress(stored[1:])
+        # no further than that: a few bytes may be worth gigabytes
+        body = decompressor.decompress(stored[1:], max_body + 1)
     except zstd.ZstdError as error:
         raise ValueError(f"a body that cannot be decompressed: {error}") from error
+    if not decompressor.eof or len(body) > max_body:
+        raise ValueError(f"a body that is cut short, or of more than {max_body} bytes")
+    return body
+
+
+class _Fields(TypedDict, total=False):
+    """The plain fields of all kinds of errors, each of the type that its readers count on."""
+
+    attempts: int
+    path: str
+    http_status: int
+    code: int | None
+    status: str | None
+    api_message: str
+    request_id: str | None
+    retry_after: Annotated[float, msgspec.Meta(ge=0)] | None
 
 
 class _SharedError(msgspec.Struct, frozen=True, array_like=True):
@@ -153,7 +172,7 @@ class _SharedError(msgspec.Struct, frozen=True, array_like=True):
     text: str
     account: tuple[str, str | None] | None = None
     body: bytes = b""
-    fields: dict[str, _Scalar] = {}
+    fields: _Fields = {}
 
 
 _KINDS: Final[dict[str, type[WolfError]]] = {
@@ -189,7 +208,8 @@ def encode_error(error: BaseException) -> bytes:
     fields = {name: _sendable(value) for name, value in scalars.items()}
     account = None if error.account is None else (error.account[0], error.account[1])
     text = _as_text(str(error.args[0]) if error.args else "")
-    return msgspec.msgpack.encode(_SharedError(kind, text, account, error.body, fields))
+    shared = _SharedError(kind, text, account, error.body, cast("_Fields", fields))
+    return msgspec.msgpack.encode(shared)
 
 
 def _sendable(value: _Scalar) -> _Scalar:
@@ -213,10 +233,9 @@ def decode_error(stored: bytes) -> WolfError:
         shared = _decode_error(stored)
     except (msgspec.MsgspecError, UnicodeDecodeError) as broken:
         raise ValueError(f"an error that cannot be decoded: {broken}") from broken
-    error = _KINDS.get(shared.kind, WolfError)(shared.text)
+    account = None if shared.account is None else Account(*shared.account)
+    error = _KINDS.get(shared.kind, WolfError)(shared.text, account=account, body=shared.body)
     for name, value in shared.fields.items():
         if name in vars(error):
             setattr(error, name, value)
-    error.body = shared.body
-    error.account = None if shared.account is None else Account(*shared.account)
     return error

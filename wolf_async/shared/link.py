@@ -226,7 +226,7 @@ class Link:
     def _note_refusals(self, batch: list[Operation], replies: list[Any]) -> None:
         refused = [r for r in replies if isinstance(r, Exception) and not isinstance(r, LinkError)]
         # a full server still reads, so that hits stay shared; it refuses the rest one by one
-        told = [error for error in refused if not _is_full(error)]
+        told = [error for error in refused if not (_is_full(error) or _is_of_one_key(error))]
         if refused:
             self._warn("refuses a command", refused[0])
         if told:
@@ -482,6 +482,11 @@ def _is_unknown(reply: object) -> bool:
 def _is_full(error: object) -> bool:
     # before Redis 7, a script's error says so in its text alone
     return "OutOfMemoryError" in _kinds(error) or "OOM" in str(error)
+
+
+def _is_of_one_key(error: object) -> bool:
+    """Tell whether something else stands in the key's place, which says nothing of the others."""
+    return "WRONGTYPE" in str(error)
 
 
 def _is_refusal(error: Exception) -> bool:

@@ -136,6 +136,7 @@ class RedisLoads(Generic[K, V]):
         is_unwell: Callable[[BaseException], bool],
         on_pause: Callable[[float], object],
         settings: Settings,
+        max_body: int,
         names: Names,
         log: ThrottledLogger,
         connect: Callable[[LinkOwner, Names], LinkLike],
@@ -148,6 +149,7 @@ class RedisLoads(Generic[K, V]):
         self._on_pause = on_pause
         self._clock = cache.clock
         self._settings = settings
+        self._max_body = max_body
         self.names = names
         self._log = log
         self._connect = connect
@@ -305,7 +307,7 @@ class RedisLoads(Generic[K, V]):
             policy.jitter,
             -1 if has_own or not trusting else _micro(self._window),
             int(has_own),
-            _micro(policy.error_ttl),
+            _micro(policy.error_ttl) if trusting else 0,
             _micro(policy.refresh_backoff) if accept == math.inf else 0,
             asking.after if trusting else "",
         )
@@ -331,8 +333,8 @@ class RedisLoads(Generic[K, V]):
         self, asking: Asking[K], stored: bytes, sent_at: float, jitter: bytes
     ) -> Loaded[V] | None:
         try:
-            value = self._codec.decode(asking.key, decode_body(stored), sent_at)
-            return Loaded(value, sent_at, jitter=float(jitter))
+            value = self._codec.decode(asking.key, decode_body(stored, self._max_body), sent_at)
+            return Loaded(value, sent_at, jitter=_jitter_of(jitter))
         except Exception as error:  # whatever stands there: it is loaded anew
             asking.trusting = False
             self._log(logging.WARNING, "value", "a shared value cannot be decoded: %s", str(error))
@@ -553,7 +555,7 @@ class RedisLoads(Generic[K, V]):
     def _hear(self, kind: bytes, wire: bytes, *, own: bool) -> None:
         if kind == b"c":
             self._hear_of_clear(wire.decode(), own)
-        elif kind == b"t" and not own:
+        elif kind == b"t" and wire.isdigit() and not own:
             self._on_pause(int(wire) / 1000)
         elif kind in (b"d", b"i", b"x"):
             self._wake(self._waiting.get(wire, ()))
@@ -707,6 +709,13 @@ def _micro(seconds: float) -> int:
 
 def _milli(seconds: float) -> int:
     return int(min(seconds * 1e3, _FOREVER / 1e3))
+
+
+def _jitter_of(stored: bytes) -> float:
+    jitter = float(stored)
+    if not 0 <= jitter <= 1:  # nor one that is no number, by which a value would be fresh for good
+        raise ValueError(f"a jitter of {jitter}")
+    return jitter
 
 
 def _has_failed(reply: asyncio.Future[Any]) -> bool:

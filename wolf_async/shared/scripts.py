@@ -38,7 +38,11 @@ def _script(name: str, text: str) -> Script:
 _NOW: Final = """
 local t = redis.call('TIME')
 local now = t[1] * 1000000 + t[2]
-local function num(x) return tonumber(x or '') end
+-- what is no number of microseconds in our time may be an infinity, or no number at all
+local function num(x)
+  local n = tonumber(x or '')
+  return n and math.abs(n) < 9e15 and n or nil
+end
 local function int(x) return string.format('%.0f', x) end
 local function live(least)
   if redis.call('PTTL', KEYS[1]) < tonumber(least) then redis.call('PEXPIRE', KEYS[1], least) end
@@ -80,7 +84,9 @@ if failed then
   end
 end
 local began, ends = num(h[4]) or 0, num(h[5]) or 0
-if h[3] and h[3] ~= token and ends > now and began <= now then
+-- ten minutes, the longest turn to create: what ends later was not written by this script
+local longest = math.max(600000000, lease * 1000)
+if h[3] and h[3] ~= token and ends > now and ends - now <= longest and began <= now then
   redis.call('HSET', KEYS[1], 'w', '1')
   return {'wait', now - began, ends - now, h[3]}
 end
@@ -182,8 +188,8 @@ HELLO: Final = _script(
     """
 local epoch, channel = unpack(ARGV)
 if channel ~= '' then redis.call('PUBLISH', channel, 'h') end
-local known = redis.call('GET', KEYS[1])
-if known then return known end
+local known = redis.pcall('GET', KEYS[1])
+if known and not (known.err and string.find(known.err, 'WRONGTYPE')) then return known end
 redis.call('SET', KEYS[1], epoch)
 return epoch
 """,

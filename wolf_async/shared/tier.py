@@ -29,6 +29,8 @@ V = TypeVar("V")
 
 _NO_REDIS: Final = 'a shared tier needs the package redis: pip install "wolf-async[redis]"'
 _SCHEMES: Final = ("redis", "rediss", "unix")
+_LARGEST: Final = 512 * 2**20
+"""Bytes of a value that a cache without a client takes: what a server holds uncompressed."""
 _METHODS: Final = ("pipeline", "pubsub", "ping", "get_encoder", "aclose")
 
 
@@ -112,6 +114,7 @@ class RedisTier:
             self.where = _without_password(url)
             self.connect = _connector(url, self._settings)
         self._identity: tuple[str, str | None] = ("", None)
+        self._max_body = _LARGEST
         self._is_unwell: Callable[[BaseException], bool] | None = None
         self._on_pause: Callable[[float], object] = lambda _: None
         self._loads: weakref.ref[RedisLoads[Any, Any]] | None = None
@@ -123,18 +126,21 @@ class RedisTier:
         base_url: str,
         token: object,
         *,
+        max_body: int,
         is_unwell: Callable[[BaseException], bool],
         on_pause: Callable[[float], object],
     ) -> RedisTier:
         """Return this tier for the deployment at ``base_url`` and one credential.
 
-        ``token`` is the credential, or a provider of tokens. ``is_unwell`` tells whether
-        a failure means that the upstream is unwell, in place of the cache's own way to tell.
+        ``token`` is the credential, or a provider of tokens. A value of more than ``max_body``
+        bytes counts as none. ``is_unwell`` tells whether a failure means that the upstream is
+        unwell, in place of the cache's own way to tell.
         ``on_pause`` is told for how many seconds no request may go when another process got a 429.
         Raises `WolfConfigError` if there is neither a token nor a namespace.
         """
         scoped = copy.copy(self)
         scoped._identity = (base_url, token if isinstance(token, str) else None)  # noqa: SLF001
+        scoped._max_body = max_body  # noqa: SLF001
         scoped._is_unwell = is_unwell  # noqa: SLF001 - of this class, as the others
         scoped._on_pause = on_pause  # noqa: SLF001
         scoped._names()  # noqa: SLF001
@@ -158,6 +164,7 @@ class RedisTier:
             is_unwell=self._is_unwell or cache.says_unwell,
             on_pause=self._on_pause,
             settings=self._settings,
+            max_body=self._max_body,
             names=self._names(),
             log=self._log,
             connect=self._link,
