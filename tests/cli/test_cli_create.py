@@ -377,6 +377,18 @@ async def test_what_is_nested_too_deeply_is_no_line_of_this_command(
     assert f"line 1 of {tasks.results.with_name(name)} is not of this command" in line
 
 
+async def test_an_errors_file_that_cannot_be_opened_leaves_nothing_behind(tasks: Tasks) -> None:
+    source = tasks.write(tasks.row(0))
+    errors = tasks.shell.folder / "results.errors.jsonl"
+    errors.mkdir()
+    line = one_line(await tasks.create(source, "--send"), 2)
+    assert "Is a directory" in line
+    left = {path.name for path in tasks.shell.folder.iterdir()}
+    assert left == {"drafts.jsonl", errors.name}
+    errors.rmdir()
+    assert (await tasks.create(source, "--send")).status == 0
+
+
 async def test_results_without_what_was_sent_are_refused(tasks: Tasks) -> None:
     source = tasks.write(tasks.row(0))
     assert (await tasks.create(source, "--send")).status == 0

@@ -432,6 +432,21 @@ async def test_an_errors_file_with_something_else_in_it_is_left_alone(
     assert box.calls == []
 
 
+@pytest.mark.parametrize("options", [(), ("--resume",), ("--overwrite",)])
+async def test_an_errors_file_that_cannot_be_opened_leaves_no_output_behind(
+    box: Sandbox, shell: Shell, options: tuple[str, ...]
+) -> None:
+    source = shell.write("a.csv", box.users[0])
+    elsewhere = shell.folder / "none" / "errors.jsonl"
+    line = one_line(await shell.fetch(source, "--errors", str(elsewhere), *options), 2)
+    assert "No such file or directory" in line
+    assert not shell.out.exists()
+    assert (await shell.fetch(source)).status == 0
+    answers = shell.out.read_text()
+    await shell.fetch(source, "--errors", str(elsewhere), "--resume")
+    assert shell.out.read_text() == answers
+
+
 async def test_failures_go_where_it_is_said(box: Sandbox, shell: Shell) -> None:
     source = shell.write("a.csv", box.users[0], "nobody")
     elsewhere = shell.folder / "failures"

@@ -209,7 +209,7 @@ class _Files:
         self._sent: set[str] = set()
         self._retried: frozenset[str] = frozenset()
         journal_path = beside(options.out, "sending")
-        was_there = _check_both(options, journal_path)
+        _check_both(options, journal_path)
         with ExitStack() as stack:
             self.results = stack.enter_context(
                 LinesFile(
@@ -225,7 +225,7 @@ class _Files:
             self._journal = stack.enter_context(
                 LinesFile(journal_path, note=self._note_sent, start=_START, resume=True)
             )
-            self._check_journal(journal_path, was_there=was_there)
+            self._check_journal(journal_path)
             others = [self.results.stat, self._journal.stat]
             self.errors = stack.enter_context(open_errors(beside(options.out, "errors"), others))
             self._retried = self._uncertain_keys(options.retry_uncertain, rows)
@@ -295,10 +295,8 @@ class _Files:
             self._sent.add(str(noted.key))
         return True
 
-    def _check_journal(self, path: Path, *, was_there: bool) -> None:
+    def _check_journal(self, path: Path) -> None:
         if not self._sent and {"created", "uncertain"} & set(self._outcomes.values()):
-            if not was_there:
-                path.unlink()
             raise RefusedError(f"{path} is missing or empty, which says what was sent: put it back")
 
     def _uncertain_keys(
@@ -311,15 +309,14 @@ class _Files:
         return frozenset(named)
 
 
-def _check_both(options: _Options, journal: Path) -> bool:
-    """Return whether the journal is there; raise `RefusedError` if results are not beside it."""
+def _check_both(options: _Options, journal: Path) -> None:
+    """Raise `RefusedError` if a journal is there that is not to be continued, or cannot be."""
     if not journal.exists():
-        return False
+        return
     if not options.resume:
         raise RefusedError(f"{journal} is there already: --resume continues it")
     if journal.stat().st_size and not options.out.exists():
         raise RefusedError(f"{options.out} is missing, which says what was created: put it back")
-    return True
 
 
 class _Run:

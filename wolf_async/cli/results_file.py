@@ -187,7 +187,17 @@ class LinesFile:
     one of the others, or holds a line that is not of the command; it is then as it was.
     """
 
-    __slots__ = ("_end", "_fd", "_is_dirty", "_note", "_path", "_remedy", "_start", "is_regular")
+    __slots__ = (
+        "_end",
+        "_fd",
+        "_is_dirty",
+        "_is_new",
+        "_note",
+        "_path",
+        "_remedy",
+        "_start",
+        "is_regular",
+    )
 
     is_regular: bool
     """Whether it is a file, and no pipe, terminal or device."""
@@ -209,8 +219,9 @@ class LinesFile:
         self._start = start
         self._end = 0
         self._is_dirty = False
+        self._is_new = not path.exists()
         # a pipe or a device is always there
-        is_kept = not (resume or overwrite) and (path.is_file() or not path.exists())
+        is_kept = not (resume or overwrite) and (path.is_file() or self._is_new)
         self._fd = self._open(os.O_CREAT | os.O_EXCL if is_kept else os.O_CREAT)
         try:
             self.is_regular = is_regular(self._fd) and path != _STDOUT
@@ -226,8 +237,11 @@ class LinesFile:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *exc_info: object) -> None:
+    def __exit__(self, kind: object, *exc_info: object) -> None:
         self._close()
+        # as when another file cannot be opened: the next try is not to find it there already
+        if kind is not None and self._is_new and self.is_regular and not self._end:
+            self._path.unlink()
 
     @property
     def stat(self) -> os.stat_result:
