@@ -195,6 +195,31 @@ async def test_a_cause_holds_no_token_and_no_echo_of_it(wire: Wire) -> None:
     await transport.close()
 
 
+@pytest.mark.parametrize(
+    ("head", "reason"),
+    [
+        (
+            b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n",
+            "Content-Length can't be present with Transfer-Encoding",
+        ),
+        (
+            b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+            "Transfer-Encoding can't be present with Content-Length",
+        ),
+        (b"X-can't\x00: can't\r\n", "Invalid header token"),
+    ],
+)
+async def test_what_is_not_http_is_told_in_whole_words(
+    wire: Wire, head: bytes, reason: str
+) -> None:
+    await wire.serve(in_turn(b"HTTP/1.1 200 OK\r\n" + head + b"\r\n"))
+    transport = wire.transport()
+    with pytest.raises(WolfConnectionError) as caught:
+        await wire.get(transport)
+    assert str(caught.value) == f"the answer is not HTTP: {reason}"
+    await transport.close()
+
+
 async def test_a_session_of_its_own_is_closed_and_another_is_not(wire: Wire) -> None:
     own = wire.transport()
     assert repr(own) == "<Transport: own session>"

@@ -203,8 +203,11 @@ def is_garbled(error: BaseException) -> bool:
 
 
 def _unquoted(message: str) -> str:
-    """Return a message of aiohttp's up to where it quotes what the server sent."""
-    return re.split(r"[\n:'\"]", message)[0].strip()
+    """Return a message of aiohttp's up to where it quotes what the server sent.
+
+    The apostrophe of a "can't" begins no quotation.
+    """
+    return re.split(r"[\n:\"]|(?<!can)'", message)[0].strip()
 
 
 # --- what an error keeps -----------------------------------------------------------------------
