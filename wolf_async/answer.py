@@ -131,8 +131,10 @@ class AnswerLoader:
     async def load(self, key: Key) -> Loaded[CachedAnswer]:
         """Return the answer for the account ``key``, as the upstream has it now."""
         account = Account(*key)
-        response, answer = await self._send(account, partial(self._read, account))
-        body = self._sender.redact(response).body if self._keeps_body else None
+        response, answer = await self._send(
+            account, partial(self._read, account), redacts=self._keeps_body
+        )
+        body = response.body if self._keeps_body else None
         return Loaded(answer, response.sent_at, body=body)
 
     def _read(self, account: Account, response: RawResponse) -> CachedAnswer:
@@ -165,9 +167,10 @@ class AnswerLoader:
         return response
 
     async def _send(
-        self, account: Account, read: Callable[[RawResponse], T]
+        self, account: Account, read: Callable[[RawResponse], T], *, redacts: bool = False
     ) -> tuple[RawResponse, T]:
-        return await self._sender.send(account, request_url(self._base, account), read)
+        url = request_url(self._base, account)
+        return await self._sender.send(account, url, read, redacts=redacts)
 
     def is_unwell(self, error: BaseException) -> bool:
         """Tell the cache, which holds an answer, whether that may stand in for ``error``."""

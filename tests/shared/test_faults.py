@@ -18,6 +18,9 @@ from shared.sharing import Counter, cache_on, slow
 from shared.test_processes import USERS, forgotten, serials
 from shared.upstream import TOKEN
 from shared.worker import Failed
+from wolf_async import WolfClient
+from wolf_async.shared import RedisTier
+from wolf_async.testing import Sandbox, hold, respond
 
 if TYPE_CHECKING:
     from shared.conftest import Fleet
@@ -354,6 +357,39 @@ def seen_by(monitor: Any) -> list[str]:
     while not seen or "ECHO" not in seen[-1]:
         seen.append(monitor.next_command()["command"])
     return seen
+
+
+async def test_no_token_that_was_echoed_is_stored_though_it_was_renewed_meanwhile(
+    server: Server,
+) -> None:
+    async def provider() -> str:
+        return box.token
+
+    gate = asyncio.Event()
+    tier = RedisTier(server.url, namespace="n", timeout=2.0, compress_from=2**20)
+    async with (
+        Sandbox(accounts=2) as box,
+        WolfClient(provider, base_url=box.base_url, shared=tier) as wolf,
+    ):
+        first, other = box.token, box.users[1]
+        echo = {
+            "code": 200,
+            "status": "success",
+            "message": first,
+            "data": box.data_for(box.users[0]),
+        }
+        box.script(box.users[0], hold(gate) + respond(200, echo))
+        call = asyncio.create_task(wolf.task_init(box.users[0]))
+        await box.wait_for_calls(1)
+        assert box.expire_token() != first
+        await wolf.task_init(other)
+        gate.set()
+        await call
+    with server.client() as client:
+        hashes = [client.hgetall(key) for key in client.keys("wolf1:*:*") if b"epoch" not in key]
+    assert len(hashes) == 2
+    assert all(b"max_recycle_limit" in one[b"v"] for one in hashes)
+    assert not any(first.encode() in one[b"v"] for one in hashes)
 
 
 async def test_callers_who_leave_at_any_moment_leave_no_lease_behind(fleet: Fleet) -> None:

@@ -30,7 +30,7 @@ else:
     from backports import zstd
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
 
     from shared.servers import Server
     from shared.upstream import Upstream
@@ -69,7 +69,7 @@ def put(server: Server, key: str, fields: dict[str, bytes]) -> None:
 
 
 @asynccontextmanager
-async def two_caches(server: Server, **policy: Any) -> AsyncIterator[list[LoadingCache[str, str]]]:
+async def two_caches(server: Server, **policy: Any) -> AsyncGenerator[list[LoadingCache[str, str]]]:
     caches = [cache_on(Counter(), slow(url=server.url), **policy) for _ in range(2)]
     try:
         yield caches

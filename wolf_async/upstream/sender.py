@@ -57,6 +57,8 @@ class _Load(msgspec.Struct):
     url: SplitResult
     deadline: Deadline
     post: Post | None = None
+    redacts: bool = False
+    """Whether its answer is to be free of the token too."""
     attempts: int = 0
     sent_at: float = 0.0
     """When its last request was sent: `loop_time`."""
@@ -103,22 +105,25 @@ class Sender:
         read: Callable[[RawResponse], T],
         *,
         post: Post | None = None,
+        redacts: bool = False,
     ) -> tuple[RawResponse, T]:
         """Send requests until there is an answer, or an error that no other attempt would mend.
 
         ``url`` asks for ``account``; with ``post`` it creates something. ``read`` turns a response
-        into what is wanted, or raises. Return the response and what ``read`` made of it.
+        into what is wanted, or raises. Return the response and what ``read`` made of it; with
+        ``redacts`` both are free of the token, even where the server echoed it.
 
         Raise any `WolfError` with its ``account`` and ``attempts``: this is the one way up for all.
         """
         transport = self._enter_loop()
-        load = _Load(account, url, Deadline(transport.loop, self._settings.timeouts.total), post)
+        deadline = Deadline(transport.loop, self._settings.timeouts.total)
+        load = _Load(account, url, deadline, post, redacts)
         in_flight = current_load.get()
         load.record = None if in_flight is None else in_flight.record
         try:
             return await self._retry.call(
                 lambda: self._attempt(transport, load, read),
-                load.deadline,
+                deadline,
                 None if post is None else post.may_repeat,
             )
         except WolfError as error:
@@ -180,6 +185,8 @@ class Sender:
         """Send one request that may go, read its answer, and give its place back."""
         try:
             response = await self._request(transport, load, credential)
+            if load.redacts:
+                response = redact_response(credential.token, response)
             answer = read_redacted(credential.token, response, read)
         except BaseException as error:
             if transport.loop.is_closed():
@@ -255,11 +262,6 @@ class Sender:
         return await transport.post(
             load.url, credential.headers, load.post.body, load.post.about_to_send
         )
-
-    def redact(self, response: RawResponse) -> RawResponse:
-        """Return ``response`` without the token, even where the server echoed it."""
-        credential = self._tokens.at_hand()
-        return response if credential is None else redact_response(credential.token, response)
 
     def _enter_loop(self) -> Transport:
         """Return the running loop's transport; made without a pause, so that there is one."""
