@@ -464,6 +464,7 @@ class WolfClient:
         """
         self._sender.check_loop()
         self._creator.refuse()
+        self._raw.refuse()
         try:
             await self._cache.end_loads()
         finally:

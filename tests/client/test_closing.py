@@ -97,6 +97,25 @@ async def test_closing_tells_all_who_wait(box: Sandbox, client: MakeClient) -> N
     await box.wait_until_idle()
 
 
+async def test_a_call_that_comes_while_closing_ends_loads_sends_nothing(
+    box: Sandbox, client: MakeClient
+) -> None:
+    wolf = client(box.base_url)
+    await asyncio.gather(*map(wolf.task_init, box.users[:2]))  # two connections are kept
+    box.script(box.users[2], hold(asyncio.Event()))
+    load = asyncio.ensure_future(wolf.task_init(box.users[2]))
+    await box.wait_for_calls(3)
+    closing = asyncio.ensure_future(wolf.aclose())
+    await asyncio.sleep(0)  # it waits for the load to end
+    for call in (wolf.raw_task_init, wolf.task_init):
+        with pytest.raises(WolfClosedError):
+            await call(box.users[0])
+    await closing
+    with pytest.raises(WolfClosedError):
+        await load
+    assert wolf.stats().requests == 3
+
+
 async def test_closing_that_is_cancelled_leaves_nothing_open(
     box: Sandbox, client: MakeClient, made: list[aiohttp.ClientSession]
 ) -> None:

@@ -371,6 +371,10 @@ class LoadingCache(Generic[K, V]):
         await self.end_loads()
         await self.leave_tier()
 
+    def refuse(self) -> None:
+        """Refuse new calls from now on, before the time comes for `aclose`."""
+        self._closed = True
+
     async def leave_tier(self) -> None:
         """Send the tier the invalidations that it does not have, and end the connections to it."""
         if self._shared is not None:
