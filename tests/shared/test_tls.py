@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import ssl
 from contextlib import suppress
@@ -11,7 +12,7 @@ import pytest
 import trustme
 from cli.shell import environment, one_line, wolf_async
 
-from shared.servers import PausableProxy, Server, free_port, the_binary
+from shared.servers import PausableProxy, Server, free_port, the_binary, until
 from shared.sharing import Counter, cache_on, share, slow
 from wolf_async import WolfConfigError
 from wolf_async.shared import RedisTier
@@ -78,6 +79,25 @@ async def test_a_server_with_a_certificate_of_the_authority_in_the_url_is_shared
     url: str, authority: Path
 ) -> None:
     await share([slow(url=f"{url}?ssl_ca_certs={authority / 'ca.pem'}") for _ in range(2)])
+
+
+async def test_a_connection_that_cannot_be_closed_in_time_does_not_end_the_tier(
+    url: str, authority: Path
+) -> None:
+    """TLS ends with a word of the other side, which a partition keeps from coming."""
+    port = url.removeprefix("rediss://127.0.0.1:").removesuffix("/0")
+    async with PausableProxy(int(port)) as proxy:
+        way = f"rediss://127.0.0.1:{proxy.port}/0?ssl_ca_certs={authority / 'ca.pem'}"
+        tier = RedisTier(way, namespace="n", timeout=0.25, connect_timeout=5.0, heartbeat=0.2)
+        cache = cache_on(Counter(), tier)
+        await cache.get("a")
+        assert repr(tier).endswith(" up>")
+        proxy.close()
+        await until(lambda: repr(tier).endswith(" down>"))
+        await asyncio.sleep(1)  # what it does to come up again
+        proxy.open()
+        await until(lambda: repr(tier).endswith(" up>"))
+        await cache.aclose()
 
 
 @pytest.mark.parametrize(

@@ -272,7 +272,9 @@ class Link:
         """Drop pooled connections, which may be dead without knowing it."""
         pool = getattr(self._client, "connection_pool", None)
         if pool is not None:
-            await pool.disconnect(inuse_connections=False)
+            # those of TLS wait for the other side's goodbye, and say if it did not come in time
+            with suppress(Exception):
+                await pool.disconnect(inuse_connections=False)
 
     def _tell_changed(self) -> None:
         owner = self._owner()
