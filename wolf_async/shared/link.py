@@ -164,7 +164,7 @@ class Link:
             reply.set_exception(LinkError("closed"))
             return reply
         self._queue.append(Operation(script, key, args, reply))
-        if len(self._workers) < max(1, self._settings.max_connections - 1):
+        if len(self._workers) < self._settings.max_connections - 1:  # one is the subscription's
             task = self.spawn(self._work())
             self._workers.add(task)
             task.add_done_callback(self._workers.discard)
@@ -175,11 +175,10 @@ class Link:
 
         Raises `LinkError`.
         """
-        done, _ = await asyncio.wait((reply,), timeout=self._settings.timeout)
-        turns = _GRACE
-        while not done and turns and not reply.done():
-            turns -= 1
-            await asyncio.sleep(0)
+        await asyncio.wait((reply,), timeout=self._settings.timeout)
+        for _ in range(_GRACE):
+            if not reply.done():
+                await asyncio.sleep(0)
         if not reply.done():
             error = LinkError(f"no answer within {self._settings.timeout:g} s")
             self._failed(error)

@@ -55,6 +55,7 @@ _POLL: Final = 1.0
 _CIRCLE: Final = 10
 """Leases for which a load waits while other loads wait for it."""
 _SENDER: Final = 8
+"""Bytes of a sender's id."""
 _COUNTS: Final = tuple(name for name in CacheStats.__struct_fields__ if name.startswith("shared_"))
 _OWN_LIMITS: Final = frozenset(
     {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL}
@@ -205,10 +206,6 @@ class RedisLoads(Generic[K, V]):
             self._send_pending()
         return is_up and await self._has_heard_of(b"") and await self._has_heard_of(wire)
 
-    def warn(self, kind: str, message: str) -> None:
-        """Log a warning, at most once a minute for each kind."""
-        self._log(logging.WARNING, kind, message)
-
     async def is_up(self) -> bool:
         """Tell whether the tier works; the first time, wait for it to connect."""
         link = self._enter()
@@ -337,7 +334,7 @@ class RedisLoads(Generic[K, V]):
             return Loaded(value, sent_at, jitter=_jitter_of(jitter))
         except Exception as error:  # whatever stands there: it is loaded anew
             asking.trusting = False
-            self._log(logging.WARNING, "value", "a shared value cannot be decoded: %s", str(error))
+            self.warn("value", "a shared value cannot be decoded: %s", str(error))
             return None
 
     def _raise_shared(
@@ -355,7 +352,7 @@ class RedisLoads(Generic[K, V]):
             error = decode_error(stored)
         except ValueError as broken:
             asking.trusting = False
-            self._log(logging.WARNING, "error", "a shared error: %s", str(broken))
+            self.warn("error", "a shared error: %s", str(broken))
             return
         self._adopt(asking, asked, *stale)
         asking.load.sent_at = sent_at
@@ -380,7 +377,7 @@ class RedisLoads(Generic[K, V]):
         try:
             self._cache.adopt(asking.load, asking.key, stale.value, sent_at, float(jitter))
         except Exception as error:  # of sizeof, which is not ours: the load goes on without it
-            self._log(logging.WARNING, "adopt", "a stale value cannot be held: %s", str(error))
+            self.warn("adopt", "a stale value cannot be held: %s", str(error))
 
     async def _wait(
         self, asking: Asking[K], asked: float, lease_age: int, left: int, token: bytes
@@ -482,6 +479,7 @@ class RedisLoads(Generic[K, V]):
         now = self._clock()
         self._own.pop(wire, None)
         self._own[wire] = now + self._window
+        # the oldest ones: of those that still matter, the latest time stands for all of them
         while len(self._own) > _KEPT or next(iter(self._own.values())) < now:
             self._own_unnamed = max(self._own_unnamed, self._own.pop(next(iter(self._own))))
         self._send_all((wire,))
@@ -550,9 +548,10 @@ class RedisLoads(Generic[K, V]):
         try:
             self._hear(message[:1], message[1 + _SENDER :], own=own)
         except (ValueError, OverflowError, RecursionError) as error:
-            self._log(logging.WARNING, "message", "a message that is none: %s", str(error))
+            self.warn("message", "a message that is none: %s", str(error))
 
     def _hear(self, kind: bytes, wire: bytes, *, own: bool) -> None:
+        """Take a message of a ``kind`` that `scripts` names; ``wire`` is what it is about."""
         if kind == b"c":
             self._hear_of_clear(wire.decode(), own)
         elif kind == b"t" and wire.isdigit() and not own:
@@ -673,6 +672,10 @@ class RedisLoads(Generic[K, V]):
     def spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Begin a task that ends before the link does."""
         return self._enter().spawn(coroutine)
+
+    def warn(self, kind: str, message: str, *args: object) -> None:
+        """Log a warning, at most once a minute for each kind."""
+        self._log(logging.WARNING, kind, message, *args)
 
     def _count(self, what: str) -> None:
         self._counts[what] += 1

@@ -9,7 +9,14 @@ An account is one hash of three parts:
   ``fb`` how many in a row said "unwell", ``ft`` token of its lease.
 
 Times are microseconds of the server's ``TIME``, so no process's clock matters.
-A message on the channel is one letter, the sender's id and the account's key.
+A message on the channel is one letter, the sender's id of 8 bytes, and what it is about:
+
+- ``d`` account: a load of it has ended, or is no longer to be waited for;
+- ``i`` account: it was invalidated;
+- ``x`` account: the upstream said no, so its value was dropped;
+- ``c`` epoch: all accounts were invalidated, and this is the namespace's epoch now;
+- ``t`` milliseconds: the upstream wants no request for so long;
+- ``h`` alone is for nobody: with it a process tries out whether it may publish.
 """
 
 from __future__ import annotations
