@@ -86,7 +86,7 @@ class OfflineClient(WolfClient):
         """What the client made of its last response: from bytes to what is kept."""
 
         async def send(
-            account: Account, url: object, read: Callable[[RawResponse], T]
+            account: Account, url: object, read: Callable[[RawResponse], T], **others: object
         ) -> tuple[RawResponse, T]:
             self.read = read
             sent_at = clock()
