@@ -93,4 +93,4 @@ class OfflineClient(WolfClient):
             response = RawResponse(200, {}, await upstream(account), sent_at)
             return response, read(response)
 
-        self._sender.send = send  # type: ignore[assignment, method-assign]
+        self._sender.send = send  # type: ignore[method-assign]
