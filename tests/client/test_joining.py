@@ -55,7 +55,7 @@ class GatedClient(WolfClient):
         self._sender.send = self._answer_at_the_gate  # type: ignore[assignment,method-assign]
 
     async def _answer_at_the_gate(
-        self, account: Account, url: object, read: Callable[[RawResponse], T]
+        self, account: Account, url: object, read: Callable[[RawResponse], T], *, redacts: bool
     ) -> tuple[RawResponse, T]:
         sent_at = self.now()
         mark_sent(sent_at)
