@@ -515,6 +515,30 @@ def test_a_run_finds_the_pace_that_is_let_through(
     assert took < 2 * 300 / 20
 
 
+def test_a_pace_is_found_although_answers_take_longer_than_a_second() -> None:
+    """What was sent before the request that was refused counts, whenever the answers came."""
+    scene = Scene(sliding(20), latency=1.0)
+
+    async def act(wolf: WolfClient) -> None:
+        results = await ask_all(wolf, users(400), 90)
+        assert all(isinstance(result, TaskInit) for result in results.values())
+
+    play(scene, act, retry=RetryPolicy(attempts=9), timeouts=Timeouts(total=60))
+    assert scene.refusals <= 300
+
+
+def test_a_pace_that_was_learned_from_one_request_is_soon_a_quick_one() -> None:
+    scene = Scene(lambda number: refused(5) if 1 < number <= 30 else OK)
+
+    async def act(wolf: WolfClient) -> None:
+        await ask_all(wolf, users(30), 30)
+        await ask_all(wolf, users(60), 10)
+        assert now() < 15
+
+    play(scene, act, retry=RetryPolicy(), timeouts=Timeouts(total=90))
+    assert scene.refusals == 29
+
+
 def test_a_storm_of_429s_meets_few_requests_and_ends_well() -> None:
     scene = Scene(lambda number: refused(2) if now() < 6 else OK)
 

@@ -40,10 +40,13 @@ _LONGEST: Final = 3600.0
 _MAX_DOUBLINGS: Final = 60
 _CUT: Final = 0.75
 """What a 429 leaves of the pace."""
-_QUICK: Final = 0.05
-"""Growth of the pace for each accepted request while it has never been found too high."""
+_QUICK: Final = (0.05, 1.0)
+"""Growth for each accepted request while the pace has never been found too high.
+
+A fraction, and the least in requests per second, by which a low one doubles within a second.
+"""
 _CAREFUL: Final = 0.004
-"""Growth once it has: a limit is met again after some seventy requests, of which one is refused."""
+"""Fraction of it that one adds then: a limit is met again after some seventy, and refuses one."""
 _SLOWEST: Final = 0.5
 """Requests per second that no 429 takes away: the gate holds for less."""
 _QUIET: Final = 60.0
@@ -64,16 +67,16 @@ class Throttle:
     """
 
     __slots__ = (
-        "_began",
         "_closed_at",
         "_closings",
         "_first",
-        "_learn_since",
         "_note",
         "_opens_at",
+        "_refused_at",
         "_retry",
         "_signal",
         "_until",
+        "_window",
         "accepted",
         "is_closed",
         "pacer",
@@ -99,10 +102,10 @@ class Throttle:
         self._closed_at = -math.inf
         self._closings = 0
         """Closings in a row, each at the 429 of the one request that went first."""
-        self._began = -math.inf
-        """When the first of these was."""
-        self._learn_since = -math.inf
-        """Since when accepted requests count for the pace that is learned."""
+        self._refused_at = -math.inf
+        """When the request was sent whose 429 was the first of these."""
+        self._window = _WINDOW[0]
+        """Seconds before that in which accepted requests count for the pace that is learned."""
         self._first: object | None = None
         """The request that goes first after a closing."""
         self.accepted: deque[float] = deque(maxlen=_COUNTED)
@@ -150,7 +153,7 @@ class Throttle:
         """Learn how ``request``, sent at ``sent_at`` (`loop_time`), ended."""
         now = loop_time()
         if isinstance(error, WolfRateLimitError):
-            self._refuse(error.retry_after, now, is_new=sent_at > self._closed_at)
+            self._refuse(error.retry_after, sent_at, now)
         elif error is None or isinstance(error, (WolfAPIError, WolfDecodeError)):
             self.accepted.append(sent_at)
             if self.is_closed:
@@ -159,22 +162,23 @@ class Throttle:
                 self.pacer.accepted(now)
         self.leave(request)
 
-    def _refuse(self, asked: float | None, now: float, *, is_new: bool) -> None:
-        if is_new and not self.is_closed:
+    def _refuse(self, asked: float | None, sent_at: float, now: float) -> None:
+        if sent_at > self._closed_at and not self.is_closed:
             # the 429 of a request that went first is about the pause, not about the pace
             self.pacer.refused(now)
-        self._close(asked, now, is_new=is_new, refused=True)
+        self._close(asked, sent_at, now, refused=True)
 
     def hold(self, seconds: float) -> None:
         """Close the gate after a 429 that another process got, with what was left of its pause."""
-        self._close(seconds, loop_time(), is_new=False, refused=False)
+        now = loop_time()
+        self._close(seconds, now, now, refused=False)
 
-    def _close(self, asked: float | None, now: float, *, is_new: bool, refused: bool) -> None:
+    def _close(self, asked: float | None, sent_at: float, now: float, *, refused: bool) -> None:
         """Close the gate; where it is closed, one that was sent before only makes that longer."""
-        if is_new or not self.is_closed:
+        if (refused and sent_at > self._closed_at) or not self.is_closed:
             if not self.is_closed:
-                self._began = now
-                self._learn_since = now - min(max(asked or 0.0, _WINDOW[0]), _WINDOW[1])
+                self._refused_at = sent_at
+                self._window = min(max(asked or 0.0, _WINDOW[0]), _WINDOW[1])
                 self._closings = 0
             self._closings += 1
             self._closed_at = now
@@ -195,8 +199,9 @@ class Throttle:
             self.is_closed = False
             self._note(GateEvent(is_closed=False, seconds=0.0))
             # only now, since answers to requests that were under way have come meanwhile
-            accepted = sum(at > self._learn_since for at in self.accepted) - 1
-            self.pacer.learn(accepted / (self._began - self._learn_since), self._began)
+            since = self._refused_at - self._window
+            accepted = sum(since < at <= self._refused_at for at in self.accepted)
+            self.pacer.learn(accepted / self._window, self._refused_at)
             self._signal.wake()
 
     def _backoff(self) -> float:
@@ -249,12 +254,12 @@ class Pacer:
     __slots__ = (
         "_burst",
         "_due",
-        "_growth",
         "_interval",
         "_line",
         "_pace",
         "_refused_at",
         "_waiting",
+        "_was_too_high",
         "_was_waited_for",
         "is_idle",
     )
@@ -266,7 +271,7 @@ class Pacer:
         self._interval = 0.0 if rate is None else 1 / rate
         self._pace = math.inf
         """The learned pace in requests per second; infinite while none is learned."""
-        self._growth = _QUICK
+        self._was_too_high = False
         self._refused_at = -math.inf
         self._due = -math.inf
         """When the next request is due, if they are spaced evenly."""
@@ -321,15 +326,16 @@ class Pacer:
             return
         if now - self._refused_at > max(_QUIET, _QUIET_REQUESTS / self._pace):
             self._set(math.inf)
-            self._growth = _QUICK
+            self._was_too_high = False
         elif self._was_waited_for:  # what nobody needs is not known to be right
-            self._set(self._pace * (1 + self._growth))
+            quick = max(self._pace * _QUICK[0], _QUICK[1])
+            self._set(self._pace + (self._pace * _CAREFUL if self._was_too_high else quick))
 
     def refused(self, now: float) -> None:
         """Cut the learned pace."""
         self._refused_at = now
         if not math.isinf(self._pace):
-            self._growth = _CAREFUL
+            self._was_too_high = True
             self._set(max(self._pace * _CUT, _SLOWEST))
 
     def learn(self, rate: float, refused_at: float) -> None:
