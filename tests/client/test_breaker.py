@@ -257,11 +257,11 @@ def test_a_load_in_a_pause_waits_for_the_probe(monkeypatch: pytest.MonkeyPatch) 
     async def act(wolf: WolfClient) -> None:
         results = await ask_all(wolf, ["a", "b", "c"], 3)
         assert all(isinstance(result, TaskInit) for result in results.values())
-        assert now() == pytest.approx(1, abs=0.2)
+        assert now() == pytest.approx(1.25, abs=0.2)
 
     play(scene, act, breaker=THREE, retry=RetryPolicy(backoff=0.3))
-    # one goes first, the others after its answer
-    assert scene.sent == pytest.approx([0, 0, 0, 1, 1.02, 1.02], abs=0.05)
+    # one goes first, after a moment for loads that have not failed; the others after its answer
+    assert scene.sent == pytest.approx([0, 0, 0, 1.25, 1.27, 1.27], abs=0.05)
 
 
 def test_a_load_that_cannot_wait_for_the_probe_raises_its_own_last_error() -> None:
@@ -285,6 +285,44 @@ def test_a_load_that_cannot_wait_for_the_probe_raises_its_own_last_error() -> No
 
     policy = RetryPolicy(attempts=9, backoff=0)
     play(scene, longer, breaker=breaker, retry=policy, timeouts=Timeouts(total=5))
+
+
+def test_a_load_that_cannot_wait_for_the_probe_spends_no_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("random.uniform", _highest)
+    scene = Scene(in_turn(DOWN))
+
+    async def act(wolf: WolfClient) -> None:
+        with pytest.raises(WolfServerError):
+            await wolf.task_init("u")
+        assert now() == pytest.approx(0.1 + 0.2 + 3 * 0.02)  # two pauses, three requests
+
+    breaker = BreakerPolicy(failures=3, pause=9.0)
+    policy = RetryPolicy(attempts=9, backoff=0.1)
+    play(scene, act, breaker=breaker, retry=policy, timeouts=Timeouts(total=5))
+
+
+def test_accounts_that_always_fail_do_not_keep_it_open_for_the_others() -> None:
+    """Those who wait for the probe are the ones that failed: whoever has not goes first."""
+
+    def answer(number: int) -> bytes:
+        return DOWN if "broken" in scene.asked[-1] else OK
+
+    scene = Scene(answer)
+
+    async def act(wolf: WolfClient) -> None:
+        broken = asyncio.ensure_future(ask_all(wolf, [f"broken-{n}" for n in range(10)], 10))
+        await asyncio.sleep(0.3)
+        served = 0
+        for _ in range(60):
+            await asyncio.sleep(0.3)
+            (result,) = (await ask_all(wolf, ["u"], 1)).values()
+            served += isinstance(result, TaskInit)
+        assert all(isinstance(result, WolfServerError) for result in (await broken).values())
+        assert served >= 45
+
+    play(scene, act, breaker=BreakerPolicy(), retry=RetryPolicy())
 
 
 def test_an_outage_meets_few_requests_and_ends_well() -> None:

@@ -125,12 +125,16 @@ class Admission:
             if wait and load.failed is None:
                 raise self._breaker.error()
             # its own last error says more than that the breaker is open
-            if wait and load.failed and self._breaker.opens_in() >= remaining:
+            if wait and load.failed and self.is_late(load):
                 raise load.failed
             self._throttle.check(load.deadline)
             load.deadline.check("waiting for the server to take requests again")
-            wait = max(wait, self._throttle.wait_time(load)) + load.attempts * _COURTESY
-            await self._signal.wait(min(wait, remaining))
+            wait = max(wait + self._breaker.courtesy, self._throttle.wait_time(load))
+            await self._signal.wait(min(wait + load.attempts * _COURTESY, remaining))
+
+    def is_late(self, load: _Load) -> bool:
+        """Tell whether the breaker stays open until the deadline, so that nothing can be sent."""
+        return self._breaker.opens_in() + self._breaker.courtesy >= load.deadline.remaining()
 
     def _may_go(self, load: _Load) -> bool:
         """Tell whether the gate and the breaker let a request go now, and take its turn if so."""

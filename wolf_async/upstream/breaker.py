@@ -14,7 +14,7 @@ the same upstream. `Breaker.settle` is the one place that opens and closes it::
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from wolf_async.errors import WolfCircuitOpenError
 from wolf_async.events import BreakerEvent
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from wolf_async.upstream.signals import Signal
 
 __all__ = ["Breaker"]
+
+_MAX_COURTESY: Final = 0.5
 
 
 class Breaker:
@@ -131,6 +133,14 @@ class Breaker:
     def opens_in(self) -> float:
         """Return the seconds for which requests are refused; 0 if none is, or while one probes."""
         return max(0.0, self._until - loop_time()) if self.is_open else 0.0
+
+    @property
+    def courtesy(self) -> float:
+        """Seconds after the pause in which a load that has failed lets others probe.
+
+        Its own account may be at fault, and all who wait are of that kind.
+        """
+        return min(self._pause / 4, _MAX_COURTESY) if self.opens_in() else 0.0
 
     def error(self) -> WolfCircuitOpenError:
         """Return the error for a request that is refused."""

@@ -71,7 +71,7 @@ class Retry:
         self,
         attempt: Callable[[], Awaitable[T]],
         deadline: Deadline,
-        may_repeat: Callable[[Exception], bool] | None = None,
+        may_repeat: Callable[[Exception], bool] = lambda error: True,
     ) -> T:
         """Return what ``attempt`` returns in the end, or raise the error of its last try.
 
@@ -85,7 +85,7 @@ class Retry:
                 return await attempt()
             except Exception as error:
                 pause = self._pause(error, attempts)
-                if attempts >= self._policy.attempts or (may_repeat and not may_repeat(error)):
+                if attempts >= self._policy.attempts or not may_repeat(error):
                     raise
                 if not self._may_help(error, pause, deadline):
                     raise

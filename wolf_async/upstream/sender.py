@@ -124,7 +124,7 @@ class Sender:
             return await self._retry.call(
                 lambda: self._attempt(transport, load, read),
                 deadline,
-                None if post is None else post.may_repeat,
+                lambda error: self._may_repeat(load, error),
             )
         except WolfError as error:
             error.account = account
@@ -135,6 +135,12 @@ class Sender:
             raise
         finally:
             load.failed = None  # or it holds its own error in a circle
+
+    def _may_repeat(self, load: _Load, error: Exception) -> bool:
+        """Tell whether another request can be sent after that error."""
+        if self.admission.is_late(load):
+            return False
+        return load.post is None or load.post.may_repeat(error)
 
     async def _attempt(
         self, transport: Transport, load: _Load, read: Callable[[RawResponse], T]
