@@ -511,9 +511,11 @@ class _Patience:
             left, opens_in = self.left(), self._upstream.opens_in()
             refusal = self._upstream.refusal()
             is_gate = isinstance(refusal, WolfRateLimitError)
-            if left <= 0 or (is_gate and opens_in > left):
+            # a gate is waited for to its very end, and what comes then decides
+            if opens_in > max(left, 0) if is_gate else left <= 0:
                 raise refusal if is_gate else self._error or refusal
-            await self._upstream.wait_for_change(min(left, opens_in or _PAUSE))
+            pause = opens_in or _PAUSE
+            await self._upstream.wait_for_change(min(left, pause) if left > 0 else pause)
         return had_to_wait
 
 

@@ -75,16 +75,17 @@ def until(end: float, step: Step) -> Step:
 
 
 class Limit:
-    """So many requests a second, counted over the last one."""
+    """So many requests in some seconds, counted over the last ones."""
 
-    def __init__(self, per_second: int) -> None:
-        self.per_second = per_second
+    def __init__(self, requests: int, *, seconds: float = 1.0) -> None:
+        self.requests = requests
+        self.seconds = seconds
         self.accepted: deque[float] = deque()
 
     def is_over(self) -> bool:
-        while self.accepted and self.accepted[0] <= now() - 1:
+        while self.accepted and self.accepted[0] <= now() - self.seconds:
             self.accepted.popleft()
-        if len(self.accepted) >= self.per_second:
+        if len(self.accepted) >= self.requests:
             return True
         self.accepted.append(now())
         return False
@@ -517,6 +518,20 @@ def test_a_gate_that_stays_closed_for_longer_than_the_patience_ends_the_run_at_o
             assert raised.retry_after == pytest.approx(600, abs=2)
             assert len(box.calls) == 5
             assert now() < 2
+
+    virtual_time.run(main())
+
+
+def test_a_gate_that_stays_closed_for_just_the_patience_is_waited_for() -> None:
+    """As after a quota of so many requests a minute: what comes of it decides, not some jitter."""
+
+    async def main() -> None:
+        quota = Limit(60, seconds=60)
+        async with bench(150) as (box, wolf):
+            box.always(When(respond(429, headers={"Retry-After": "60"}), quota.is_over))
+            found, raised = await gathered(wolf, box.users, patience=60.0)
+            assert raised is None
+            assert_all_answered(box, found)
 
     virtual_time.run(main())
 
