@@ -142,18 +142,21 @@ class WolfClient:
         self._dispatcher = Dispatcher(listeners, self._log)
         self._sender = Sender(settings, self._log, self._dispatcher)
         tier = None if shared is None else self._scope(shared)
-        self._loader = AnswerLoader(
-            self._sender,
-            settings,
-            self._dispatcher,
-            self._log,
-            held=lambda key: self._cache.held(key),  # noqa: PLW0108 (the cache is made later)
-            keeps_body=shared is not None,
-        )
+        self._loader = self._new_loader(keeps_body=shared is not None)
         self._cache = self._new_cache(tier)
         self._raw = self._new_raw_cache()
         self._creator = self._new_creator(tier)
         self._sleep = Sleep()
+
+    def _new_loader(self, *, keeps_body: bool) -> AnswerLoader:
+        return AnswerLoader(
+            self._sender,
+            self._settings,
+            self._dispatcher,
+            self._log,
+            held=lambda key: self._cache.held(key),  # noqa: PLW0108 (the cache is made later)
+            keeps_body=keeps_body,
+        )
 
     def _new_cache(self, tier: RedisTier | None) -> LoadingCache[Key, CachedAnswer]:
         return LoadingCache(

@@ -239,6 +239,15 @@ def _connector(url: str, settings: Settings) -> Callable[[], Any]:
             max_connections=settings.max_connections,
         )
 
+    _check_url(url, connect, RedisError)
+    return connect
+
+
+def _check_url(url: str, connect: Callable[[], Any], refusal: type[Exception]) -> None:
+    """Raise `WolfConfigError` for a url of which no useful client comes, without its password.
+
+    ``refusal`` is what the client raises for settings that make no sense.
+    """
     where = _without_password(url)
     try:
         client = connect()
@@ -246,14 +255,13 @@ def _connector(url: str, settings: Settings) -> Callable[[], Any]:
     except ValueError as error:
         # neither its text nor its cause, which may hold the password
         raise WolfConfigError(f"{where} is no url of a server: {type(error).__name__}") from None
-    except (TypeError, AttributeError, RedisError) as error:
+    except (TypeError, AttributeError, refusal) as error:
         message = f"{where} has a setting that redis-py does not take: {error}"
         raise WolfConfigError(message) from None
     # the url's own settings win over those that are given
     if client.get_encoder().decode_responses:
         raise WolfConfigError(f"{where} must return bytes: leave decode_responses out of the url")
     check_count(f"max_connections of {where}", client.connection_pool.max_connections, least=2)
-    return connect
 
 
 def _check_client(client: Any) -> None:
