@@ -369,7 +369,7 @@ async def test_results_that_are_there_are_touched_only_on_demand(tasks: Tasks) -
 async def test_what_is_nested_too_deeply_is_no_line_of_this_command(
     tasks: Tasks, name: str
 ) -> None:
-    deep = "[" * 100_000 + "]" * 100_000
+    deep = "[" * 1_000_000 + "]" * 1_000_000
     text = f'{{"key":"k0","outcome":"failed","state":"nothing","data":{deep}}}\n'
     tasks.results.touch()
     tasks.results.with_name(name).write_text(text)

@@ -324,7 +324,7 @@ FOREIGN = [
     b'{"user_id":"v","sub_user_id":null}\n',
     b"\n",
     b"\0\n",
-    b'{"user_id":"v","sub_user_id":null,"init":' + b"[" * 100_000 + b"]" * 100_000 + b"}\n",
+    b'{"user_id":"v","sub_user_id":null,"init":' + b"[" * 1_000_000 + b"]" * 1_000_000 + b"}\n",
 ]
 WHOLE = (
     b'{"user_id":"u","sub_user_id":null,"init":{}}\n{"user_id":"w","sub_user_id":null,"error":{}}\n'
