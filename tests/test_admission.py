@@ -238,3 +238,19 @@ async def test_a_429_of_another_process_is_an_event_and_not_counted() -> None:
     make_admission(BreakerPolicy(), dispatcher).hold(30.0)
     assert heard == [GateEvent(is_closed=True, seconds=30.0, refused=False)]
     assert dispatcher.throttled == 0
+
+
+async def test_an_answer_to_a_request_of_before_a_429_does_not_open_the_gate() -> None:
+    """What the server takes after its pause, only the request that goes first can tell."""
+    heard: list[Event] = []
+    admission = make_admission(None, Dispatcher([heard.append]))
+    early, refused, first = Load(), Load(), Load()
+    await admission.acquire(early)
+    await admission.acquire(refused)
+    admission.release(refused, WolfRateLimitError(retry_after=1e-9))
+    await admission.acquire(first)
+    heard.clear()
+    admission.release(early, None)
+    assert heard == []
+    admission.release(first, None)
+    assert heard == [GateEvent(is_closed=False, seconds=0.0)]

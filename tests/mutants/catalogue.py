@@ -1463,7 +1463,7 @@ ADMISSION: Final = (
         "        if request is self._first and now >= self._until:\n",
         "        if now >= self._until:\n",
         "an answer to a request of long ago lets a crowd run into the limit",
-        seen_by="client/test_throttling.py",
+        seen_by="test_admission.py",
     ),
     Mutant(
         "first_keeps_its_turn",
