@@ -23,7 +23,6 @@ from wolf_async.errors import (
     WolfAPIError,
     WolfClosedError,
     WolfConfigError,
-    WolfDecodeError,
     WolfDraftError,
     WolfError,
     WolfUncertainError,
@@ -31,7 +30,7 @@ from wolf_async.errors import (
 )
 from wolf_async.logs import logger
 from wolf_async.models import TaskDraft
-from wolf_async.models.frozen import FrozenDict, freeze
+from wolf_async.models.frozen import FrozenDict
 from wolf_async.turns import LocalTurns, Turn, Turns
 from wolf_async.upstream.sender import Post, Sender
 
@@ -284,10 +283,7 @@ class TaskCreator:
             # a 401 or 429 is sent again: in between, nothing is out
             creation.is_out = not _is_certain(error)
             raise
-        try:
-            return CreatedTask(data=freeze(data), response=response)
-        except RecursionError:
-            raise WolfDecodeError("nested too deeply", body=response.body) from None
+        return CreatedTask(data=data, response=response)
 
     # --- closing ----------------------------------------------------------------------------------
 

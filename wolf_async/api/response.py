@@ -30,6 +30,7 @@ from wolf_async.errors import (
     deciding,
 )
 from wolf_async.models import TaskInit, dec_hook
+from wolf_async.models.frozen import freeze
 
 __all__ = [
     "RawResponse",
@@ -113,7 +114,7 @@ def find_api_error(response: RawResponse, base_url: str = _SOME_URL) -> WolfAPIE
 
 
 def read_data(response: RawResponse, base_url: str) -> Any:
-    """Return `data` of a success as plain JSON, for an answer that is documented nowhere.
+    """Return `data` of a success, deeply read-only, for an answer that is documented nowhere.
 
     Raises as `parse`: `WolfAPIError` if the server said no, and `WolfDecodeError` for what says
     neither yes nor no.
@@ -126,7 +127,10 @@ def read_data(response: RawResponse, base_url: str) -> Any:
         raise undecodable
     if not _is_envelope(document):
         raise _deviation(response, "$", "no envelope with code and status")
-    return document.get("data")
+    try:
+        return freeze(document.get("data"))
+    except RecursionError:
+        raise _deviation(response, "$.data", "nested too deeply") from None
 
 
 def unreadable_error(response: RawResponse, reason: str, base_url: str = _SOME_URL) -> WolfError:
