@@ -14,7 +14,7 @@ from typing import Final, Self
 
 import click
 
-from wolf_async.cli.threads import in_thread
+from wolf_async.cli.threads import in_thread, retrieve
 
 __all__ = ["CHUNK", "UNDECODABLE", "RefusedError", "TextFile", "is_regular"]
 
@@ -183,8 +183,7 @@ class TextFile:
 
     def _begin_read(self) -> asyncio.Task[bytes]:
         reading = asyncio.create_task(in_thread(self._read))
-        # whoever asked may have gone when it fails
-        reading.add_done_callback(lambda done: done.cancelled() or done.exception())
+        reading.add_done_callback(retrieve)  # whoever asked may have gone when it fails
         return reading
 
     def _read(self) -> bytes:

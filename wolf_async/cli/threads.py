@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-__all__ = ["in_thread", "to_the_end"]
+__all__ = ["in_thread", "retrieve", "to_the_end"]
 
 T = TypeVar("T")
 
@@ -56,12 +56,13 @@ async def to_the_end(work: Coroutine[Any, Any, T], timeout: float | None = None)
         # no shield, which logs on Python 3.14 what goes wrong after the cancellation
         await asyncio.wait([task])
     except asyncio.CancelledError:
-        task.add_done_callback(_retrieve)
+        task.add_done_callback(retrieve)
         await asyncio.wait([task], timeout=timeout)
         raise
     return task.result()
 
 
-def _retrieve(task: asyncio.Future[Any]) -> None:
+def retrieve(task: asyncio.Future[Any]) -> None:
+    """Mark the error of a task as seen, which nobody may be left to see."""
     if not task.cancelled():
         task.exception()
