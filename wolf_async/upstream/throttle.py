@@ -40,13 +40,12 @@ _LONGEST: Final = 3600.0
 _MAX_DOUBLINGS: Final = 60
 _CUT: Final = 0.75
 """What a 429 leaves of the pace."""
-_QUICK: Final = (0.05, 1.0)
-"""Growth for each accepted request while the pace has never been found too high.
-
-A fraction, and the least in requests per second, by which a low one doubles within a second.
-"""
+_QUICK: Final = 0.05
+"""Fraction of the pace that an accepted request adds while it has never been found too high."""
+_QUICK_LEAST: Final = 1.0
+"""Requests per second that it adds at least, by which a low pace doubles within a second."""
 _CAREFUL: Final = 0.004
-"""Fraction of it that one adds then: a limit is met again after some seventy, and refuses one."""
+"""Fraction that it adds once it has: a limit is met again after some seventy, and refuses one."""
 _SLOWEST: Final = 0.5
 """Requests per second that no 429 takes away: the gate holds for less."""
 _QUIET: Final = 60.0
@@ -328,7 +327,7 @@ class Pacer:
             self._set(math.inf)
             self._was_too_high = False
         elif self._was_waited_for:  # what nobody needs is not known to be right
-            quick = max(self._pace * _QUICK[0], _QUICK[1])
+            quick = max(self._pace * _QUICK, _QUICK_LEAST)
             self._set(self._pace + (self._pace * _CAREFUL if self._was_too_high else quick))
 
     def refused(self, now: float) -> None:
