@@ -642,15 +642,23 @@ async def test_twenty_workers_use_all_that_is_free_and_never_more(
 # Leaving
 
 
+async def begin_held(
+    box: Sandbox, wolf: WolfClient, user: str, draft: TaskDraft
+) -> tuple[asyncio.Event, asyncio.Task[CreatedTask]]:
+    """Have a creation out as the second call; return what lets the server answer, and its task."""
+    gate = asyncio.Event()
+    box.script(user, hold(gate))
+    creating = asyncio.create_task(wolf.create_task(user, draft=draft, check=False))
+    await box.wait_for_calls(2)
+    return gate, creating
+
+
 async def test_who_leaves_while_waiting_for_the_turn_sends_nothing(
     box: Sandbox, client: MakeClient
 ) -> None:
     wolf, user = client(box.base_url), user_of(box)
     draft = await draft_for(wolf, user)
-    gate = asyncio.Event()
-    box.script(user, hold(gate))
-    first = asyncio.create_task(wolf.create_task(user, draft=draft, check=False))
-    await box.wait_for_calls(2)
+    gate, first = await begin_held(box, wolf, user, draft)
     second = asyncio.create_task(wolf.create_task(user, draft=draft, check=False))
     third = asyncio.create_task(wolf.create_task(user, draft=draft, check=False))
     await asyncio.sleep(0)
@@ -704,10 +712,7 @@ async def test_who_leaves_while_it_is_out_does_not_cut_it_off(
 ) -> None:
     wolf, user = client(box.base_url), user_of(box)
     draft = await draft_for(wolf, user)
-    gate = asyncio.Event()
-    box.script(user, hold(gate))
-    creating = asyncio.create_task(wolf.create_task(user, draft=draft, check=False))
-    await box.wait_for_calls(2)
+    gate, creating = await begin_held(box, wolf, user, draft)
     creating.cancel()
     with pytest.raises(asyncio.CancelledError):
         await creating
@@ -851,10 +856,7 @@ async def test_while_closing_waits_for_what_is_out_no_other_call_is_taken(
 ) -> None:
     wolf, user = client(box.base_url), user_of(box)
     draft = await draft_for(wolf, user)
-    gate = asyncio.Event()
-    box.script(user, hold(gate))
-    out = asyncio.create_task(wolf.create_task(user, draft=draft, check=False))
-    await box.wait_for_calls(2)
+    gate, out = await begin_held(box, wolf, user, draft)
     closing = asyncio.create_task(wolf.aclose())
     await asyncio.sleep(0)
     for call in (wolf.task_init(user), wolf.raw_task_init(user)):
@@ -871,10 +873,7 @@ async def test_closing_ends_those_that_wait_and_lets_what_is_out_end(
 ) -> None:
     wolf, user = client(box.base_url), user_of(box)
     draft = await draft_for(wolf, user)
-    gate = asyncio.Event()
-    box.script(user, hold(gate))
-    out = asyncio.create_task(wolf.create_task(user, draft=draft, check=False))
-    await box.wait_for_calls(2)
+    gate, out = await begin_held(box, wolf, user, draft)
     waiting = asyncio.create_task(wolf.create_task(user, draft=draft, check=False))
     await asyncio.sleep(0)
     closing = asyncio.create_task(wolf.aclose())

@@ -908,60 +908,57 @@ def test_a_circle_of_loads_through_two_processes_ends_and_says_what_it_is() -> N
     virtual_time.run(main())
 
 
-def test_a_load_that_holds_up_no_other_waits_for_as_long_as_it_takes() -> None:
-    async def main() -> None:
-        network = FakeNetwork(asyncio.get_running_loop().time)
-        loads: list[str] = []
+class SlowPair:
+    """Two processes in which a load takes so many seconds."""
+
+    def __init__(self, seconds: float) -> None:
+        clock = asyncio.get_running_loop().time
+        self.network = FakeNetwork(clock)
+        self.loads: list[str] = []
+        self.tiers: list[Any] = [FakeTier(self.network) for _ in range(2)]
 
         async def load(key: str) -> str:
-            loads.append(key)
-            await asyncio.sleep(50 * LEASE)
+            self.loads.append(key)
+            await asyncio.sleep(seconds)
             return "v"
 
-        clock = asyncio.get_running_loop().time
-        tiers: list[Any] = [FakeTier(network) for _ in range(2)]
         policy = CachePolicy(ttl=1000)
-        caches: list[LoadingCache[str, str]] = [
+        self.caches: list[LoadingCache[str, str]] = [
             LoadingCache(load, policy=policy, clock=clock, shared=tier, codec=TextCodec())
-            for tier in tiers
+            for tier in self.tiers
         ]
-        assert await asyncio.gather(*(cache.get("a") for cache in caches)) == ["v", "v"]
-        assert loads == ["a"]
-        for cache in caches:
+
+    async def close(self) -> None:
+        for cache in self.caches:
             await cache.aclose()
+
+
+def test_a_load_that_holds_up_no_other_waits_for_as_long_as_it_takes() -> None:
+    async def main() -> None:
+        pair = SlowPair(50 * LEASE)
+        assert await asyncio.gather(*(cache.get("a") for cache in pair.caches)) == ["v", "v"]
+        assert pair.loads == ["a"]
+        await pair.close()
 
     virtual_time.run(main())
 
 
 def test_a_renewal_that_gets_lost_lets_no_lease_end() -> None:
     async def main() -> None:
-        network = FakeNetwork(asyncio.get_running_loop().time)
-        loads: list[str] = []
-
-        async def load(key: str) -> str:
-            loads.append(key)
-            await asyncio.sleep(4 * LEASE)
-            return "v"
-
-        clock = asyncio.get_running_loop().time
-        tiers: list[Any] = [FakeTier(network) for _ in range(2)]
-        caches: list[LoadingCache[str, str]] = [
-            LoadingCache(load, clock=clock, shared=tier, codec=TextCodec()) for tier in tiers
-        ]
-        calls = [asyncio.create_task(cache.get("a")) for cache in caches]
+        pair = SlowPair(4 * LEASE)
+        calls = [asyncio.create_task(cache.get("a")) for cache in pair.caches]
         await asyncio.sleep(LEASE / 6)
-        (link,) = tiers[0].links
+        (link,) = pair.tiers[0].links
         link.timeout = 0.25
-        network.slow = {"renew"}
+        pair.network.slow = {"renew"}
         await asyncio.sleep(LEASE / 3)
         assert not link.up, "the first one was sent, and is late"
-        network.lose_exchanges()
-        network.slow.clear()
+        pair.network.lose_exchanges()
+        pair.network.slow.clear()
         link.recover()
         assert await asyncio.gather(*calls) == ["v", "v"]
-        assert loads == ["a"]
-        for cache in caches:
-            await cache.aclose()
+        assert pair.loads == ["a"]
+        await pair.close()
 
     virtual_time.run(main())
 
