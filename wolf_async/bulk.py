@@ -573,12 +573,12 @@ def _aiter(accounts: Accounts) -> AsyncGenerator[AccountLike, None]:
 
 def check_run(accounts: object, concurrency: object, max_age: object, patience: object) -> None:
     """Raise `WolfConfigError` for what makes no sense: a single account in place of many, say."""
+    if isinstance(accounts, (str, bytes, Account)) or not isinstance(
+        accounts, (Iterable, AsyncIterable)
+    ):
+        raise WolfConfigError(f"accounts must be an iterable of accounts, not {accounts!r}")
     if concurrency is not None:
         check_count("concurrency", concurrency)
     if max_age is not None:
         check_seconds("max_age", max_age)
     check_seconds("patience", patience)
-    if isinstance(accounts, (str, bytes, Account)) or not isinstance(
-        accounts, (Iterable, AsyncIterable)
-    ):
-        raise WolfConfigError(f"accounts must be an iterable of accounts, not {accounts!r}")
